@@ -1,0 +1,107 @@
+"""Denoisers: from a noisy sample and its time to an estimate of the clean sample and the noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from difflab.gaussian import det, scale, unmix
+from difflab.schedule import Schedule
+from difflab.target import Target
+
+
+class Estimate(NamedTuple):
+    """What a denoiser says of `x_t`: `x_t = alpha x0 + sigma eps` holds between the two estimates."""
+
+    x0: Tensor
+    eps: Tensor
+    out: Tensor  # the network's output, in its own target
+    spread: Tensor | None = None  # in [0, 1]: where the learned log-variance lies between its bounds
+
+
+class Denoise(Protocol):
+    """What a sampler sees: no labels, no targets, no guidance."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule that times refer to."""
+
+    def __call__(self, x: Tensor, t: Tensor) -> Estimate:
+        """Estimate from samples `(B, *)` at a time `()` or `(B,)`."""
+
+
+class AnyDenoiser(nn.Module):
+    """A denoiser whose labels are still open: `forward(x, t, label) -> Estimate`."""
+
+    schedule: Schedule
+    shape: tuple[int, ...]  # of one sample
+    classes: int  # 0: unconditional; the index `classes` is the null label
+    evaluations: int = 1  # of the network, for each call and sample
+
+    def bind(self, label: Tensor) -> Bound:
+        """The denoiser of these labels, of shape `(B,)`."""
+        return Bound(self, label)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A denoiser with its labels bound."""
+
+    denoiser: AnyDenoiser
+    label: Tensor
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule that times refer to."""
+        return self.denoiser.schedule
+
+    def __call__(self, x: Tensor, t: Tensor) -> Estimate:
+        """Estimate from samples `(B, *)` at a time `()` or `(B,)`."""
+        estimate: Estimate = self.denoiser(x, t, self.label)
+        return estimate
+
+
+class Backbone(Protocol):
+    """The network: `(x: (B, C, H, W), code: (B,), label: (B,)) -> (B, C, H, W)`, or `(B, 2C, H, W)` with spread."""
+
+    shape: Sequence[int]
+    classes: int
+
+    def __call__(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
+        """The raw output."""
+
+
+class Denoiser(AnyDenoiser):
+    """backbone + schedule + target.
+
+    Raises ValueError where the target does not determine the noise and the clean sample, as eps where alpha = 0.
+    """
+
+    def __init__(self, backbone: nn.Module, schedule: Schedule, target: Target) -> None:
+        super().__init__()
+        for t in torch.tensor([schedule.t_min, schedule.t_max], dtype=torch.float64):
+            d = det(schedule(t), target.mix(schedule, t)).abs()
+            if not (d.isfinite() and d > 1e-12):
+                raise ValueError(
+                    f"target {target} is singular on {schedule} at t={t:g}, where alpha={schedule(t).alpha:.3g}: "
+                    f"choose target=v, velocity or x0, or end the schedule earlier with schedule.t_max=0.999"
+                )
+        self.backbone = backbone
+        self.schedule = schedule
+        self.target = target
+        network = cast(Backbone, backbone)
+        self.shape = tuple(network.shape)
+        self.classes = network.classes
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
+        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
+        m, n = self.schedule(t), self.target.mix(self.schedule, t)
+        code = self.target.time_code(self.schedule, t).to(x).expand(len(x))
+        raw = self.backbone(scale(self.target.scale_input(m), x), code, label).to(x.dtype)
+        out, *spread = raw.split(x.shape[1], dim=1)
+        x0, eps = unmix(x, m, out, n)
+        return Estimate(x0, eps, out, (spread[0] + 1) / 2 if spread else None)

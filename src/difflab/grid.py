@@ -1,0 +1,121 @@
+"""Sampling times: `steps + 1` strictly falling times from the noisiest level to 0, the data.
+
+On a table every grid becomes a strided subset of its steps; asking for more steps than it has is an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from difflab.schedule import Schedule
+
+
+class Grid(Protocol):
+    """A law of sampling times."""
+
+    def __call__(self, schedule: Schedule, steps: int) -> Tensor:
+        """`steps + 1` falling times, the last one 0; float64 on the CPU."""
+
+
+def ramp(start: float, end: float, n: int) -> Tensor:
+    """`n` equidistant float64 numbers."""
+    return torch.linspace(start, end, n, dtype=torch.float64)
+
+
+def ending_in_data(times: Tensor) -> Tensor:
+    """Append the data end, t = 0."""
+    return torch.cat([times, times.new_zeros(1)])
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """`t_k = t_max (1 - k / steps)`: "trailing" spacing on a table. Lin et al. 2024 (arXiv:2305.08891), section 3.3."""
+
+    def __call__(self, schedule: Schedule, steps: int) -> Tensor:
+        """`steps + 1` falling times, the last one 0."""
+        return schedule.snap(ramp(schedule.t_max, 0, steps + 1))
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """`t_k = t_max (1 - k / steps)^2`: denser towards data. Song, Meng & Ermon 2021 (arXiv:2010.02502), app. D.2."""
+
+    def __call__(self, schedule: Schedule, steps: int) -> Tensor:
+        """`steps + 1` falling times, the last one 0."""
+        return schedule.snap(schedule.t_max * ramp(1, 0, steps + 1) ** 2)
+
+
+@dataclass(frozen=True)
+class LogSNR:
+    """Equal steps of log-SNR from t_max to t_min, then data. Lu et al. 2022 (arXiv:2206.00927), section 3.4."""
+
+    def __call__(self, schedule: Schedule, steps: int) -> Tensor:
+        """`steps + 1` falling times, the last one 0."""
+        noisy, clean = schedule.log_snr(ramp(schedule.t_max, schedule.t_min, 2)).clamp(-20, 20).tolist()
+        return schedule.snap(ending_in_data(schedule.time_at(ramp(noisy, clean, steps))))
+
+
+@dataclass(frozen=True)
+class Karras:
+    """`(sigma / alpha)^(1 / rho)` in equal steps from t_max to t_min, then data.
+
+    Karras et al. 2022 (arXiv:2206.00364), eq. 5.
+    """
+
+    rho: float = 7.0
+
+    def __call__(self, schedule: Schedule, steps: int) -> Tensor:
+        """`steps + 1` falling times, the last one 0."""
+        log_snr = schedule.log_snr(ramp(schedule.t_max, schedule.t_min, 2)).clamp(-20, 20)
+        noisy, clean = (-0.5 * log_snr / self.rho).exp().tolist()
+        return schedule.snap(ending_in_data(schedule.time_at(-2 * self.rho * ramp(noisy, clean, steps).log())))
+
+
+@dataclass(frozen=True)
+class Leading:
+    """`t_min` and each whole stride above it: 1, 1 + k, 1 + 2k .. on a table, `k = floor(T / steps)`.
+
+    Song, Meng & Ermon 2021 (arXiv:2010.02502), app. D.2, "linear". It leaves out the noisiest times.
+    """
+
+    def __call__(self, schedule: Schedule, steps: int) -> Tensor:
+        """`steps + 1` falling times, the last one 0."""
+        stride = schedule.tick * ((schedule.t_max / schedule.tick + 1e-9) // steps)
+        return schedule.snap(ending_in_data(schedule.t_min + stride * ramp(steps - 1, 0, steps)))
+
+
+@dataclass(frozen=True)
+class Linspace:
+    """Both ends of the training times and equal steps between. Nichol & Dhariwal 2021 (arXiv:2102.09672), section 4."""
+
+    def __call__(self, schedule: Schedule, steps: int) -> Tensor:
+        """`steps + 1` falling times, the last one 0."""
+        return schedule.snap(ending_in_data(ramp(schedule.t_max, schedule.t_min, steps)))
+
+
+@dataclass(frozen=True)
+class Sections:
+    """The axis in equal sections, the one nearest to data first, with as many linspace steps in each as `counts` says.
+
+    Nichol & Dhariwal 2021 (arXiv:2102.09672), section 4 and their code's `space_timesteps`.
+    """
+
+    counts: tuple[int, ...]
+
+    def __call__(self, schedule: Schedule, steps: int) -> Tensor:
+        """`steps + 1` falling times, the last one 0. Raises ValueError unless `steps` is the sum of the counts."""
+        if steps != sum(self.counts):
+            raise ValueError(f"grid.counts={list(self.counts)} makes {sum(self.counts)} steps, not {steps}")
+        ticks = round(schedule.t_max / schedule.tick)
+        size, rest = divmod(ticks, len(self.counts))
+        times: list[Tensor] = []
+        start = 1
+        for i, count in enumerate(self.counts):
+            end = start + size + (i < rest)
+            times.append(ramp(start, end - 1, count) if count > 1 else ramp(start, start, count))
+            start = end
+        return schedule.snap(ending_in_data(schedule.tick * torch.cat(times).flip(0)))

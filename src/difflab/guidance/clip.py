@@ -1,0 +1,42 @@
+"""Clip the estimate of the clean sample to the range of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from difflab.denoiser import AnyDenoiser, Estimate
+from difflab.gaussian import unmix
+from difflab.target import X0
+
+
+@dataclass(frozen=True)
+class Clip:
+    """`x0` clipped to [-limit, limit], and the noise that then explains `x_t`.
+
+    Ho et al. 2020 (arXiv:2006.11239), section 3.2, as their code does.
+    """
+
+    limit: float = 1.0
+
+    def __call__(self, denoiser: AnyDenoiser) -> AnyDenoiser:
+        """The clipping denoiser."""
+        return Clipped(denoiser, self.limit)
+
+
+class Clipped(AnyDenoiser):
+    """A denoiser whose clean estimate stays within [-limit, limit]."""
+
+    def __init__(self, denoiser: AnyDenoiser, limit: float) -> None:
+        super().__init__()
+        self.denoiser, self.limit = denoiser, limit
+        self.schedule, self.shape, self.classes = denoiser.schedule, denoiser.shape, denoiser.classes
+        self.evaluations = denoiser.evaluations
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
+        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
+        estimate: Estimate = self.denoiser(x, t, label)
+        x0 = estimate.x0.clamp(-self.limit, self.limit)
+        _, eps = unmix(x, self.schedule(t), x0, X0().mix(self.schedule, t))
+        return estimate._replace(x0=x0, eps=eps)

@@ -1,0 +1,37 @@
+"""Denoising diffusion implicit models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from difflab.denoiser import Denoise
+from difflab.gaussian import Mix, bridge, scale
+
+
+@dataclass(frozen=True)
+class DDIM:
+    """`x_s = alpha_s x0 + sqrt(sigma_s^2 - k^2) eps + k z`, with `k^2 = eta^2 Var q(x_s | x_t, x0)`.
+
+    Song, Meng & Ermon 2021 (arXiv:2010.02502), eq. 12. eta = 0 is the probability flow by Euler's method in
+    `x / alpha`, eta = 1 is DDPM's ancestral step.
+    """
+
+    eta: float = 0.0
+    evaluations: ClassVar[int] = 1
+    order: ClassVar[int] = 1
+
+    def init(self, x: Tensor) -> None:
+        """No state."""
+
+    def step(
+        self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: None, noise: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, None]:
+        """Step `x` from time `t` to `s < t`."""
+        then, now, estimate = denoise.schedule(t), denoise.schedule(s), denoise(x, t)
+        kick = self.eta * bridge(now, then).lower.sqrt()
+        x = Mix(now.alpha, (now.sigma**2 - kick**2).sqrt())(estimate.x0, estimate.eps)
+        return (x + scale(kick, noise(x)) if kick > 0 else x), state
