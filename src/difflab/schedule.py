@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from difflab.gaussian import Mix
+from difflab.gaussian import Bridge, Mix, bridge
 
 
 class Schedule:
@@ -51,6 +51,16 @@ class Schedule:
     def diffusion(self, t: Tensor) -> Tensor:
         """`g` of the forward process `dx = f x dt + g dw`: `g^2 = 2 sigma (sigma' - f sigma)`."""
         return (2 * self(t).sigma * (self.rate(t).sigma - self.drift(t) * self(t).sigma)).sqrt()
+
+    def bridge(self, s: Tensor, t: Tensor) -> Bridge:
+        """The posterior q(x_s | x_t, x0), for `s < t`, whose log-variances are all finite.
+
+        At the data end, where the lower variance is 0, it is that of the same stride one level up: the clipping of
+        Ho et al. 2020's code (arXiv:2006.11239).
+        """
+        posterior = bridge(self(s), self(t))
+        above = bridge(self(torch.full_like(s, self.t_min)), self(self.t_min + t - s))
+        return posterior._replace(lower=torch.where(s > 0, posterior.lower, above.lower))
 
     def time(self, fraction: Tensor) -> Tensor:
         """The training time that a uniform `fraction` in [0, 1) stands for: uniform on [t_min, t_max]."""

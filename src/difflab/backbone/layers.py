@@ -1,0 +1,174 @@
+"""The layers of the U-Net: embeddings, normalisation, residual and attention blocks, resampling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+def zeroed(layer: Layer) -> Layer:
+    """The layer with weight and bias set to zero, so that a residual branch starts as the identity."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def group_norm(channels: int, groups: int | None = None) -> nn.GroupNorm:
+    """Group normalisation with the given number of groups, by default the most that hold 16 channels or more each.
+
+    Wu & He 2018 (arXiv:1803.08494), eq. 1.
+    """
+    if groups is None:  # torch's bf16 channels_last CPU kernel is 4 to 15 times slower on narrower ones
+        groups = next(g for g in range(max(1, channels // 16), 0, -1) if channels % g == 0)
+    return nn.GroupNorm(groups, channels)
+
+
+def sinusoid(code: Tensor, width: int) -> Tensor:
+    """Sines, then cosines of the code at width / 2 frequencies from 1 down to 1 / 10000.
+
+    sin(code f_i), cos(code f_i), f_i = 10000^(-i / (width / 2 - 1)); (B,) -> (B, width), in float32 or float64.
+    Ho et al. 2020 (arXiv:2006.11239), appendix B, after Vaswani et al. 2017 (arXiv:1706.03762), section 3.5.
+    """
+    code = code.to(torch.promote_types(code.dtype, torch.float32))  # bf16 cannot tell 999 from 1000
+    exponent = torch.linspace(0, 1, width // 2, dtype=code.dtype, device=code.device)
+    angle = code[:, None] * 10000**-exponent
+    return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+class Condition(nn.Module):
+    """The embedding of noise level and class: SiLU(MLP(sinusoid(code)) + table[label]).
+
+    Every residual block projects it; without classes there is no table and labels are ignored.
+    """
+
+    def __init__(self, width: int, features: int, classes: int) -> None:
+        super().__init__()
+        self.width = width
+        self.linear1 = nn.Linear(width, features)
+        self.linear2 = nn.Linear(features, features)
+        self.table = nn.Embedding(classes + 1, features) if classes else None
+
+    def forward(self, code: Tensor, label: Tensor) -> Tensor:
+        """(B,), (B,) int64 -> (B, features)."""
+        embedding = sinusoid(code, self.width).to(self.linear1.weight.dtype)
+        embedding = self.linear2(F.silu(self.linear1(embedding)))
+        return F.silu(embedding if self.table is None else embedding + self.table(label))
+
+
+class Shift(nn.Module):
+    """Normalisation after the condition is added: norm(x + b(condition)). Ho et al. 2020 (arXiv:2006.11239)."""
+
+    def __init__(self, channels: int, features: int, groups: int | None) -> None:
+        super().__init__()
+        self.norm = group_norm(channels, groups)
+        self.project = nn.Linear(features, channels)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(B, C, H, W), (B, features) -> (B, C, H, W)."""
+        h: Tensor = self.norm(x + self.project(condition)[:, :, None, None])
+        return h
+
+
+class ScaleShift(nn.Module):
+    """Normalisation whose gain and bias the condition sets: (1 + g(condition)) norm(x) + b(condition).
+
+    Perez et al. 2018 (arXiv:1709.07871); in diffusion Nichol & Dhariwal 2021 (arXiv:2102.09672), section 3.
+    """
+
+    def __init__(self, channels: int, features: int, groups: int | None) -> None:
+        super().__init__()
+        self.norm = group_norm(channels, groups)
+        self.project = nn.Linear(features, 2 * channels)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(B, C, H, W), (B, features) -> (B, C, H, W)."""
+        gain, bias = self.project(condition)[:, :, None, None].chunk(2, dim=1)  # (B, C, 1, 1) each
+        return torch.addcmul(bias, self.norm(x), 1 + gain)
+
+
+class ResidualBlock(nn.Module):
+    """shortcut(x) + conv(dropout(SiLU(modulation(conv(SiLU(norm(x))), condition)))), both convolutions 3x3.
+
+    The second convolution starts at zero; the shortcut is a 1x1 convolution where the number of channels changes.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        features: int,
+        modulation: Callable[[int, int, int | None], nn.Module],
+        groups: int | None,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.norm = group_norm(channels, groups)
+        self.conv1 = nn.Conv2d(channels, out_channels, 3, padding=1)
+        self.modulation = modulation(out_channels, features, groups)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.shortcut = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(B, channels, H, W), (B, features) -> (B, out_channels, H, W)."""
+        h: Tensor = self.conv1(F.silu(self.norm(x)))
+        h = self.dropout(F.silu(self.modulation(h, condition)))
+        h = self.shortcut(x) + self.conv2(h)
+        return h
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Scaled dot-product attention softmax(q k^T / sqrt(D)) v; (..., N, D) each. Vaswani et al. 2017, eq. 1."""
+    if q.device.type == "cpu" and torch.is_grad_enabled():
+        # the fused CPU kernel's bf16 backward is several times slower than this at the few hundred tokens of a U-Net
+        return (q / math.sqrt(q.shape[-1]) @ k.mT).softmax(dim=-1) @ v
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+class SelfAttention(nn.Module):
+    """x + project(attend(q, k, v)) over the pixels, with q, k, v linear in norm(x); `project` starts at zero.
+
+    `head_channels = None` is one head. Raises ValueError if the heads do not divide the channels.
+    """
+
+    def __init__(self, channels: int, head_channels: int | None, groups: int | None) -> None:
+        super().__init__()
+        if head_channels is not None and channels % head_channels:
+            raise ValueError(
+                f"head_channels={head_channels} does not divide the {channels} channels of an attention layer; "
+                "choose a divisor, or null for one head"
+            )
+        self.heads = channels // (head_channels or channels)
+        self.norm = group_norm(channels, groups)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.project = zeroed(nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        tokens = self.norm(x).flatten(2).mT  # (B, HW, C), a view of channels_last
+        q, k, v = (
+            self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+        )  # (B, heads, HW, D)
+        h: Tensor = self.project(attend(q, k, v).transpose(1, 2).flatten(2))  # (B, HW, C)
+        return x + h.mT.reshape(x.shape)  # (B, C, H, W)
+
+
+class Upsample(nn.Module):
+    """Nearest-neighbour doubling followed by a 3x3 convolution. Odena et al. 2016 (doi:10.23915/distill.00003)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, 2H, 2W)."""
+        h: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return h

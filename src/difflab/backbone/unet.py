@@ -1,0 +1,176 @@
+"""The U-Net of diffusion models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from difflab.backbone.layers import (
+    Condition,
+    ResidualBlock,
+    ScaleShift,
+    SelfAttention,
+    Shift,
+    Upsample,
+    group_norm,
+    zeroed,
+)
+
+
+class Stage(nn.Module):
+    """A residual block and what follows it: self-attention, or nothing."""
+
+    def __init__(self, block: ResidualBlock, attention: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+        self.attention = attention
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(B, C, H, W), (B, features) -> (B, C', H, W)."""
+        h: Tensor = self.attention(self.block(x, condition))
+        return h
+
+
+class Down(nn.Module):
+    """One level on the way down: an entry convolution, then stages; it returns what each of them put out."""
+
+    def __init__(self, enter: nn.Module, stages: Iterable[Stage]) -> None:
+        super().__init__()
+        self.enter = enter
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, h: Tensor, condition: Tensor) -> list[Tensor]:
+        """(B, C, H, W), (B, features) -> 1 + blocks tensors of (B, ., H', W')."""
+        skips = [self.enter(h)]
+        for stage in self.stages:
+            skips.append(stage(skips[-1], condition))
+        return skips
+
+
+class Up(nn.Module):
+    """One level on the way up: stages, each of which also reads one output of the same level's `Down`, then an exit."""
+
+    def __init__(self, stages: Iterable[Stage], leave: nn.Module) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.leave = leave
+
+    def forward(self, h: Tensor, skips: list[Tensor], condition: Tensor) -> Tensor:
+        """(B, C, H, W), 1 + blocks tensors of (B, ., H, W), (B, features) -> (B, C', H', W')."""
+        for stage, skip in zip(self.stages, reversed(skips), strict=True):
+            h = stage(torch.cat([h, skip], dim=1), condition)
+        h = self.leave(h)
+        return h
+
+
+class UNet(nn.Module):
+    """U-Net of residual blocks and self-attention, conditioned on noise level and class.
+
+    Ho et al. 2020 (arXiv:2006.11239), appendix B; scale-shift and learned variance: Nichol & Dhariwal 2021
+    (arXiv:2102.09672); heads of fixed width: Dhariwal & Nichol 2021 (arXiv:2105.05233), section 3.
+
+    - `shape`: (C, H, W) of the samples;
+    - `classes`: how many, 0 for none; label `classes` is the null class;
+    - `width`: channels of the first level; level i has `width * multipliers[i]` and half the resolution of level i - 1;
+    - `blocks`: residual blocks of a level on the way down; there is one more on the way up;
+    - `attention`: heights of the feature maps, in pixels, that have self-attention; the middle always has it;
+    - `head_channels`: channels of an attention head, None for one head;
+    - `dropout`: probability, inside residual blocks;
+    - `scale_shift`: the condition scales and shifts after a normalisation, rather than being added before it;
+    - `groups`: groups of every normalisation, None for as many as hold 16 channels each;
+    - `patch`: side of the pixel blocks that become channels in front and pixels again at the end;
+    - `learned_variance`: twice the output channels.
+
+    Raises ValueError if the levels do not divide the image, if a resolution in `attention` does not occur, if
+    channels do not divide into groups or heads, or if there is no level, no block or an odd width.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        classes: int,
+        width: int = 64,
+        multipliers: Sequence[int] = (1, 2, 2),
+        blocks: int = 2,
+        attention: Sequence[int] = (8,),
+        head_channels: int | None = 64,
+        dropout: float = 0.0,
+        scale_shift: bool = True,
+        groups: int | None = None,
+        patch: int = 1,
+        learned_variance: bool = False,
+    ) -> None:
+        super().__init__()
+        if not multipliers or blocks < 1 or width % 2:
+            raise ValueError(
+                f"multipliers={list(multipliers)}, blocks={blocks}, width={width}: "
+                "a U-Net needs one or more multipliers, one or more blocks, and an even width"
+            )
+        channels, height, breadth = shape
+        levels = range(len(multipliers))
+        divisor = patch * 2 ** levels[-1]
+        if height % divisor or breadth % divisor:
+            raise ValueError(
+                f"images of {height}x{breadth} do not divide by {divisor} for {len(levels)} levels with patch={patch}: "
+                f"use fewer multipliers, a smaller patch, or data whose sides are multiples of {divisor}"
+            )
+        resolutions = [height // patch // 2**level for level in levels]
+        if absent := sorted(set(attention) - set(resolutions)):
+            raise ValueError(f"attention at {absent} never occurs: the levels of this U-Net have {resolutions}")
+        if groups is not None and width % groups:
+            raise ValueError(f"groups={groups} does not divide width={width}: use a divisor, or null for the default")
+
+        features = 4 * width
+        modulation = ScaleShift if scale_shift else Shift
+        block = partial(ResidualBlock, features=features, modulation=modulation, groups=groups, dropout=dropout)
+        attend = partial(SelfAttention, head_channels=head_channels, groups=groups)
+
+        widths = [width * multiplier for multiplier in multipliers]
+
+        def stages(level: int, sources: Sequence[int]) -> list[Stage]:
+            attended = resolutions[level] in attention
+            return [
+                Stage(block(c, widths[level]), attend(widths[level]) if attended else nn.Identity()) for c in sources
+            ]
+
+        above = [width, *widths[:-1]]  # channels that come into a level from above
+        below = [*widths[1:], widths[-1]]  # and from below
+        out_channels = 2 * channels if learned_variance else channels
+        stem = nn.Sequential(nn.PixelUnshuffle(patch), nn.Conv2d(channels * patch**2, width, 3, padding=1))
+        head = nn.Sequential(
+            group_norm(widths[0], groups),
+            nn.SiLU(),
+            zeroed(nn.Conv2d(widths[0], out_channels * patch**2, 3, padding=1)),
+            nn.PixelShuffle(patch),
+        )
+        enter = [stem, *(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in above[1:])]
+        leave = [head, *(Upsample(c) for c in widths[1:])]
+
+        self.shape, self.classes = tuple(shape), classes
+        self.condition = Condition(width, features, classes)
+        self.down = nn.ModuleList(Down(enter[i], stages(i, [above[i]] + [widths[i]] * (blocks - 1))) for i in levels)
+        deepest = widths[-1]
+        self.middle = nn.ModuleList(
+            [Stage(block(deepest, deepest), attend(deepest)), Stage(block(deepest, deepest), nn.Identity())]
+        )
+        self.up = nn.ModuleList(
+            Up(stages(i, [below[i] + widths[i]] + [2 * widths[i]] * (blocks - 1) + [widths[i] + above[i]]), leave[i])
+            for i in reversed(levels)
+        )
+        nn.utils.convert_conv2d_weight_memory_format(self, torch.channels_last)
+
+    def forward(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
+        """(B, C, H, W), (B,), (B,) int64 -> (B, C or 2C, H, W), in the dtype of x also under autocast."""
+        condition = self.condition(code, label)  # (B, 4 width)
+        h, skips = x.to(memory_format=torch.channels_last), []
+        for down in self.down:  # (B, width * multiplier, H / patch, W / patch) after the first level, then half of that
+            skips.append(down(h, condition))
+            h = skips[-1][-1]
+        for stage in self.middle:
+            h = stage(h, condition)
+        for up in self.up:  # twice the height and width of the level below, and (B, C or 2C, H, W) after the last
+            h = up(h, skips.pop(), condition)
+        return h.to(x.dtype)

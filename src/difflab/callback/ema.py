@@ -1,0 +1,75 @@
+"""Exponential moving averages of the network's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from difflab.denoiser import Denoiser
+from difflab.paradigm.base import Diffusion
+
+Averages = Mapping[float, Mapping[str, Tensor]]  # a state dict of the backbone for each decay
+
+
+def network(module: pl.LightningModule) -> nn.Module:
+    """The network that is averaged."""
+    return cast(Diffusion, module).denoiser.backbone
+
+
+def lerp(decay: float, averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+    """`averaged += (1 - d) (current - averaged)` with the warm-up `d = min(decay, (1 + n) / (10 + n))`."""
+    n = int(updates)
+    torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+
+class EMA(pl.Callback):
+    """Averages of the backbone, and of nothing else, one for each decay, in fp32.
+
+    The raw weights stay what Lightning trains and saves; an average is used through `denoiser`, never swapped in. When
+    training ends the averages are handed to `finished`.
+    """
+
+    def __init__(self, decays: Sequence[float], finished: Callable[[Averages], None] = lambda averages: None) -> None:
+        if not decays or not all(0 <= d < 1 for d in decays):
+            raise ValueError(f"ema={list(decays)}: give one or more decays in [0, 1), as ema=[0.999,0.9999]")
+        self.decays, self.finished = tuple(decays), finished
+        self.averages: dict[float, AveragedModel] = {}
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Start the averages from the initial weights."""
+        self.averages = {d: AveragedModel(network(pl_module), multi_avg_fn=partial(lerp, d)) for d in self.decays}
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Follow the network to its device; the update count stays on the CPU, where reading it costs nothing."""
+        for average in self.averages.values():
+            average.module.to(pl_module.device).eval().requires_grad_(False)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+        """Average in the new weights."""
+        for average in self.averages.values():
+            average.update_parameters(network(pl_module))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Hand over the averages."""
+        if trainer.is_global_zero:
+            self.finished({decay: average.module.state_dict() for decay, average in self.averages.items()})
+
+    def denoiser(self, raw: Denoiser, decay: float | None = None) -> Denoiser:
+        """The denoiser with averaged weights, by default those of the first decay."""
+        average = self.averages[self.decays[0] if decay is None else decay]
+        return Denoiser(average.module, raw.schedule, raw.target)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain tensors by decay."""
+        return {str(d): dict(average.state_dict()) for d, average in self.averages.items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the saved averages."""
+        for decay, average in self.averages.items():
+            average.load_state_dict(state_dict[str(decay)])

@@ -1,0 +1,193 @@
+"""From the command line to objects: where the configuration lies, what is wrong with it, and what it builds."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
+
+from difflab.data.layout import count_classes
+
+FOREIGN = ("lightning.pytorch.Trainer",)  # the only class outside difflab that a configuration may build
+
+
+def conf_dir() -> str:
+    """The configuration groups: inside the package in a wheel, beside `src` in a checkout."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "conf", here.parents[1] / "conf"):
+        if folder.is_dir():
+            return str(folder)
+    raise FileNotFoundError("difflab: no conf/ in the package or at the root of the repository; install it again")
+
+
+def command(name: str, task: Callable[[DictConfig], None]) -> Callable[[], None]:
+    """The console script of a task that takes the composed `conf/<name>.yaml`."""
+
+    def main() -> None:
+        OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)
+        words = sys.argv[1:]
+        try:
+            if not any(word.startswith("-") for word in words):  # with flags Hydra must look itself
+                with initialize_config_dir(conf_dir(), version_base="1.3"):
+                    compose(name, words)
+            hydra.main(version_base="1.3", config_path=conf_dir(), config_name=name)(task)()
+        except HydraException as error:
+            reason = [str(e).splitlines()[0] for e in (error, error.__cause__) if e]
+            raise SystemExit(f"{program()}: {explanation(name, words) or '; '.join(reason)}") from error
+        except SystemExit as leaving:
+            if leaving.code == 1 and (why := explanation(name, [w for w in words if "=" in w and w[0] != "-"])):
+                print(why, file=sys.stderr)
+            raise
+
+    return main
+
+
+def program() -> str:
+    """The name that the user called."""
+    return Path(sys.argv[0]).stem
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn an error in what the user asked for into one line and a nonzero exit, while nothing has been done yet."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError, HydraException) as error:
+        raise SystemExit(f"{program()}: {error}") from error
+
+
+def suggestion(word: str, valid: Sequence[str]) -> str:
+    """The valid words, and the one that may have been meant."""
+    close = difflib.get_close_matches(word, valid, 1)
+    return f"valid: {', '.join(valid)}" + (f". Did you mean {close[0]!r}?" if close else "")
+
+
+def explanation(name: str, overrides: Sequence[str]) -> str:
+    """Which group, option or key of a refused command line does not exist, and which do; empty if all exist."""
+    folders = [folder for folder in Path(conf_dir()).iterdir() if folder.is_dir()]
+    groups = {folder.name: sorted(option.stem for option in folder.glob("*.yaml")) for folder in folders}
+    parser = OverridesParser.create()
+    try:
+        parsed = [o for o in parser.parse_overrides([*overrides]) if not (o.is_add() or o.is_delete())]
+    except HydraException:
+        return ""
+    values = {o.key_or_group: o.value() for o in parsed if o.key_or_group in groups}
+    chosen = {group: option for group, option in values.items() if isinstance(option, str)}
+    for group, option in chosen.items():
+        if option not in groups[group]:
+            return f"{group}={option} does not exist; {suggestion(option, groups[group])}"
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        known = compose(name, [f"{group}={option}" for group, option in chosen.items()])
+    for key in (o.key_or_group for o in parsed):
+        node: Any = known
+        for depth, part in enumerate(path := key.split(".")):
+            if key in groups or path[0] == "hydra" or not isinstance(node, DictConfig):
+                break
+            if part not in node:
+                keys = [str(k) for k in node if k != "_target_"] + ([] if depth else sorted(groups - node.keys()))
+                where = f"{'.'.join(path[:depth])} as chosen" if depth else name
+                return f"{part!r} is not a key of {where}; {suggestion(part, keys)}"
+            node = node._get_node(part)
+    return ""
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The configuration as plain resolved dicts, lists and values.
+
+    Raises ValueError for values that are still to be given.
+    """
+    raw = OmegaConf.to_container(config)
+    if missing := [f"{key}=..." for key in keys_of(raw, "???")]:
+        raise ValueError(f"please give a value: {', '.join(missing)}")
+    try:
+        return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]  # a DictConfig gives a dict
+    except InterpolationResolutionError as error:
+        raise ValueError(str(error).splitlines()[0].partition(": ")[2]) from error
+
+
+def keys_of(node: object, value: object, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """The dotted keys under which a nested dict has a value."""
+    if isinstance(node, Mapping):
+        for key, child in node.items():
+            yield from keys_of(child, value, (*path, str(key)))
+    elif node == value:
+        yield ".".join(path)
+
+
+def build(node: Mapping[str, Any], **more: object) -> Any:  # noqa: ANN401  # whatever class the node names
+    """Build the object that a plain configuration node names, and those inside it.
+
+    Only classes of difflab are built, and Lightning's Trainer: loading somebody's configuration runs none of their
+    code. Keys and types are held against the class's signature first. Raises ValueError for what does not fit.
+    """
+    check(node, more.keys())
+    try:
+        return hydra.utils.instantiate(dict(node), **more, _convert_="all")
+    except InstantiationException as error:
+        raise ValueError(error.__cause__ or error) from error
+
+
+def target(path: object) -> type:
+    """The class that a `_target_` names. Raises ValueError for anything but difflab's classes and FOREIGN."""
+    module, _, name = str(path).rpartition(".")
+    if str(path) in FOREIGN or module.startswith("difflab."):
+        found = getattr(importlib.import_module(module), name, None)
+        if isinstance(found, type) and (found.__module__ == module or str(path) in FOREIGN):
+            return found
+    raise ValueError(f"_target_: {path} is refused: a configuration builds classes of difflab and {', '.join(FOREIGN)}")
+
+
+def check(node: object, given: Sequence[str] | Any = (), where: str = "") -> None:  # noqa: ANN401
+    """Hold a node, and the nodes in it, against the signatures of the classes they name."""
+    if isinstance(node, list):
+        for k, item in enumerate(node):
+            check(item, (), f"{where}[{k}]")
+    if not isinstance(node, Mapping):
+        return
+    for key, value in node.items():
+        check(value, (), f"{where}.{key}".lstrip("."))
+    if "_target_" not in node:
+        return
+    cls = target(node["_target_"])
+    parameters = inspect.signature(cls, eval_str=True).parameters
+    named = {key: value for key, value in node.items() if key != "_target_"}
+    at = f"{where} ({cls.__name__})" if where else cls.__name__
+    for key, value in named.items():
+        if key not in parameters:
+            raise ValueError(f"{key!r} is not a key of {at}; {suggestion(key, [*parameters])}")
+        hint = parameters[key].annotation
+        if not fits(value, hint):
+            raise ValueError(f"{key}={value!r} in {at} should be of type {inspect.formatannotation(hint)}")
+    required = {name for name, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
+    if absent := sorted(required - set(named) - set(given)):
+        raise ValueError(f"{at} needs {', '.join(absent)}")
+
+
+def fits(value: object, hint: Any) -> bool:  # noqa: ANN401  # a type hint may be any object
+    """Whether a plain value can be passed where `hint` is asked for."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(fits(value, arg) for arg in args)
+    if origin is Literal:
+        return value in args
+    if isinstance(value, list):
+        items = args[0] if args else Any
+        return hint is Any or (origin in (Sequence, list, tuple) and all(fits(item, items) for item in value))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint in (int, bool, str, types.NoneType):
+        return type(value) is hint
+    return hint is Any or isinstance(value, Mapping) or not isinstance(value, int | float | str | bool | None)

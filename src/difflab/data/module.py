@@ -1,0 +1,119 @@
+"""The one DataModule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from difflab.data.images import Images, Source, Split, to_float
+from difflab.data.order import Block, Order, Shard, share
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Blocks(Dataset[Batch]):
+    """A split indexed by whole blocks: one gather a batch."""
+
+    def __init__(self, split: Split) -> None:
+        # numpy gathers on one thread; torch would wake its pool for these few bytes, slow where cores are contended.
+        self.x, self.y = split.x.numpy(), split.y.numpy()
+
+    def __getitem__(self, block: Block) -> Batch:
+        x = self.x[block.images]
+        x[block.mirrored] = x[block.mirrored, ..., ::-1]
+        return torch.from_numpy(x), torch.from_numpy(self.y[block.images])
+
+
+class StepLoader(DataLoader[Batch]):
+    """A loader whose position is the trainer's global step: it keeps no state, and tells Lightning so."""
+
+    def state_dict(self) -> dict[str, int]:
+        """Nothing: the order is a function of the step."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Nothing to restore."""
+
+
+class DataModule(LightningDataModule):
+    """Serve a source as batches: x float (B, C, H, W) in [-1, 1], y int64 (B,).
+
+    - source: what to load; `shape` (C, H, W) and `classes` (0: unlabelled) declare what it holds, and are checked.
+    - sigma_data: standard deviation of the training pixels in [-1, 1], for models that scale by it.
+    - batch_size: the global batch, of which each process takes its share.
+    - seed: of the order and of the flips; flip: mirror half of the training images.
+    - workers: loading processes; 0 is the fastest, since the images are in memory.
+
+    Training is one long Lightning epoch of `Trainer(max_steps=...)` that starts at the trainer's global step, so that a
+    resumed run goes on with the next batch. It needs `Trainer(use_distributed_sampler=False)`, for the shards are made
+    here. Raises ValueError for a declaration that the images contradict, a batch_size that is larger than the set or
+    no multiple of the processes, and a trainer without max_steps.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        shape: Sequence[int],
+        classes: int,
+        sigma_data: float,
+        batch_size: int,
+        seed: int = 0,
+        flip: bool = False,
+        workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.source, self.shape, self.classes, self.sigma_data = source, tuple(shape), classes, sigma_data
+        self.batch_size, self.seed, self.flip, self.workers = batch_size, seed, flip, workers
+
+    @cached_property
+    def images(self) -> Images:
+        """The images, loaded and checked on first use."""
+        images = self.source.load()
+        shape, classes = images.train.shape, len(images.names)
+        if (shape, classes) != (self.shape, self.classes):
+            raise ValueError(
+                f"shape={list(self.shape)} and classes={self.classes} are declared, but {type(self.source).__name__} "
+                f"holds shape={list(shape)} and classes={classes}"
+            )
+        return images
+
+    def load(self) -> Images:
+        """Load now, so that bad data fails before any other work."""
+        return self.images
+
+    @property
+    def order(self) -> Order:
+        """The order of the training images."""
+        return Order(len(self.images.train), self.batch_size, self.seed, self.flip)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches from the trainer's global step to its last; without a trainer, one epoch."""
+        order, trainer = self.order, self.trainer
+        if trainer is None:
+            shard = Shard(order, 0, order.steps_per_epoch)
+        elif trainer.max_steps < 0:
+            raise ValueError("training is counted in steps: give the Trainer max_steps")
+        else:
+            per_step = trainer.accumulate_grad_batches
+            start, stop = trainer.global_step * per_step, trainer.max_steps * per_step
+            shard = Shard(order, start, stop, trainer.global_rank, trainer.world_size)
+        return StepLoader(Blocks(self.images.train), sampler=shard, batch_size=None, num_workers=self.workers)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The held-out images in order, each once over all processes: rank r takes r, r + world, r + 2 world, ..."""
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        images, size = np.arange(rank, len(self.images.test), world), share(self.batch_size, world)
+        mine = Block(images, np.zeros(len(images), bool))
+        blocks = [mine.cut(i, i + size) for i in range(0, len(images), size)]
+        return DataLoader(Blocks(self.images.test), sampler=blocks, batch_size=None, num_workers=self.workers)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Convert the bytes to floats on the device."""
+        x, y = batch
+        return to_float(x), y

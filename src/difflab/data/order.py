@@ -1,0 +1,91 @@
+"""The order in which training sees the images: a pure function of (seed, step)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+
+class Block(NamedTuple):
+    """Which images make a batch, and which of them are mirrored."""
+
+    images: NDArray[np.int64]
+    mirrored: NDArray[np.bool_]
+
+    def cut(self, start: int, stop: int) -> Block:
+        """The images start..stop-1 of this block."""
+        return Block(self.images[start:stop], self.mirrored[start:stop])
+
+
+@dataclass(frozen=True)
+class Order:
+    """The images that each training step sees.
+
+    Epoch e is the permutation drawn from the key (seed, e), cut into blocks of batch_size; its incomplete last block is
+    left out. Whether image i is mirrored in epoch e depends on (seed, e, i) alone.
+    Raises ValueError if the set is smaller than a batch.
+    """
+
+    n: int
+    batch_size: int
+    seed: int = 0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.batch_size <= self.n:
+            raise ValueError(f"batch_size={self.batch_size} must lie in 1..{self.n}, the number of training images")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of whole blocks in an epoch."""
+        return self.n // self.batch_size
+
+    def epoch(self, epoch: int) -> Block:
+        """All n images as this epoch orders them."""
+        rng = np.random.default_rng((self.seed, epoch))
+        images = rng.permutation(self.n)
+        coin = rng.random(self.n) < 0.5
+        return Block(images, coin[images] & self.flip)
+
+    def blocks(self, start: int, stop: int) -> Iterator[Block]:
+        """The global batches of the steps start..stop-1."""
+        step = start
+        while step < stop:
+            epoch, first = divmod(step, self.steps_per_epoch)
+            order = self.epoch(epoch)
+            last = min(self.steps_per_epoch, first + stop - step)
+            for b in range(first, last):
+                yield order.cut(b * self.batch_size, (b + 1) * self.batch_size)
+            step += last - first
+
+
+def share(batch_size: int, world: int) -> int:
+    """One process's part of the global batch; raises ValueError if that is no whole number."""
+    if batch_size % world:
+        raise ValueError(f"batch_size={batch_size} is the global batch: make it a multiple of the {world} processes")
+    return batch_size // world
+
+
+class Shard(Sampler[Block]):
+    """One rank's slice of the global batches of the steps start..stop-1; the ranks' slices in turn make up the batch.
+
+    Raises ValueError if batch_size is not a multiple of the number of processes.
+    """
+
+    def __init__(self, order: Order, start: int, stop: int, rank: int = 0, world: int = 1) -> None:
+        self.order, self.start, self.stop, self.rank = order, start, stop, rank
+        self.size = share(order.batch_size, world)
+
+    def __len__(self) -> int:
+        # Not stop - start: a resumed Lightning counts the batches before start as fetched already, and knows the last
+        # batch by comparing that count with this length.
+        return self.stop
+
+    def __iter__(self) -> Iterator[Block]:
+        for block in self.order.blocks(self.start, self.stop):
+            yield block.cut(self.rank * self.size, (self.rank + 1) * self.size)

@@ -1,0 +1,70 @@
+"""Measuring samples against real images, with the protocol beside every number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from difflab.config import build, suggestion
+from difflab.data.module import DataModule
+from difflab.denoiser import AnyDenoiser
+from difflab.metric.card import ProtocolCard
+from difflab.metric.features import Extractor
+from difflab.metric.reference import measure
+from difflab.sampling import Recipe, balanced
+
+SPLITS = ("test", "train")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is measured against what: `n` samples, the reference split, the feature extractor, the seed of the noise."""
+
+    n: int
+    reference: str
+    extractor: Extractor
+    seed: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Protocol:
+        """The protocol that a plain configuration says. Raises ValueError for a split that does not exist."""
+        if config["reference"] not in SPLITS:
+            raise ValueError(f"protocol.reference={config['reference']}; {suggestion(config['reference'], SPLITS)}")
+        return cls(config["n"], config["reference"], build(config["extractor"]), config["seed"])
+
+
+def evaluate(
+    denoiser: AnyDenoiser,
+    weights: str,
+    data: DataModule,
+    recipe: Recipe,
+    protocol: Protocol,
+    cache: Path,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Any]:
+    """Draw the protocol's samples and measure them: distances, their floors, the cost, and the card."""
+    drawn = recipe.draw(denoiser, balanced(protocol.n, data.classes), protocol.seed, progress=progress)
+    splits = {"train": data.images.train, "test": data.images.test}
+    reference = splits.pop(protocol.reference)
+    (other,) = splits.values()
+    scores = measure(protocol.extractor, drawn.images, reference, other, cache)
+    card = ProtocolCard(
+        n_generated=protocol.n,
+        n_reference=len(reference),
+        reference=f"{type(data.source).__name__}/{protocol.reference}",
+        reference_sha256=reference.sha256,
+        extractor=protocol.extractor.name,
+        extractor_sha256=protocol.extractor.sha256,
+        resize=protocol.extractor.resize,
+        sampler=str(recipe.sampler),
+        grid=str(recipe.grid),
+        nfe=drawn.evaluations,
+        guidance=str(recipe.guidance),
+        weights=weights,
+        labels="balanced" if data.classes else "none",
+        precision=recipe.precision,
+        seed=protocol.seed,
+    )
+    return {"metrics": scores, "nfe": drawn.evaluations, "sampling_seconds": drawn.seconds, "card": card.to_dict()}

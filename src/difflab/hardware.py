@@ -1,0 +1,54 @@
+"""What this machine can do: bf16 in hardware, and memory that stays with the process."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
+def keep_heap() -> None:
+    """Let glibc keep freed memory instead of returning large tensors to the system at each step; before torch loads."""
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def best_device() -> torch.device:
+    """The accelerator if there is one, else the CPU."""
+    import torch
+
+    return torch.accelerator.current_accelerator() or torch.device("cpu")
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 matrices in hardware: AMX or AVX512-BF16 on a CPU."""
+    import torch
+
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    return False
+
+
+def settle_precision(precision: str, device: torch.device) -> str:
+    """`bf16` or `fp32`: "auto" is bf16 where the hardware has it. Raises ValueError for other words."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision} is none of {', '.join(PRECISIONS)}")
+    return {"auto": "bf16" if has_bf16(device) else "fp32"}.get(precision, precision)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Run the network in the given precision; weights and sampler state stay in fp32."""
+    import torch
+
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

@@ -1,0 +1,54 @@
+"""The protocol card: all that must agree before two numbers may be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that decide a number."""
+    return {package: version(package) for package in ("difflab", "torch")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolCard:
+    """How a number was measured: what was generated, against what, seen by which network.
+
+    A card holds plain values only, and `ProtocolCard(**json.loads(json.dumps(card.to_dict()))) == card`.
+    """
+
+    n_generated: int
+    n_reference: int
+    reference: str  # data set and split: "fashion16/test"
+    reference_sha256: str
+    extractor: str
+    extractor_sha256: str
+    resize: str
+    sampler: str
+    grid: str
+    nfe: float  # network evaluations a sample: a mean where the sampler adapts
+    guidance: str
+    weights: str  # "ema=0.999" or "raw"
+    labels: str  # how the generated labels are distributed: "balanced", "data", "none"
+    seed: int
+    versions: dict[str, str] = field(default_factory=installed_versions, hash=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nfe", float(self.nfe))  # equal cards must print equally: 20 and 20.0
+
+    def to_dict(self) -> dict[str, int | float | str | dict[str, str]]:
+        """The fields as plain JSON values."""
+        return asdict(self)
+
+    @property
+    def fingerprint(self) -> str:
+        """First 12 hexadecimal digits of the sha256 of the card's canonical JSON."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    def differences(self, other: ProtocolCard) -> tuple[str, ...]:
+        """Names of the fields in which two cards differ."""
+        return tuple(f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name))

@@ -1,0 +1,1 @@
+"""Paradigms: each paper's training algorithm and its likelihood, as a LightningModule."""

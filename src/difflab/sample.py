@@ -1,0 +1,83 @@
+"""`difflab-sample`: draw images from a trained run with any sampler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig
+
+from difflab.config import command, plain, refusing
+from difflab.hardware import best_device, keep_heap, settle_precision
+from difflab.run import find
+
+
+@dataclass
+class SampleSettings:
+    """Types of `conf/sample.yaml`'s own keys."""
+
+    run: str = MISSING
+    n: int = MISSING
+    nfe: int | None = None
+    seed: int = MISSING
+    label: int | None = None
+    ema: float | None = None
+    precision: str = MISSING
+    batch_size: int = MISSING
+    singles: bool = MISSING
+    out: str | None = None
+    runs_dir: str = MISSING
+    sampler: Any = None
+    grid: Any = None
+    guidance: Any = None
+
+
+ConfigStore.instance().store("sample_settings", SampleSettings)
+
+
+def sample(cfg: DictConfig) -> None:
+    """Draw `n` images and write them as a grid, as an .npz, and one by one if asked."""
+    with refusing():
+        config = plain(cfg)
+        run = find(Path(config["runs_dir"]), config["run"])
+        keep_heap()
+        import numpy as np
+        import torch
+
+        from difflab.callback.progress import Drawing
+        from difflab.picture import picture, picture_grid, save_png
+        from difflab.sampling import RECIPE, Recipe, balanced
+        from difflab.weights import load_denoiser
+
+        device = best_device()
+        denoiser, _ = load_denoiser(run, config["ema"])
+        chosen = {key: run.config[key] if config[key] is None else config[key] for key in RECIPE}
+        recipe = Recipe.of(chosen, settle_precision(config["precision"], device))
+        recipe.rehearse(denoiser)
+        n, label, classes = config["n"], config["label"], denoiser.classes
+        if n < 1:
+            raise ValueError(f"n={n}: ask for at least one image")
+        if label is not None and not 0 <= label < classes:
+            raise ValueError(f"label={label} is none of the {classes} classes of this run, 0..{classes - 1}")
+    labels = balanced(n, classes) if label is None else torch.full((n,), label)
+    with Drawing("sampling", n) as progress:
+        drawn = recipe.draw(
+            denoiser.to(device), labels, config["seed"], batch_size=config["batch_size"], progress=progress
+        )
+    name = f"{type(recipe.sampler).__name__.lower()}-nfe{chosen['nfe']}-seed{config['seed']}-n{n}"
+    folder = Path(config["out"]) if config["out"] else run.folder / "samples" / name
+    save_png(picture_grid(drawn.images, classes if label is None and classes else 8), folder / "grid.png")
+    pixels = drawn.images.permute(0, 2, 3, 1).numpy()
+    np.savez_compressed(folder / "samples.npz", arr_0=pixels, labels=labels.numpy())  # arr_0: what evaluators expect
+    if config["singles"]:
+        for k, image in enumerate(drawn.images):
+            save_png(picture(image), folder / f"{k:06d}.png")
+    print(f"{n} images, {drawn.evaluations:g} network evaluations each, {drawn.seconds:.1f} s: {folder}/grid.png")
+
+
+main = command("sample", sample)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""What a finished job says on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from difflab.run import Run
+
+
+def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Each score with its floor; then the cost."""
+    metrics = found["metrics"]
+    scores = [key.removesuffix("_floor") for key in metrics if key.endswith("_floor") and key != "n_floor"]
+    rows = [(key, f"{metrics[key]:.3f}", f"{metrics[f'{key}_floor']:.3f}") for key in scores]
+    card = found["card"]
+    return [
+        *rows,
+        ("n", f"{metrics['n']} against {metrics['n_reference']} of {card['reference']}", f"n={metrics['n_floor']}"),
+        ("sampler", f"{card['sampler']} on {card['grid']}, {card['guidance']}, {card['weights']}", ""),
+        ("NFE", f"{found['nfe']:g}", ""),
+        ("sampling seconds", f"{found['sampling_seconds']:.1f}", ""),
+    ]
+
+
+def show(rows: list[tuple[str, str, str]]) -> None:
+    """A table of names, values and floors."""
+    table = Table("", "value", "real against real")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=120).print(table)
+
+
+def show_evaluation(found: Mapping[str, Any]) -> None:
+    """The metrics of an evaluation."""
+    show(metric_rows(found))
+
+
+def show_result(run: Run, result: Mapping[str, Any]) -> None:
+    """The result of a training run, where it lies, and what to try next."""
+    training = result["training"]
+    show(
+        [
+            ("held-out loss", f"{result['loss']:.4f}", ""),
+            *metric_rows(result),
+            ("images seen", f"{training['images_seen']}", ""),
+            ("training seconds", f"{training['seconds']:.0f}", ""),
+        ]
+    )
+    print(f"run:     {run.folder}")
+    print(f"samples: {run.folder / 'samples' / 'final.png'}")
+    print(f"next:    difflab-sample run={run.folder.name} sampler=ddim nfe=20")

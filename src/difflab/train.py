@@ -1,0 +1,70 @@
+"""`difflab-train`: train a run, measure it, and say what was found. A finished run returns at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import MISSING, DictConfig
+
+from difflab.config import command, plain, refusing
+from difflab.hardware import keep_heap
+
+
+@dataclass
+class TrainSettings:
+    """Types of `conf/train.yaml`'s own keys; the groups' values are checked when they are built."""
+
+    seed: int = MISSING
+    images: int = MISSING
+    batch_size: int = MISSING
+    precision: str = MISSING
+    ema: list[float] = MISSING
+    nfe: int = MISSING
+    check_every: int = MISSING
+    runs_dir: str = MISSING
+    model: Any = MISSING
+    data: Any = MISSING
+    backbone: Any = MISSING
+    schedule: Any = MISSING
+    target: Any = MISSING
+    times: Any = MISSING
+    weighting: Any = MISSING
+    grid: Any = MISSING
+    sampler: Any = MISSING
+    guidance: Any = MISSING
+    trainer: Any = MISSING
+    logger: Any = MISSING
+    protocol: Any = MISSING
+
+
+ConfigStore.instance().store("train_settings", TrainSettings)
+
+
+def train(cfg: DictConfig) -> None:
+    """Train what the configuration says."""
+    choices = HydraConfig.get().runtime.choices
+    with refusing():
+        config = plain(cfg)
+        keep_heap()
+        from difflab.training import Training
+
+        job = Training.of(config, f"{choices['paradigm']}-{choices['data']}-s{config['seed']}")
+    from difflab.summary import show_result
+
+    if job.run.result is None:
+        print(f"run: {job.run.folder}   (Ctrl-C is safe: the same command goes on)", flush=True)
+    try:
+        result = job()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    if result:
+        show_result(job.run, result)
+
+
+main = command("train", train)
+
+if __name__ == "__main__":
+    main()

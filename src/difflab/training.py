@@ -1,0 +1,160 @@
+"""The training job: everything checked first, then the fit, then the measurement; interruptible at every point."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+import yaml
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from PIL.Image import Image
+
+from difflab.callback.checkpoint import Resumable
+from difflab.callback.ema import EMA, Averages
+from difflab.callback.pictures import Pictures
+from difflab.callback.progress import Drawing, RunProgress
+from difflab.config import build
+from difflab.data.module import DataModule
+from difflab.denoiser import Denoiser
+from difflab.evaluation import Protocol, evaluate
+from difflab.hardware import best_device, settle_precision
+from difflab.logger import MetricsFile
+from difflab.paradigm.base import Diffusion
+from difflab.picture import picture_grid, save_png
+from difflab.run import Run, fingerprint, write_json, write_text
+from difflab.sampling import Recipe, balanced
+from difflab.weights import facts_of, load_denoiser, save_weights
+
+PRECISION: dict[str, Literal["bf16-mixed", "32-true"]] = {"bf16": "bf16-mixed", "fp32": "32-true"}  # Lightning's words
+SILENT: dict[str, Any] = {
+    "enable_checkpointing": False,  # ours is Resumable
+    "enable_progress_bar": False,  # and RunProgress
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+}
+ROWS = 8  # of a sample grid
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training job whose every part has been built and found to fit."""
+
+    config: Mapping[str, Any]
+    run: Run
+    data: DataModule
+    model: Diffusion
+    recipe: Recipe
+    protocol: Protocol
+
+    @classmethod
+    def of(cls, config: dict[str, Any], label: str) -> Training:
+        """Build and rehearse the job; nothing is written. Raises ValueError, OSError or ImportError if it cannot work."""
+        device = torch.device("cpu") if config["trainer"]["accelerator"] == "cpu" else best_device()
+        config["precision"] = settle_precision(config["precision"], device)
+        if config["images"] < config["batch_size"]:
+            raise ValueError(f"images={config['images']} is less than one batch of batch_size={config['batch_size']}")
+        data: DataModule = build(config["data"])
+        images = data.load()
+        run = Run(Path(config["runs_dir"]) / f"{label}-{fingerprint(config, images.train.sha256)[:8]}")
+        torch.manual_seed(config["seed"])
+        model: Diffusion = build(config["model"])
+        EMA(config["ema"])  # refuses decays that are none
+        recipe = Recipe.of(config, config["precision"])
+        recipe.rehearse(model.denoiser)
+        return cls(config, run, data, model, recipe, Protocol.of(config["protocol"]))
+
+    def __call__(self) -> dict[str, Any]:
+        """Train if that is not done, measure if that is not done, and return the result."""
+        if not self.run.weights.with_suffix(".json").exists():
+            self.fit()
+        return self.run.result or self.measure()
+
+    def fit(self) -> None:
+        """Train from the last state, or from the start, to the exported weights."""
+        config, run, model = self.config, self.run, self.model
+        batch_size, steps = config["batch_size"], config["images"] // config["batch_size"]
+        every = max(1, min(steps, config["check_every"] // batch_size))
+        start = saved_step(run)
+        progress = RunProgress(batch_size)
+
+        def export(averages: Averages) -> None:
+            facts = {"images_seen": steps * batch_size, "seconds": round(progress.seconds, 1)}
+            save_weights(run, config["model"]["denoiser"], averages, facts)
+
+        ema = EMA(config["ema"], export)
+        hush()
+        trainer: pl.Trainer = build(
+            config["trainer"],
+            max_steps=steps,
+            max_epochs=-1,
+            precision=PRECISION[config["precision"]],
+            callbacks=[
+                ema,
+                progress,
+                Pictures(lambda: self.picture(ema.denoiser(model.denoiser)), run.folder / "samples"),
+                Resumable(run.checkpoint, every),
+            ],
+            logger=self.loggers(start),
+            val_check_interval=every,
+            check_val_every_n_epoch=None,
+            log_every_n_steps=10,
+            default_root_dir=run.folder,
+            use_distributed_sampler=False,
+            inference_mode=False,
+            **SILENT,
+        )
+        trainer.fit(model, self.data, ckpt_path=run.checkpoint if start else None, weights_only=True)
+
+    def loggers(self, start: int) -> list[Logger]:
+        """Write the configuration, and open the logs of a run that goes on from step `start`."""
+        if getattr(rank_zero_only, "rank", 0):
+            return []
+        folder, batch_size = self.run.folder, self.config["batch_size"]
+        write_text(folder / "config.yaml", yaml.safe_dump(dict(self.config), sort_keys=False))
+        mirror = build(self.config["logger"])
+        return [MetricsFile(folder / "metrics.jsonl", batch_size, start), mirror(folder, self.config, batch_size)]
+
+    def picture(self, denoiser: Denoiser) -> Image:
+        """A grid of samples, a class a column."""
+        columns = self.data.classes or ROWS
+        labels = balanced(ROWS * columns, self.data.classes)
+        return picture_grid(self.recipe.draw(denoiser, labels, self.protocol.seed).images, columns)
+
+    def measure(self) -> dict[str, Any]:
+        """Measure the exported weights and write `result.json`, which makes the run finished."""
+        run, config = self.run, self.config
+        denoiser, weights = load_denoiser(run, device=best_device())
+        save_png(self.picture(denoiser), run.folder / "samples" / "final.png")
+        self.model.denoiser = denoiser
+        hush()
+        bare = pl.Trainer(
+            logger=False, use_distributed_sampler=False, precision=PRECISION[config["precision"]], devices=1, **SILENT
+        )
+        (held_out,) = bare.validate(self.model, self.data, verbose=False)
+        cache = Path(config["runs_dir"]) / ".cache"
+        with Drawing("measuring", self.protocol.n) as progress:
+            found = evaluate(denoiser, weights, self.data, self.recipe, self.protocol, cache, progress)
+        result = {"loss": held_out["val/loss"], "training": facts_of(run)["training"], **found}
+        write_json(run.folder / "result.json", result)
+        return result
+
+
+def saved_step(run: Run) -> int:
+    """The step that a run can go on from."""
+    if not run.checkpoint.exists():
+        return 0
+    step: int = torch.load(run.checkpoint, map_location="meta", weights_only=True)["global_step"]
+    return step
+
+
+def hush() -> None:
+    """Keep Lightning's advice out of the user's terminal; its errors stay."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning.*")
