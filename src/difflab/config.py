@@ -15,7 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
@@ -134,10 +134,17 @@ def build(node: Mapping[str, Any], **more: object) -> Any:  # noqa: ANN401  # wh
     code. Keys and types are held against the class's signature first. Raises ValueError for what does not fit.
     """
     check(node, more.keys())
-    try:
-        return hydra.utils.instantiate(dict(node), **more, _convert_="all")
-    except InstantiationException as error:
-        raise ValueError(error.__cause__ or error) from error
+    return make(node, **more)
+
+
+def make(node: Any, **more: object) -> Any:  # noqa: ANN401  # any plain value, or whatever class it names
+    """The plain value with every checked `_target_` in it built, innermost first."""
+    if isinstance(node, list):
+        return [make(item) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    values = {key: make(value) for key, value in node.items() if key != "_target_"}
+    return target(node["_target_"])(**values, **more) if "_target_" in node else values
 
 
 def target(path: object) -> type:

@@ -57,6 +57,7 @@ def evaluate(cfg: DictConfig) -> None:
         protocol = Protocol.of({**config["protocol"], "n": config["n"], "seed": config["seed"]})
         data = build(run.config["data"])
         data.load()
+        protocol.rehearse(data)
     with Drawing("measuring", protocol.n) as progress:
         found = measure(denoiser.to(device), weights, data, recipe, protocol, runs_dir / ".cache", progress)
     card = ProtocolCard(**found["card"])

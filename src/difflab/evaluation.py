@@ -10,6 +10,7 @@ from typing import Any
 from difflab.config import build, suggestion
 from difflab.data.module import DataModule
 from difflab.denoiser import AnyDenoiser
+from difflab.hardware import best_device
 from difflab.metric.card import ProtocolCard
 from difflab.metric.features import Extractor
 from difflab.metric.reference import measure
@@ -32,7 +33,14 @@ class Protocol:
         """The protocol that a plain configuration says. Raises ValueError for a split that does not exist."""
         if config["reference"] not in SPLITS:
             raise ValueError(f"protocol.reference={config['reference']}; {suggestion(config['reference'], SPLITS)}")
-        return cls(config["n"], config["reference"], build(config["extractor"]), config["seed"])
+        extractor = build(config["extractor"], device=best_device())
+        return cls(config["n"], config["reference"], extractor, config["seed"])
+
+    def rehearse(self, data: DataModule) -> None:
+        """See that these images can be measured. Raises ValueError, with the way out, if they cannot."""
+        if self.n < 2:
+            raise ValueError(f"n={self.n}: a distance between distributions takes two images at least")
+        self.extractor(data.images.test.x[:1])
 
 
 def evaluate(

@@ -26,8 +26,9 @@ class Table(Schedule):
     tick = 1.0
 
     def __post_init__(self) -> None:
-        if self.T < 2:
-            raise ValueError(f"schedule.T={self.T}: a table needs at least two steps")
+        betas = self.betas()
+        if self.T < 2 or not (betas > 0).all() or not (betas < 1).all():
+            raise ValueError(f"{self}: a table needs T >= 2 and every beta in (0, 1), not up to {betas.max():g}")
 
     def betas(self) -> Tensor:
         """`beta_1 .. beta_T`, shape `(T,)`."""

@@ -55,7 +55,7 @@ class Training:
 
     @classmethod
     def of(cls, config: dict[str, Any], label: str) -> Training:
-        """Build and rehearse the job; nothing is written. Raises ValueError, OSError or ImportError if it cannot work."""
+        """Build and rehearse the job, writing nothing. Raises ValueError, OSError or ImportError if it cannot work."""
         device = torch.device("cpu") if config["trainer"]["accelerator"] == "cpu" else best_device()
         config["precision"] = settle_precision(config["precision"], device)
         if config["images"] < config["batch_size"]:
@@ -68,7 +68,9 @@ class Training:
         EMA(config["ema"])  # refuses decays that are none
         recipe = Recipe.of(config, config["precision"])
         recipe.rehearse(model.denoiser)
-        return cls(config, run, data, model, recipe, Protocol.of(config["protocol"]))
+        protocol = Protocol.of(config["protocol"])
+        protocol.rehearse(data)
+        return cls(config, run, data, model, recipe, protocol)
 
     def __call__(self) -> dict[str, Any]:
         """Train if that is not done, measure if that is not done, and return the result."""

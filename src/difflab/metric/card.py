@@ -33,6 +33,7 @@ class ProtocolCard:
     guidance: str
     weights: str  # "ema=0.999" or "raw"
     labels: str  # how the generated labels are distributed: "balanced", "data", "none"
+    precision: str  # of the network while sampling: "fp32", "bf16"
     seed: int
     versions: dict[str, str] = field(default_factory=installed_versions, hash=False)
 

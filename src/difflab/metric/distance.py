@@ -23,7 +23,7 @@ def frechet(a: Tensor, b: Tensor) -> float:
 
     Shapes (n, D), (m, D); in squared units of the features; biased upwards, by about the floor at the same n and m.
     Raises ValueError for sets of less than two vectors or of unlike D.
-    Dowson & Landau 1982, doi:10.1016/0047-259X(82)90077-X, eq. 4; Heusel et al. 2017 (arXiv:1706.08500), eq. 6.
+    Dowson & Landau 1982, doi:10.1016/0047-259X(82)90077-X; Heusel et al. 2017 (arXiv:1706.08500), eq. 6.
     """
     a, b = _checked(a, b)
     shift = (a.mean(0) - b.mean(0)).square().sum()
@@ -40,7 +40,7 @@ def kernel(a: Tensor, b: Tensor) -> float:
 
     Shapes (n, D), (m, D); its mean over samples of one distribution is 0, so that it may be negative.
     Raises ValueError for sets of less than two vectors or of unlike D.
-    Binkowski et al. 2018 (arXiv:1801.01401), eq. 4 and section 4.
+    Binkowski et al. 2018 (arXiv:1801.01401), section 4.
     """
     a, b = _checked(a, b)
     across = _sum(product(torch.split(a, BLOCK), torch.split(b, BLOCK))) / (len(a) * len(b))

@@ -1,6 +1,6 @@
 """Inception v3 as a feature network. Szegedy et al. 2016 (arXiv:1512.00567).
 
-With the traits of the TensorFlow graph of 2015-12-05 that published FIDs rest on: average pooling leaves the padding out,
+With the traits of the TensorFlow graph of 2015-12-05 that published FIDs rest on: average pooling leaves padding out,
 the last block pools by maximum, and images are resized the TensorFlow 1 way.
 """
 
@@ -56,7 +56,7 @@ class Unit(nn.Module):
 
 
 class MixedA(nn.Module):
-    """Figure 5 of Szegedy et al.: 35x35 grid."""
+    """35x35 grid: figure 5 of Szegedy et al., but for one 5x5 convolution that stayed whole."""
 
     def __init__(self, width: int, pooled: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class MixedA(nn.Module):
 
 
 class MixedB(nn.Module):
-    """Figure 10: from the 35x35 to the 17x17 grid."""
+    """From the 35x35 to the 17x17 grid: figure 10."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class MixedB(nn.Module):
 
 
 class MixedC(nn.Module):
-    """Figure 6: 17x17 grid, 7x7 convolutions as rows and columns."""
+    """17x17 grid, 7x7 convolutions as rows and columns: figure 6."""
 
     def __init__(self, narrow: int) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class MixedD(nn.Module):
 
 
 class MixedE(nn.Module):
-    """Figure 7: 8x8 grid, with branches that fork."""
+    """8x8 grid, with branches that fork: figure 7."""
 
     def __init__(self, width: int, pool: Callable[[Tensor], Tensor]) -> None:
         super().__init__()

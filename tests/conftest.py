@@ -1,0 +1,39 @@
+"""Everything in conf/ is collected here, so that a new option meets the laws without a new test."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # bf16 kernels spin at barriers when tests share a machine
+os.environ["WANDB_MODE"] = "offline"
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from difflab.config import build, conf_dir, plain
+from difflab.data.layout import count_classes
+
+OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)
+import difflab.train  # noqa: E402, F401  # registers the types of conf/train.yaml
+
+
+def options(group):
+    return sorted(path.stem for path in Path(conf_dir(), group).glob("*.yaml"))
+
+
+def composed(*overrides, name="train"):
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        return plain(compose(name, list(overrides)))
+
+
+def built(group, option, *overrides):
+    """The object of one option of a group, with the defaults of everything else."""
+    return build(composed(f"{group}={option}", *overrides)[group])
+
+
+def schedules():
+    return [pytest.param(built("schedule", option), id=option) for option in options("schedule")]
+
+
+def targets():
+    return [pytest.param(built("target", option), id=option) for option in options("target")]

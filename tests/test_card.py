@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from importlib.metadata import version
+
+from difflab.metric.card import ProtocolCard
+from difflab.metric.features import EfficientNetLite0
+
+
+def card(**changes):
+    facts = {
+        "n_generated": 2000,
+        "n_reference": 2000,
+        "reference": "fashion16/test",
+        "reference_sha256": "52d6",
+        "extractor": EfficientNetLite0.name,
+        "extractor_sha256": EfficientNetLite0.sha256,
+        "resize": EfficientNetLite0.resize,
+        "sampler": "ddim",
+        "grid": "uniform",
+        "nfe": 20,
+        "guidance": "none",
+        "weights": "ema=0.999",
+        "labels": "balanced",
+        "precision": "fp32",
+        "seed": 0,
+    }
+    return ProtocolCard(**(facts | changes))
+
+
+def test_cards_name_their_differences():
+    assert card().differences(card()) == ()
+    assert card().differences(card(nfe=10, resize="bilinear")) == ("resize", "nfe")
+    assert card(nfe=10).differences(card()) == ("nfe",)
+
+
+def test_the_fingerprint_follows_every_field():
+    fields = [f.name for f in dataclasses.fields(ProtocolCard)]
+    others = [dataclasses.replace(card(), **{name: {"torch": "0"} if name == "versions" else -1}) for name in fields]
+    assert len({card().fingerprint, *(other.fingerprint for other in others)}) == len(fields) + 1
+
+
+def test_equal_cards_have_equal_fingerprints_and_survive_json():
+    again = ProtocolCard(**json.loads(json.dumps(card().to_dict())))
+    assert again == card() == card(nfe=20.0)
+    assert again.fingerprint == card().fingerprint == card(nfe=20.0).fingerprint
+    assert hash(again) == hash(card())
+
+
+def test_cards_record_the_installed_versions():
+    assert card().versions == {"difflab": version("difflab"), "torch": version("torch")}

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from difflab.metric.efficientnet_lite0 import Lite0Network
+from difflab.metric.features import EfficientNetLite0, fold, load
+from difflab.metric.inception import FILES, Inception, find_weights
+from difflab.metric.inception_v3 import InceptionNetwork, resize_tensorflow1
+from difflab.metric.reference import measure, real_features
+
+
+def split(x):
+    return SimpleNamespace(x=x, sha256=hashlib.sha256(x.numpy().tobytes()).hexdigest())
+
+
+def random_images(n, channels=3, size=20, seed=0):
+    return torch.randint(
+        0, 256, (n, channels, size, size), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
+    )
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    return EfficientNetLite0()
+
+
+@pytest.fixture(scope="module")
+def fashion16():
+    with np.load(files("difflab.data") / "fashion16.npz") as archive:
+        return split(torch.from_numpy(archive["x"])[:, None]), split(torch.from_numpy(archive["test_x"])[:300, None])
+
+
+def lively(network):
+    """A network whose batch norms do something."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = network()
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                for values in (module.weight.data, module.running_var):
+                    values.uniform_(0.5, 1.5)
+                for values in (module.bias.data, module.running_mean):
+                    values.normal_(0, 0.2)
+    return net.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("network", [Lite0Network, InceptionNetwork])
+def test_folding_batch_norms_keeps_the_features(network):
+    net, images = lively(network), random_images(2).float()
+    before = net(images)
+    after = fold(net)(images)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+    for layer, features in before.items():
+        assert features.abs().mean() > 0.1
+        torch.testing.assert_close(after[layer], features, rtol=1e-4, atol=1e-4)
+
+
+def test_networks_have_the_published_parameters():
+    with torch.device("meta"):
+        lite0, inception = Lite0Network(), InceptionNetwork()
+    assert sum(p.numel() for p in lite0.parameters()) == 4_652_008
+    # torchvision's Inception v3 without its auxiliary head has 23,834,568 for 1000 classes, and 1008 are meant here
+    assert sum(p.numel() for p in inception.parameters()) == 23_834_568 + 8 * (2048 + 1)
+    assert inception.state_dict()["Mixed_7c.branch3x3dbl_3b.conv.weight"].shape == (384, 384, 3, 1)
+    assert inception.state_dict()["Mixed_5b.branch_pool.bn.running_var"].shape == (32,)
+
+
+def test_features_do_not_depend_on_the_batch(lite0):
+    images = random_images(23)
+    whole = lite0(images)
+    for layer, features in whole.items():
+        assert features.dtype == torch.float32
+        assert torch.equal(features, torch.cat([lite0(part)[layer] for part in images.split(9)]))
+        assert torch.equal(features.flip(0), lite0(images.flip(0))[layer])
+    assert {layer: tuple(features.shape) for layer, features in whole.items()} == {
+        "block10": (23, 112),
+        "pool": (23, 1280),
+    }
+
+
+def test_features_are_full_precision_under_autocast(lite0):
+    images = random_images(3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = lite0(images)
+    assert torch.equal(inside["pool"], lite0(images)["pool"])
+
+
+def test_grey_is_equal_red_green_and_blue(lite0):
+    grey = random_images(3, channels=1)
+    assert torch.equal(lite0(grey)["pool"], lite0(grey.repeat(1, 3, 1, 1))["pool"])
+
+
+@pytest.mark.parametrize(
+    "images",
+    [torch.zeros(2, 3, 8, 8), random_images(2, channels=2), random_images(2)[0], random_images(2)[:0]],
+    ids=["float", "two channels", "no batch", "empty"],
+)
+def test_only_byte_images_have_features(lite0, images):
+    with pytest.raises(ValueError, match="uint8 images"):
+        lite0(images)
+
+
+def test_building_an_extractor_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    EfficientNetLite0()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_other_weights_are_refused(tmp_path):
+    torch.save(Lite0Network().state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match="sha256"):
+        load(Lite0Network, tmp_path / "weights.pth", EfficientNetLite0.sha256)
+    with pytest.raises(ValueError, match="sha256"):
+        Inception(tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("size", [28, 32, 299, 512])
+def test_resize_reads_at_multiples_of_the_scale(size):
+    image = random_images(1, size=size).double()
+    at = np.arange(299) * size / 299
+    rows = np.stack([[np.interp(at, np.arange(size), row) for row in channel] for channel in image[0].numpy()])
+    expected = np.stack([[np.interp(at, np.arange(size), column) for column in channel.T] for channel in rows])
+    np.testing.assert_allclose(resize_tensorflow1(image, 299)[0].numpy(), expected.transpose(0, 2, 1), atol=1e-9)
+
+
+# --- Inception weights
+
+
+def test_missing_inception_weights_are_one_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"download failed.*protocol\.extractor\.weights=FILE"):
+        find_weights(None, url=(tmp_path / "nowhere.pth").as_uri())
+    with pytest.raises(FileNotFoundError, match=r"no Inception weights at .*mine\.pth"):
+        Inception(tmp_path / "mine.pth")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_inception_weights_are_found_in_the_hub_cache(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = tmp_path / "hub" / "checkpoints" / name
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert find_weights(None) == path
+
+
+# --- Measuring
+
+
+def test_cached_features_are_the_fresh_ones(lite0, tmp_path):
+    real = split(random_images(5))
+    fresh = real_features(lite0, real, 5, tmp_path)
+    (path,) = tmp_path.glob("*.safetensors")
+    for features in (lite0(real.x), load_file(path), real_features(lite0, real, 5, tmp_path)):
+        assert all(torch.equal(features[layer], fresh[layer]) for layer in fresh)
+
+    save_file({"pool": torch.zeros(5, 2)}, path)
+    assert torch.equal(real_features(lite0, real, 5, tmp_path)["pool"], torch.zeros(5, 2))  # the file is what is read
+
+
+def test_a_damaged_cache_is_replaced(lite0, tmp_path):
+    real = split(random_images(5))
+    fresh = real_features(lite0, real, 5, tmp_path)
+    (path,) = tmp_path.glob("*.safetensors")
+    for damaged in (path.read_bytes()[:-100], b"", b"no tensors"):
+        path.write_bytes(damaged)
+        assert torch.equal(real_features(lite0, real, 5, tmp_path)["pool"], fresh["pool"])
+
+
+def test_the_cache_tells_data_and_counts_apart(lite0, tmp_path):
+    real, other = split(random_images(5, seed=0)), split(random_images(5, seed=1))
+    few, all_, others = (real_features(lite0, s, n, tmp_path)["pool"] for s, n in ((real, 3), (real, 5), (other, 5)))
+    assert len(few) == 3
+    assert not torch.equal(all_, others)
+    assert all(any(torch.equal(row, own) for own in all_) for row in few)
+
+
+def test_noise_is_far_from_the_floor_and_real_images_are_near_it(lite0, fashion16, tmp_path):
+    train, test = fashion16
+    noise = measure(lite0, random_images(150, channels=1, size=16), test, train, tmp_path)
+    real = measure(lite0, train.x[3000:3150], test, train, tmp_path)
+    assert (noise["n"], noise["n_reference"], noise["n_floor"]) == (150, 300, 150)
+    assert noise["fd_lite0"] > 20 * noise["fd_lite0_floor"]
+    assert noise["kid_lite0"] > 20 * abs(noise["kid_lite0_floor"])
+    assert real["fd_lite0_floor"] == noise["fd_lite0_floor"]
+    assert real["fd_lite0"] == pytest.approx(real["fd_lite0_floor"], rel=0.3)
+    assert abs(real["kid_lite0"]) < 0.05 * noise["kid_lite0"]
+
+
+def test_the_floor_uses_all_there_is(lite0, tmp_path):
+    values = measure(lite0, random_images(6), split(random_images(4)), split(random_images(3)), tmp_path)
+    assert (values["n"], values["n_reference"], values["n_floor"]) == (6, 4, 3)
+
+
+def test_images_of_another_shape_are_not_measured(lite0, tmp_path):
+    real = split(random_images(4))
+    with pytest.raises(ValueError, match="cannot be measured"):
+        measure(lite0, random_images(4, channels=1), real, real, tmp_path)
