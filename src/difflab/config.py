@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import inspect
 import sys
@@ -38,17 +39,24 @@ def command(name: str, task: Callable[[DictConfig], None]) -> Callable[[], None]
 
     def main() -> None:
         OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)
-        words = sys.argv[1:]
+        words, started = sys.argv[1:], []
+
+        @functools.wraps(task)
+        def job(config: DictConfig) -> None:
+            started.append(config)
+            task(config)
+
         try:
             if not any(word.startswith("-") for word in words):  # with flags Hydra must look itself
                 with initialize_config_dir(conf_dir(), version_base="1.3"):
                     compose(name, words)
-            hydra.main(version_base="1.3", config_path=conf_dir(), config_name=name)(task)()
+            hydra.main(version_base="1.3", config_path=conf_dir(), config_name=name)(job)()
         except HydraException as error:
             reason = [str(e).splitlines()[0] for e in (error, error.__cause__) if e]
             raise SystemExit(f"{program()}: {explanation(name, words) or '; '.join(reason)}") from error
-        except SystemExit as leaving:
-            if leaving.code == 1 and (why := explanation(name, [w for w in words if "=" in w and w[0] != "-"])):
+        except SystemExit:
+            refused = [] if started else [word for word in words if "=" in word and not word.startswith("-")]
+            if why := explanation(name, refused):
                 print(why, file=sys.stderr)
             raise
 
@@ -90,14 +98,19 @@ def explanation(name: str, overrides: Sequence[str]) -> str:
         if option not in groups[group]:
             return f"{group}={option} does not exist; {suggestion(option, groups[group])}"
     with initialize_config_dir(conf_dir(), version_base="1.3"):
-        known = compose(name, [f"{group}={option}" for group, option in chosen.items()])
+        known = compose(name, [f"{group}={option}" for group, option in chosen.items()], return_hydra_config=True)
+    optional = {str(group) for group in known.hydra.runtime.choices} & (groups.keys() - {str(key) for key in known})
     for key in (o.key_or_group for o in parsed):
         node: Any = known
         for depth, part in enumerate(path := key.split(".")):
-            if key in groups or path[0] == "hydra" or not isinstance(node, DictConfig):
+            if key in groups or path[0] == "hydra":
                 break
-            if part not in node:
-                keys = [str(k) for k in node if k != "_target_"] + ([] if depth else sorted(groups - node.keys()))
+            if node is None and path[0] in groups:
+                return f"{key}: {path[0]} is the run's own unless chosen; valid: {', '.join(groups[path[0]])}"
+            if not isinstance(node, DictConfig):
+                break
+            if part not in node.keys():  # noqa: SIM118  # `in node` is false for a value still to be given
+                keys = [str(k) for k in node if k not in ("_target_", "hydra")] + ([] if depth else sorted(optional))
                 where = f"{'.'.join(path[:depth])} as chosen" if depth else name
                 return f"{part!r} is not a key of {where}; {suggestion(part, keys)}"
             node = node._get_node(part)

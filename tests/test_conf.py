@@ -1,0 +1,213 @@
+"""conf/ and the code: every option builds and takes a step, nothing is orphaned, and nothing foreign is built."""
+
+import ast
+import importlib
+import pkgutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import difflab
+from conftest import composed, options
+from difflab.config import build, check, conf_dir, explanation, target
+from difflab.training import Training
+
+GROUPS = sorted(folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir())
+TINY = [
+    "data=digits",
+    "backbone.width=16",
+    "backbone.multipliers=[1,2]",
+    "backbone.attention=[4]",
+    "backbone.head_channels=null",
+    "backbone.blocks=1",
+    "images=64",
+    "batch_size=16",
+    "nfe=4",
+    "protocol.n=8",
+    "logger=local",
+    "trainer=cpu",
+    "precision=fp32",
+]
+NEEDS = {  # what an option asks of the others
+    ("schedule", "linear"): ["target=v"],
+    ("schedule", "trigonometric"): ["target=v"],
+    ("sampler", "ancestral_learned"): ["backbone.learned_variance=true", "model.vlb_weight=1.0"],
+    ("grid", "sections"): ["grid.counts=[1,3]"],
+    ("data", "fashion16"): ["backbone.attention=[8]"],
+    ("backbone", "unet_cifar10"): ["data=fashion16", "backbone.width=32", "batch_size=2", "images=4"],
+}
+NOT_HERE = {("data", "folder"), ("data", "fashion_mnist"), ("protocol", "fid"), ("trainer", "ddp")}  # tested elsewhere
+
+
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [(g, o) for g in GROUPS for o in options(g) if (g, o) not in NOT_HERE],
+)
+def test_every_option_composes_builds_and_takes_a_step(group, option, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides = [o for o in TINY if group != "backbone" or not o.startswith(("data", "backbone"))]
+    overrides = [o for o in overrides if not o.startswith(f"{group}=")] + [f"{group}={option}"]
+    config = composed(*overrides, *NEEDS.get((group, option), []))
+    job = Training.of(config, "test")
+    assert list(tmp_path.iterdir()) == [], "preparing a job writes nothing"
+    batch = next(iter(job.data.train_dataloader()))
+    x0, label = job.data.on_after_batch_transfer(batch, 0)
+    t, weight = job.model.times(job.model.denoiser.schedule, len(x0), torch.Generator())
+    estimate = job.model.denoiser(job.model.denoiser.schedule(t)(x0, torch.randn_like(x0)), t, label)
+    assert estimate.x0.shape == x0.shape
+    assert estimate.out.isfinite().all()
+    assert (weight > 0).all()
+
+
+def test_the_two_sides_of_conf_match():
+    """Each option names a class that exists, and each class of a concept has an option."""
+    named = set()
+    for path in Path(conf_dir()).glob("*/*.yaml"):
+        node = yaml.safe_load(path.read_text())
+        if "_target_" in node:
+            named.add(node["_target_"])
+            assert target(node["_target_"])
+        else:
+            assert path.parent.name in ("paradigm", "protocol", "experiment")
+    concepts = {
+        "schedule": "Schedule",
+        "table": "Table",
+        "target": "Target",
+        "times": "Times",
+        "weighting": "Weighting",
+        "grid": "Grid",
+    }
+    for module, base in concepts.items():
+        here = importlib.import_module(f"difflab.{module}")
+        classes = {c for c in vars(here).values() if isinstance(c, type) and c.__module__ == here.__name__}
+        offered = {f"{c.__module__}.{c.__name__}" for c in classes if c.__name__ != base}
+        assert offered <= named, f"without an option in conf/: {offered - named}"
+
+
+LAYERS = [  # each may import what stands before it
+    {"gaussian"},
+    {"schedule"},
+    {"table"},
+    {"target", "times", "grid"},
+    {"weighting", "denoiser"},
+    {"sampler", "guidance", "exact"},
+    {"generate"},
+    {"likelihood"},
+    {"paradigm"},
+    {"callback"},
+]
+FREE = {"backbone", "data", "metric"}  # import nothing of the others
+LIGHTNING = {"data", "paradigm", "callback", "logger", "training"}
+HYDRA = {"config", "train", "sample", "evaluate"}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def modules():
+    root = Path(difflab.__file__).parent
+    for path in root.rglob("*.py"):
+        parts = path.relative_to(root).with_suffix("").parts
+        yield parts[0], path
+
+
+def test_imports_point_one_way():
+    rank = {name: k for k, layer in enumerate(LAYERS) for name in layer}
+    for concept, path in modules():
+        for module in imports(path):
+            package, _, rest = module.partition(".")
+            other = rest.split(".")[0]
+            if package == "difflab" and other != concept and concept in rank and concept != "callback":
+                assert other in rank, f"{path.name} imports {module}"
+                assert rank[other] < rank[concept], f"{path.name} imports {module}"
+            if package == "difflab" and concept in FREE:
+                assert other == concept, f"{path.name} imports {module}"
+            assert package != "lightning" or concept in LIGHTNING, f"{path.name} imports lightning"
+            assert package != "hydra" or concept in HYDRA, f"{path.name} imports hydra"
+            assert package != "wandb" or concept == "logger", f"{path.name} imports wandb"
+
+
+def test_no_file_is_long():
+    for _, path in modules():
+        assert len(path.read_text().splitlines()) <= 250, path.name
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "os.system",
+        "subprocess.Popen",
+        "builtins.eval",
+        "difflab.training.logging.FileHandler",
+        "difflab.training.Path",
+        "difflab.config.make",
+        "difflab.nowhere.Thing",
+        "torch.hub.load",
+        "pathlib.Path",
+    ],
+)
+def test_a_configuration_cannot_name_foreign_code(hostile, tmp_path):
+    witness = tmp_path / "witness"
+    with pytest.raises((ValueError, ModuleNotFoundError), match=r"refused|No module"):
+        build({"_target_": "difflab.guidance.Chain", "parts": [{"_target_": hostile, "command": f"touch {witness}"}]})
+    assert not witness.exists()
+
+
+def test_every_module_can_be_imported_by_itself():
+    for info in pkgutil.walk_packages(difflab.__path__, "difflab."):
+        importlib.import_module(info.name)
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (
+            {"_target_": "difflab.table.LinearTable", "TT": 5},
+            r"'TT' is not a key of LinearTable; valid: T, .*Did you mean 'T'",
+        ),
+        ({"_target_": "difflab.table.LinearTable", "T": "5"}, "T='5' in LinearTable should be of type int"),
+        ({"_target_": "difflab.table.LinearTable", "T": 5.5}, "should be of type int"),
+        ({"_target_": "difflab.sampler.ddim.DDIM", "eta": True}, "should be of type float"),
+        ({"_target_": "difflab.sampler.ancestral.Ancestral", "v": "x"}, "float | None"),
+        ({"_target_": "difflab.grid.Sections"}, "Sections needs counts"),
+        ({"_target_": "difflab.grid.Sections", "counts": [1, "a"]}, "counts"),
+        ({"_target_": "difflab.denoiser.Denoiser", "backbone": 3, "schedule": {}, "target": {}}, "backbone=3"),
+    ],
+)
+def test_keys_and_types_are_held_against_the_signature(node, message):
+    with pytest.raises(ValueError, match=message):
+        check(node)
+
+
+def test_numbers_of_the_right_kind_pass():
+    check({"_target_": "difflab.sampler.ddim.DDIM", "eta": 1})
+    check({"_target_": "difflab.sampler.ancestral.Ancestral", "v": None})
+    check({"_target_": "difflab.grid.Sections", "counts": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["sampler=ddm"], "sampler=ddm does not exist; valid: .*Did you mean 'ddim'"),
+        (["dat=digits"], "'dat' is not a key of train; .*Did you mean 'data'"),
+        (["sampler=ddim", "sampler.etta=1"], "'etta' is not a key of sampler as chosen; valid: eta"),
+        (["backbone.widht=3"], "'widht' .*Did you mean 'width'"),
+        (["experiment=fst"], "experiment=fst does not exist"),
+        (["model.optimisation.rl=1"], "'rl' is not a key of model.optimisation as chosen; valid: lr"),
+    ],
+)
+def test_mistyped_words_are_named_with_the_valid_ones(overrides, message):
+    import re
+
+    assert re.match(message, explanation("train", overrides))
+
+
+def test_a_right_command_line_needs_no_explanation():
+    assert explanation("train", ["sampler=ddim", "sampler.eta=0.5", "seed=1"]) == ""
