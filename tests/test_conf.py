@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 
 import pytest
@@ -204,10 +205,21 @@ def test_numbers_of_the_right_kind_pass():
     ],
 )
 def test_mistyped_words_are_named_with_the_valid_ones(overrides, message):
-    import re
-
     assert re.match(message, explanation("train", overrides))
 
 
 def test_a_right_command_line_needs_no_explanation():
     assert explanation("train", ["sampler=ddim", "sampler.eta=0.5", "seed=1"]) == ""
+
+
+@pytest.mark.parametrize("name", ["train", "sample", "evaluate"])
+def test_help_states_the_defaults_of_the_configuration(name):
+    text = yaml.safe_load(Path(conf_dir(), f"{name}.yaml").read_text())["hydra"]["help"]["template"]
+    stated = dict(re.findall(r"^  ([\w.]+)=(\S+)", text, re.MULTILINE))
+    assert stated.pop("run", "RUN") == "RUN"
+    assert stated.pop("data.source.root", "PATH") == "PATH"
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        config = compose(name, ["sampler=ddim"])
+    assert len(stated) >= 5
+    for key, value in stated.items():
+        assert OmegaConf.select(config, key) == yaml.safe_load(value), key

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import lightning.pytorch as pl
 import torch
+import torch.distributed as dist
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
@@ -53,6 +54,11 @@ class Noised(NamedTuple):
     label: Tensor  # some of them dropped to the null label
 
 
+def place() -> tuple[int, int]:
+    """The rank of this process, and how many processes train together."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
 class Diffusion(pl.LightningModule):
     """Regress the denoiser's target at random times; a paradigm says `loss` and `bits_per_dim`.
 
@@ -84,7 +90,7 @@ class Diffusion(pl.LightningModule):
 
     def corrupt(self, x0: Tensor, label: Tensor, *key: int) -> Noised:
         """Noise a batch by draws that are a function of the key and of the rows' place in the global batch."""
-        g, rank, world = keyed(self.seed, *key), self.global_rank, self.trainer.world_size
+        g, (rank, world) = keyed(self.seed, *key), place()
         n, mine = len(x0) * world, slice(rank * len(x0), (rank + 1) * len(x0))
         t, weight = self.times(self.denoiser.schedule, n, g)
         dropped = torch.rand(n, generator=g) < self.label_dropout
