@@ -10,11 +10,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+import difflab.evaluate
+import difflab.sample
+import difflab.train  # noqa: F401  # the three register the types of their configurations
 from difflab.config import build, conf_dir, plain
 from difflab.data.layout import count_classes
 
 OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)
-import difflab.train  # noqa: E402, F401  # registers the types of conf/train.yaml
 
 
 def options(group):

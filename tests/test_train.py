@@ -83,7 +83,7 @@ def test_a_run_leaves_what_was_promised(finished):
     assert result["card"]["nfe"] == result["nfe"] == 4
     assert result["card"]["weights"] == "ema=0.9"
     assert result["training"]["images_seen"] == 1600
-    for word in ("fd_lite0", "kid_lite0", "NFE", "difflab-sample run=", str(run.folder)):
+    for word in ("fd_lite0", "kid_lite0", "NFE", "difflab-sample run=", run.folder.name):
         assert word in said
 
 

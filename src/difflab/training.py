@@ -99,8 +99,8 @@ class Training:
             precision=PRECISION[config["precision"]],
             callbacks=[
                 ema,
-                progress,
                 Pictures(lambda: self.picture(ema.denoiser(model.denoiser)), run.folder / "samples"),
+                progress,
                 Resumable(run.checkpoint, every),
             ],
             logger=self.loggers(start),

@@ -16,10 +16,11 @@ class Interrupted(SystemExit):
 
 
 class Resumable(pl.Callback):
-    """Write the state to go on from to `path`: every so many steps, and before leaving on SIGINT or SIGTERM.
+    """Write the state to go on from to `path`: after each validation, at the end, and on SIGINT or SIGTERM.
 
-    A signal is answered after the step at hand, for half an optimiser step could not be resumed; the exit status is
-    then 128 + signal. A second signal ends the process at once. Comes last of the callbacks.
+    A signal is answered after the step at hand, and the validation if one is due after it, for their halves could not
+    be resumed; the exit status is then 128 + signal. A second signal ends the process at once. Comes last of the
+    callbacks; `every` is the number of steps between validations.
     """
 
     def __init__(self, path: Path, every: int) -> None:
@@ -32,17 +33,32 @@ class Resumable(pl.Callback):
         self.signal = signum
         signal.signal(signum, self.before[signum])
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen, now that Lightning has installed its own handlers."""
         self.before = {s: signal.signal(s, self.note) for s in (signal.SIGINT, signal.SIGTERM)}
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
-        """Save when it is time; save and leave if any process was asked to."""
-        asked = self.signal
-        if trainer.world_size > 1:
-            asked = int(trainer.strategy.reduce(torch.tensor(asked, device=pl_module.device), reduce_op="max"))
-        if asked or trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
-            trainer.save_checkpoint(self.path)
+        """Leave if that was asked."""
+        if (asked := self.asked(trainer, pl_module.device)) and trainer.global_step % self.every:
+            self.save(trainer, asked)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, and leave if that was asked."""
+        self.save(trainer, self.asked(trainer, pl_module.device))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the last state."""
+        self.save(trainer, 0)
+
+    def asked(self, trainer: pl.Trainer, device: torch.device) -> int:
+        """The signal that any of the processes was sent."""
+        if trainer.world_size == 1:
+            return self.signal
+        return int(trainer.strategy.reduce(torch.tensor(self.signal, device=device), reduce_op="max"))
+
+    def save(self, trainer: pl.Trainer, asked: int) -> None:
+        """Write the state; leave if there was a signal."""
+        trainer.save_checkpoint(self.path)
         if asked:
             raise Interrupted(128 + asked)
 

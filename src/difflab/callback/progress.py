@@ -18,7 +18,8 @@ class Bar:
 
     def __init__(self, what: str, total: int, start: int = 0) -> None:
         console = Console(stderr=True)
-        self.total, self.line = total, time.monotonic()
+        self.what, self.start, self.total = what, start, total
+        self.clock = self.line = time.monotonic()
         columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("images  {task.fields[note]}"))
         self.bar = Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console)
         self.task = self.bar.add_task(what, total=total, completed=start, note="")
@@ -29,10 +30,13 @@ class Bar:
     def show(self, done: int, note: str) -> None:
         """Move to `done`."""
         self.bar.update(self.task, completed=done, note=note)
-        if self.plain and (time.monotonic() - self.line > LINE_SECONDS or done == self.total):
-            self.line = time.monotonic()
-            left = self.bar.tasks[0].time_remaining
-            self.bar.console.print(f"{done}/{self.total} images  {note}  {left or 0:.0f} s left", highlight=False)
+        now = time.monotonic()
+        if self.plain and (now - self.line > LINE_SECONDS or done == self.total):
+            self.line = now
+            left = (now - self.clock) / (done - self.start) * (self.total - done)
+            self.bar.console.print(
+                f"{self.what}: {done}/{self.total} images  {note}  {left:.0f} s left", highlight=False
+            )
 
     def stop(self) -> None:
         """Leave the terminal as it was."""
