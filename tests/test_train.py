@@ -227,8 +227,18 @@ def test_two_processes_are_one_process(uninterrupted, tmp_path):
     ours, theirs = load_file(together.weights), load_file(alone.weights)
     for key, value in theirs.items():
         torch.testing.assert_close(ours[key], value, rtol=1e-3, atol=1e-4)
+    assert together.result["loss"] == pytest.approx(alone.result["loss"], rel=1e-3)
     held_out = [[row["val/loss"] for row in comparable(run) if "val/loss" in row] for run in (alone, together)]
     assert len(held_out[0]) == len(held_out[1]) == 1
+
+
+def test_a_run_that_another_process_trains_is_left_alone(finished, tmp_path):
+    _, run, _ = finished
+    copy = Run(tmp_path / "runs" / run.folder.name)
+    with copy.claim():
+        said = finish(start("train", *TINY, "images=1600", "check_every=800", "ema=[0.9,0.99]", cwd=tmp_path), status=1)
+    assert "is being trained by another process" in said
+    assert [p.name for p in copy.folder.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ def command(name: str, task: Callable[[DictConfig], None]) -> Callable[[], None]
         except HydraException as error:
             reason = [str(e).splitlines()[0] for e in (error, error.__cause__) if e]
             raise SystemExit(f"{program()}: {explanation(name, words) or '; '.join(reason)}") from error
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
         except SystemExit:
             refused = [] if started else [word for word in words if "=" in word and not word.startswith("-")]
             if why := explanation(name, refused):

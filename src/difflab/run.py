@@ -16,8 +16,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +50,10 @@ def write_json(path: Path, value: object) -> Path:
     return write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+class BusyError(RuntimeError):
+    """Another process is at this run."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A run's folder."""
@@ -79,15 +82,15 @@ class Run:
         config: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text())
         return config
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run against other processes. Raises ValueError if one of them has it."""
+    def claim(self) -> FileLock:
+        """Hold the run against other processes until the lock is released. Raises BusyError if one of them has it."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock", timeout=0)
         try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                yield
+            lock.acquire()
         except Timeout as error:
-            raise ValueError(f"{self.folder} is being trained by another process") from error
+            raise BusyError(f"{self.folder} is being trained by another process") from error
+        return lock
 
 
 def find(runs_dir: Path, name: str) -> Run:

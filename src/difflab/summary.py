@@ -15,7 +15,7 @@ def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Each score with its floor; then the cost."""
     metrics = found["metrics"]
     scores = [key.removesuffix("_floor") for key in metrics if key.endswith("_floor") and key != "n_floor"]
-    rows = [(key, f"{metrics[key]:.3f}", f"{metrics[f'{key}_floor']:.3f}") for key in scores]
+    rows = [(key, f"{metrics[key]:.4g}", f"{metrics[f'{key}_floor']:.4g}") for key in scores]
     card = found["card"]
     return [
         *rows,

@@ -9,8 +9,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig
 
-from difflab.config import command, plain, refusing
+from difflab.config import command, plain, program, refusing
 from difflab.hardware import keep_heap
+from difflab.run import BusyError
 
 
 @dataclass
@@ -49,17 +50,17 @@ def train(cfg: DictConfig) -> None:
     with refusing():
         config = plain(cfg)
         keep_heap()
-        from difflab.training import Training
+        from difflab.training import Training, rank
 
         job = Training.of(config, f"{choices['paradigm']}-{choices['data']}-s{config['seed']}")
     from difflab.summary import show_result
 
-    if job.run.result is None:
+    if job.run.result is None and not rank():
         print(f"run: {job.run.folder}   (Ctrl-C is safe: the same command goes on)", flush=True)
     try:
         result = job()
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    except BusyError as busy:
+        raise SystemExit(f"{program()}: {busy}") from busy
     if result:
         show_result(job.run, result)
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
+import torch.distributed as dist
 import yaml
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
@@ -72,11 +73,21 @@ class Training:
         protocol.rehearse(data)
         return cls(config, run, data, model, recipe, protocol)
 
-    def __call__(self) -> dict[str, Any]:
-        """Train if that is not done, measure if that is not done, and return the result."""
-        if not self.run.weights.with_suffix(".json").exists():
-            self.fit()
-        return self.run.result or self.measure()
+    def __call__(self) -> dict[str, Any] | None:
+        """Train if that is not done, measure if that is not done, and return the result; the first process's alone.
+
+        Raises BusyError if another job is at this run.
+        """
+        if self.run.result:
+            return self.run.result
+        lock = None if rank() else self.run.claim()
+        try:
+            if not self.run.weights.with_suffix(".json").exists():
+                self.fit()
+            return None if rank() else self.measure()
+        finally:
+            if lock:
+                lock.release()
 
     def fit(self) -> None:
         """Train from the last state, or from the start, to the exported weights."""
@@ -113,10 +124,12 @@ class Training:
             **SILENT,
         )
         trainer.fit(model, self.data, ckpt_path=run.checkpoint if start else None, weights_only=True)
+        if dist.is_initialized():  # what follows is one process's work
+            dist.destroy_process_group()
 
     def loggers(self, start: int) -> list[Logger]:
         """Write the configuration, and open the logs of a run that goes on from step `start`."""
-        if getattr(rank_zero_only, "rank", 0):
+        if rank():
             return []
         folder, batch_size = self.run.folder, self.config["batch_size"]
         write_text(folder / "config.yaml", yaml.safe_dump(dict(self.config), sort_keys=False))
@@ -154,6 +167,11 @@ def saved_step(run: Run) -> int:
         return 0
     step: int = torch.load(run.checkpoint, map_location="meta", weights_only=True)["global_step"]
     return step
+
+
+def rank() -> int:
+    """The rank of this process, also before the processes have met."""
+    return getattr(rank_zero_only, "rank", 0)
 
 
 def hush() -> None:
