@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -57,11 +56,16 @@ def test_every_option_composes_builds_and_takes_a_step(group, option, tmp_path, 
     assert list(tmp_path.iterdir()) == [], "preparing a job writes nothing"
     batch = next(iter(job.data.train_dataloader()))
     x0, label = job.data.on_after_batch_transfer(batch, 0)
-    t, weight = job.model.times(job.model.denoiser.schedule, len(x0), torch.Generator())
-    estimate = job.model.denoiser(job.model.denoiser.schedule(t)(x0, torch.randn_like(x0)), t, label)
-    assert estimate.x0.shape == x0.shape
-    assert estimate.out.isfinite().all()
-    assert (weight > 0).all()
+    noised = job.model.corrupt(x0, label, 0.5, 0, 0)
+    assert (noised.weight > 0).all()
+    terms = job.model.loss(x0, noised)
+    assert all(term.shape == label.shape and term.isfinite().all() for term in terms.values())
+    sum(term.mean() for term in terms.values()).backward()
+    learning = [p.grad.abs().sum() for p in job.model.denoiser.parameters() if p.grad is not None]
+    assert sum(learning) > 0
+    drawn = job.recipe.draw(job.model.denoiser, label[:2], seed=0)
+    assert drawn.images.shape == (2, *x0.shape[1:])
+    assert len(drawn.images.unique()) > 1
 
 
 def test_the_two_sides_of_conf_match():

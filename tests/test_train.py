@@ -178,7 +178,7 @@ def test_evaluating_writes_metrics_with_their_card(finished):
     found = json.loads(Path(folder, said.strip().splitlines()[-1]).read_text())
     card = found["card"]
     assert (card["n_generated"], card["nfe"], card["sampler"]) == (24, 6, "DDIM(eta=0.0)")
-    assert (card["weights"], card["reference"], card["precision"]) == ("ema=0.99", "Digits/test", card["precision"])
+    assert (card["weights"], card["reference"]) == ("ema=0.99", "Digits/test")
     assert found["metrics"]["fd_lite0"] > found["metrics"]["fd_lite0_floor"]
 
 
@@ -229,7 +229,8 @@ def test_two_processes_are_one_process(uninterrupted, tmp_path):
         torch.testing.assert_close(ours[key], value, rtol=1e-3, atol=1e-4)
     assert together.result["loss"] == pytest.approx(alone.result["loss"], rel=1e-3)
     held_out = [[row["val/loss"] for row in comparable(run) if "val/loss" in row] for run in (alone, together)]
-    assert len(held_out[0]) == len(held_out[1]) == 1
+    assert held_out[0] == pytest.approx(held_out[1], rel=1e-3)
+    assert len(held_out[0]) == 1
 
 
 def test_a_run_that_another_process_trains_is_left_alone(finished, tmp_path):
@@ -254,6 +255,9 @@ def test_a_run_that_another_process_trains_is_left_alone(finished, tmp_path):
         (["data=folder"], "please give a value: data.source.root"),
         (["data=folder", "data.source.root=nowhere"], "no folder nowhere"),
         (["protocol.n=1"], "two images at least"),
+        (["trainer.accelerator=gpu"] if not torch.cuda.is_available() else ["trainer.devices=99"], "trainer: "),
+        (["+trainer.max_steps=5"], "trainer.max_steps is no setting"),
+        (["sampler=ddim", "sampler.eta=2"], "sampler.eta=2 must lie in [0, 1]"),
         (["ema=[1.5]"], r"decays in [0, 1)"),
     ],
 )

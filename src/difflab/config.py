@@ -6,6 +6,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import os
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,10 +73,15 @@ def program() -> str:
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Turn an error in what the user asked for into one line and a nonzero exit, while nothing has been done yet."""
+    """Turn an error in what the user asked for into one line and a nonzero exit, while nothing has been done yet.
+
+    HYDRA_FULL_ERROR=1 gives the whole traceback instead.
+    """
     try:
         yield
     except (ValueError, OSError, ImportError, HydraException) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
         raise SystemExit(f"{program()}: {error}") from error
 
 
@@ -207,6 +213,8 @@ def fits(value: object, hint: Any) -> bool:  # noqa: ANN401  # a type hint may b
         return value in args
     if isinstance(value, list):
         items = args[0] if args else Any
+        if origin is tuple and args[-1] is not Ellipsis and len(value) != len(args):
+            return False
         return hint is Any or (origin in (Sequence, list, tuple) and all(fits(item, items) for item in value))
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)

@@ -10,8 +10,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
 from difflab.config import build, command, plain, refusing
-from difflab.hardware import best_device, keep_heap, settle_precision
-from difflab.run import find, write_json
+from difflab.hardware import best_device, keep_heap
+from difflab.run import write_json
 
 
 @dataclass
@@ -38,28 +38,23 @@ def evaluate(cfg: DictConfig) -> None:
     """Draw the protocol's samples, measure them, and write the metrics with their card."""
     with refusing():
         config = plain(cfg)
-        runs_dir = Path(config["runs_dir"])
-        run = find(runs_dir, config["run"])
         keep_heap()
         from difflab.callback.progress import Drawing
         from difflab.evaluation import Protocol
         from difflab.evaluation import evaluate as measure
         from difflab.metric.card import ProtocolCard
-        from difflab.sampling import RECIPE, Recipe
+        from difflab.sampling import trained
         from difflab.summary import show_evaluation
-        from difflab.weights import load_denoiser
 
-        device = best_device()
-        denoiser, weights = load_denoiser(run, config["ema"])
-        chosen = {key: run.config[key] if config[key] is None else config[key] for key in RECIPE}
-        recipe = Recipe.of(chosen, settle_precision(config["precision"], device))
-        recipe.rehearse(denoiser)
-        protocol = Protocol.of({**config["protocol"], "n": config["n"], "seed": config["seed"]})
+        run, denoiser, weights, recipe = trained(config)
+        protocol = Protocol.of({**config["protocol"], "n": config["n"], "seed": config["seed"]}, best_device())
         data = build(run.config["data"])
-        data.load()
         protocol.rehearse(data)
+        if not protocol.n:
+            raise ValueError("n=0: there is nothing to measure")
+    cache = Path(config["runs_dir"]) / ".cache"
     with Drawing("measuring", protocol.n) as progress:
-        found = measure(denoiser.to(device), weights, data, recipe, protocol, runs_dir / ".cache", progress)
+        found = measure(denoiser, weights, data, recipe, protocol, cache, progress)
     card = ProtocolCard(**found["card"])
     path = write_json(run.folder / "evaluations" / f"{card.fingerprint}.json", found)
     show_evaluation(found)

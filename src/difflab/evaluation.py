@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from difflab.config import build, suggestion
 from difflab.data.module import DataModule
 from difflab.denoiser import AnyDenoiser
-from difflab.hardware import best_device
 from difflab.metric.card import ProtocolCard
 from difflab.metric.features import Extractor
 from difflab.metric.reference import measure
@@ -29,18 +30,23 @@ class Protocol:
     seed: int
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Protocol:
+    def of(cls, config: Mapping[str, Any], device: torch.device) -> Protocol:
         """The protocol that a plain configuration says. Raises ValueError for a split that does not exist."""
         if config["reference"] not in SPLITS:
             raise ValueError(f"protocol.reference={config['reference']}; {suggestion(config['reference'], SPLITS)}")
-        extractor = build(config["extractor"], device=best_device())
+        extractor = build(config["extractor"], device=device)
         return cls(config["n"], config["reference"], extractor, config["seed"])
 
     def rehearse(self, data: DataModule) -> None:
-        """See that these images can be measured. Raises ValueError, with the way out, if they cannot."""
+        """See that these images can be measured, if any are. Raises ValueError, with the way out, if they cannot."""
+        if self.n == 0:
+            return
         if self.n < 2:
             raise ValueError(f"n={self.n}: a distance between distributions takes two images at least")
-        self.extractor(data.images.test.x[:1])
+        try:
+            self.extractor(data.images.test.x[:1])
+        except ValueError as error:
+            raise ValueError(f"{error}; protocol.n=0 trains without measuring") from error
 
 
 def evaluate(

@@ -26,7 +26,7 @@ def best_device() -> torch.device:
     """The accelerator if there is one, else the CPU."""
     import torch
 
-    return torch.accelerator.current_accelerator() or torch.device("cpu")
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def has_bf16(device: torch.device) -> bool:

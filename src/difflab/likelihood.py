@@ -48,13 +48,13 @@ class Bound(NamedTuple):
 def variational_bits_per_dim(denoise: Denoise, x0: Tensor, seed: int = 0, v: float = 0.0) -> Bound:
     """`-log p(x0) <= L_T + sum of L_t + L_0` with every one of the chain's steps evaluated once.
 
-    `x0` lies on the 256 values of an 8-bit image in [-1, 1]. Ho et al. 2020 (arXiv:2006.11239), eq. 5.
+    The prior is N(0, sigma_T^2), from which samples start. `x0` lies on the 256 values of an 8-bit image in [-1, 1].
+    Ho et al. 2020 (arXiv:2006.11239), eq. 5.
     """
     schedule, g = denoise.schedule, keyed(seed)
     last = schedule(torch.tensor(schedule.t_max, dtype=torch.float64))
-    zero = torch.zeros_like(x0)
     log_var = scale(2 * last.sigma.log(), torch.ones_like(x0))
-    prior = bits(kl(scale(last.alpha, x0), log_var, zero, zero))
+    prior = bits(kl(scale(last.alpha, x0), log_var, torch.zeros_like(x0), log_var))
     terms = []
     for t in torch.arange(schedule.tick, schedule.t_max + schedule.tick / 2, schedule.tick, dtype=torch.float64):
         eps = torch.randn(x0.shape, generator=g).to(x0)

@@ -62,10 +62,9 @@ class Mirror(Logger):
         super().__init__()
         self.batch_size = batch_size
         self.inner: WandbLogger | None = None
-        if has_key():
-            self._try(lambda: self._open(folder, config, project, offline=False))
+        self._try(lambda: self._open(folder, config, project, offline=not has_key()))
         if self.inner is None:
-            wandb.teardown()  # of what an unreachable server left half open
+            self._try(wandb.teardown)  # of what an unreachable server left half open
             self._try(lambda: self._open(folder, config, project, offline=True))
 
     def _open(self, folder: Path, config: Mapping[str, Any], project: str, offline: bool) -> None:

@@ -28,12 +28,17 @@ IDENTITY = ("data", "model", "seed", "images", "batch_size", "precision", "ema")
 INDIFFERENT = ("workers",)  # keys of theirs that do not
 
 
+def digest(value: object) -> str:
+    """A hash of plain values, the same on every machine; 16 hex digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def fingerprint(config: Mapping[str, Any], data_sha256: str) -> str:
-    """A hash of all that decides the trained weights, the same on every machine; 16 hex digits."""
+    """The digest of all that decides the trained weights."""
     decisive = {key: config[key] for key in IDENTITY}
     decisive["data"] = {k: v for k, v in decisive["data"].items() if k not in INDIFFERENT}
-    text = json.dumps({**decisive, "data_sha256": data_sha256}, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest({**decisive, "data_sha256": data_sha256})
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -71,6 +76,11 @@ class Run:
         return self.folder / "weights.safetensors"
 
     @property
+    def facts(self) -> Path:
+        """How to build the denoiser of the weights; written after them."""
+        return self.folder / "weights.json"
+
+    @property
     def result(self) -> dict[str, Any] | None:
         """What a finished run found; None before."""
         path = self.folder / "result.json"
@@ -79,7 +89,10 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """The resolved configuration: plain values, from which nothing is run."""
-        config: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text())
+        try:
+            config: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text())
+        except yaml.YAMLError as error:
+            raise ValueError(f"{self.folder}/config.yaml is damaged: {error}") from error
         return config
 
     def claim(self) -> FileLock:

@@ -10,8 +10,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
 from difflab.config import command, plain, refusing
-from difflab.hardware import best_device, keep_heap, settle_precision
-from difflab.run import find
+from difflab.hardware import keep_heap
+from difflab.run import digest
 
 
 @dataclass
@@ -41,32 +41,25 @@ def sample(cfg: DictConfig) -> None:
     """Draw `n` images and write them as a grid, as an .npz, and one by one if asked."""
     with refusing():
         config = plain(cfg)
-        run = find(Path(config["runs_dir"]), config["run"])
         keep_heap()
         import numpy as np
         import torch
 
         from difflab.callback.progress import Drawing
         from difflab.picture import picture, picture_grid, save_png
-        from difflab.sampling import RECIPE, Recipe, balanced
-        from difflab.weights import load_denoiser
+        from difflab.sampling import balanced, trained
 
-        device = best_device()
-        denoiser, _ = load_denoiser(run, config["ema"])
-        chosen = {key: run.config[key] if config[key] is None else config[key] for key in RECIPE}
-        recipe = Recipe.of(chosen, settle_precision(config["precision"], device))
-        recipe.rehearse(denoiser)
-        n, label, classes = config["n"], config["label"], denoiser.classes
+        run, denoiser, weights, recipe = trained(config)
+        n, seed, label, classes = config["n"], config["seed"], config["label"], denoiser.classes
         if n < 1:
             raise ValueError(f"n={n}: ask for at least one image")
         if label is not None and not 0 <= label < classes:
-            raise ValueError(f"label={label} is none of the {classes} classes of this run, 0..{classes - 1}")
+            raise ValueError(f"label={label} is none of this run's {classes} classes, which count from 0")
     labels = balanced(n, classes) if label is None else torch.full((n,), label)
     with Drawing("sampling", n) as progress:
-        drawn = recipe.draw(
-            denoiser.to(device), labels, config["seed"], batch_size=config["batch_size"], progress=progress
-        )
-    name = f"{type(recipe.sampler).__name__.lower()}-nfe{chosen['nfe']}-seed{config['seed']}-n{n}"
+        drawn = recipe.draw(denoiser, labels, seed, config["batch_size"], progress)
+    name = f"{type(recipe.sampler).__name__.lower()}-nfe{recipe.nfe}-seed{seed}-n{n}"
+    name += f"-{digest([str(recipe), weights, label])[:6]}"  # of what the name leaves out
     folder = Path(config["out"]) if config["out"] else run.folder / "samples" / name
     save_png(picture_grid(drawn.images, classes if label is None and classes else 8), folder / "grid.png")
     pixels = drawn.images.permute(0, 2, 3, 1).numpy()

@@ -59,7 +59,7 @@ class Schedule:
         Ho et al. 2020's code (arXiv:2006.11239).
         """
         posterior = bridge(self(s), self(t))
-        above = bridge(self(torch.full_like(s, self.t_min)), self(self.t_min + t - s))
+        above = bridge(self(torch.full_like(s, self.t_min)), self((self.t_min + t - s).clamp(max=self.t_max)))
         return posterior._replace(lower=torch.where(s > 0, posterior.lower, above.lower))
 
     def time(self, fraction: Tensor) -> Tensor:
@@ -80,7 +80,12 @@ class Schedule:
         return (low + high) / 2
 
     def snap(self, times: Tensor) -> Tensor:
-        """The falling `times` of a sampling grid as the nearest strictly falling times that the schedule has."""
+        """The falling `times` of a sampling grid as the nearest strictly falling times that the schedule has.
+
+        Raises ValueError if there are more steps than it has room for.
+        """
+        if not (times.diff() < 0).all():
+            raise ValueError(f"{len(times) - 1} sampling steps do not all differ on this grid: ask for fewer")
         return times
 
 

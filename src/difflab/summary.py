@@ -13,6 +13,8 @@ from difflab.run import Run
 
 def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Each score with its floor; then the cost."""
+    if "metrics" not in found:
+        return []
     metrics = found["metrics"]
     scores = [key.removesuffix("_floor") for key in metrics if key.endswith("_floor") and key != "n_floor"]
     rows = [(key, f"{metrics[key]:.4g}", f"{metrics[f'{key}_floor']:.4g}") for key in scores]

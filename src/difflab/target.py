@@ -63,11 +63,15 @@ class V(Target):
 
 @dataclass(frozen=True)
 class Velocity(Target):
-    """`dx_t/dt = alpha' x0 + sigma' eps`, time running towards noise. Lipman et al. 2023 (arXiv:2210.02747), eq. 15."""
+    """`dx_t/dt = alpha' x0 + sigma' eps`, with time running towards noise and the axis of length 1.
+
+    Lipman et al. 2023 (arXiv:2210.02747), eq. 15.
+    """
 
     @override
     def mix(self, schedule: Schedule, t: Tensor) -> Mix:
-        return schedule.rate(t)
+        rate, length = schedule.rate(t), 1 / schedule.fraction(torch.ones_like(t))
+        return Mix(rate.alpha * length, rate.sigma * length)
 
 
 @dataclass(frozen=True)

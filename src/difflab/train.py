@@ -25,6 +25,7 @@ class TrainSettings:
     ema: list[float] = MISSING
     nfe: int = MISSING
     check_every: int = MISSING
+    compile: bool = MISSING
     runs_dir: str = MISSING
     model: Any = MISSING
     data: Any = MISSING
@@ -41,6 +42,8 @@ class TrainSettings:
     protocol: Any = MISSING
 
 
+MEASURING = ("sampler", "grid", "guidance", "nfe", "protocol")  # keys that do not decide the weights
+
 ConfigStore.instance().store("train_settings", TrainSettings)
 
 
@@ -55,7 +58,8 @@ def train(cfg: DictConfig) -> None:
         job = Training.of(config, f"{choices['paradigm']}-{choices['data']}-s{config['seed']}")
     from difflab.summary import show_result
 
-    if job.run.result is None and not rank():
+    finished = job.run.result is not None
+    if not finished and not rank():
         print(f"run: {job.run.folder}   (Ctrl-C is safe: the same command goes on)", flush=True)
     try:
         result = job()
@@ -63,6 +67,10 @@ def train(cfg: DictConfig) -> None:
         raise SystemExit(f"{program()}: {busy}") from busy
     if result:
         show_result(job.run, result)
+    if finished and any(
+        job.run.config[key] != config[key] for key in ("sampler", "grid", "guidance", "nfe", "protocol")
+    ):
+        print("This run was measured before, as the table says; to measure it otherwise: difflab-evaluate run=...")
 
 
 main = command("train", train)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from PIL.Image import Image
@@ -21,7 +23,7 @@ from difflab.callback.checkpoint import Resumable
 from difflab.callback.ema import EMA, Averages
 from difflab.callback.pictures import Pictures
 from difflab.callback.progress import Drawing, RunProgress
-from difflab.config import build
+from difflab.config import build, check, suggestion
 from difflab.data.module import DataModule
 from difflab.denoiser import Denoiser
 from difflab.evaluation import Protocol, evaluate
@@ -43,12 +45,16 @@ SILENT: dict[str, Any] = {
 ROWS = 8  # of a sample grid
 
 
+PLACEMENT = ("accelerator", "devices", "strategy", "num_nodes", "profiler", "detect_anomaly", "benchmark")
+
+
 @dataclass(frozen=True)
 class Training:
     """A training job whose every part has been built and found to fit."""
 
     config: Mapping[str, Any]
     run: Run
+    device: torch.device
     data: DataModule
     model: Diffusion
     recipe: Recipe
@@ -61,17 +67,22 @@ class Training:
         config["precision"] = settle_precision(config["precision"], device)
         if config["images"] < config["batch_size"]:
             raise ValueError(f"images={config['images']} is less than one batch of batch_size={config['batch_size']}")
+        if other := [key for key in config["trainer"] if key not in ("_target_", *PLACEMENT)]:
+            raise ValueError(f"trainer.{other[0]} is no setting of where to train; {suggestion(other[0], PLACEMENT)}")
         data: DataModule = build(config["data"])
-        images = data.load()
-        run = Run(Path(config["runs_dir"]) / f"{label}-{fingerprint(config, images.train.sha256)[:8]}")
+        run = Run(Path(config["runs_dir"]) / f"{label}-{fingerprint(config, data.images.train.sha256)[:8]}")
         torch.manual_seed(config["seed"])
         model: Diffusion = build(config["model"])
-        EMA(config["ema"])  # refuses decays that are none
         recipe = Recipe.of(config, config["precision"])
         recipe.rehearse(model.denoiser)
-        protocol = Protocol.of(config["protocol"])
+        protocol = Protocol.of(config["protocol"], device)
         protocol.rehearse(data)
-        return cls(config, run, data, model, recipe, protocol)
+        job = cls(config, run, device, data, model, recipe, protocol)
+        EMA(config["ema"])
+        check(config["logger"])
+        saved_step(run)
+        job.trainer()
+        return job
 
     def __call__(self) -> dict[str, Any] | None:
         """Train if that is not done, measure if that is not done, and return the result; the first process's alone.
@@ -82,7 +93,7 @@ class Training:
             return self.run.result
         lock = None if rank() else self.run.claim()
         try:
-            if not self.run.weights.with_suffix(".json").exists():
+            if not self.run.facts.exists():
                 self.fit()
             return None if rank() else self.measure()
         finally:
@@ -102,30 +113,49 @@ class Training:
             save_weights(run, config["model"]["denoiser"], averages, facts)
 
         ema = EMA(config["ema"], export)
-        hush()
-        trainer: pl.Trainer = build(
-            config["trainer"],
+        trainer = self.trainer(
+            Pictures(lambda: self.picture(ema.denoiser(model.denoiser)), run.folder / "samples"),
+            ema,
+            progress,
+            Resumable(run.checkpoint, every),
+            loggers=self.loggers(start),
             max_steps=steps,
-            max_epochs=-1,
-            precision=PRECISION[config["precision"]],
-            callbacks=[
-                ema,
-                Pictures(lambda: self.picture(ema.denoiser(model.denoiser)), run.folder / "samples"),
-                progress,
-                Resumable(run.checkpoint, every),
-            ],
-            logger=self.loggers(start),
             val_check_interval=every,
-            check_val_every_n_epoch=None,
-            log_every_n_steps=10,
-            default_root_dir=run.folder,
-            use_distributed_sampler=False,
-            inference_mode=False,
-            **SILENT,
         )
+        if config["compile"]:
+            model.denoiser.backbone.compile()
         trainer.fit(model, self.data, ckpt_path=run.checkpoint if start else None, weights_only=True)
         if dist.is_initialized():  # what follows is one process's work
             dist.destroy_process_group()
+
+    def trainer(
+        self,
+        *callbacks: pl.Callback,
+        loggers: Sequence[Logger] = (),
+        max_steps: int = 1,
+        val_check_interval: int = 1,
+    ) -> pl.Trainer:
+        """Lightning's trainer, counting in steps. Raises ValueError for devices or strategies that are not there."""
+        hush()
+        try:
+            trainer: pl.Trainer = build(
+                self.config["trainer"],
+                callbacks=list(callbacks),
+                logger=list(loggers),
+                max_steps=max_steps,
+                max_epochs=-1,
+                val_check_interval=val_check_interval,
+                check_val_every_n_epoch=None,
+                precision=PRECISION[self.config["precision"]],
+                log_every_n_steps=10,
+                default_root_dir=self.run.folder,
+                use_distributed_sampler=False,
+                inference_mode=False,
+                **SILENT,
+            )
+        except MisconfigurationException as error:
+            raise ValueError(f"trainer: {error}") from error
+        return trainer
 
     def loggers(self, start: int) -> list[Logger]:
         """Write the configuration, and open the logs of a run that goes on from step `start`."""
@@ -145,27 +175,46 @@ class Training:
     def measure(self) -> dict[str, Any]:
         """Measure the exported weights and write `result.json`, which makes the run finished."""
         run, config = self.run, self.config
-        denoiser, weights = load_denoiser(run, device=best_device())
+        denoiser, weights = load_denoiser(run, device=self.device)
         save_png(self.picture(denoiser), run.folder / "samples" / "final.png")
-        self.model.denoiser = denoiser
-        hush()
-        bare = pl.Trainer(
-            logger=False, use_distributed_sampler=False, precision=PRECISION[config["precision"]], devices=1, **SILENT
-        )
-        (held_out,) = bare.validate(self.model, self.data, verbose=False)
-        cache = Path(config["runs_dir"]) / ".cache"
-        with Drawing("measuring", self.protocol.n) as progress:
-            found = evaluate(denoiser, weights, self.data, self.recipe, self.protocol, cache, progress)
-        result = {"loss": held_out["val/loss"], "training": facts_of(run)["training"], **found}
+        found: dict[str, Any] = {}
+        if self.protocol.n:
+            with Drawing("measuring", self.protocol.n) as progress:
+                cache = Path(config["runs_dir"]) / ".cache"
+                found = evaluate(denoiser, weights, self.data, self.recipe, self.protocol, cache, progress)
+        result = {"loss": self.held_out_loss(denoiser), "training": facts_of(run)["training"], **found}
+        steps = config["images"] // config["batch_size"]
+        for logger in self.loggers(steps):
+            scores = {f"final/{key}": value for key, value in result.get("metrics", {}).items()}
+            logger.log_metrics({"final/loss": result["loss"], **scores}, steps - 1)
+            logger.finalize("success")
         write_json(run.folder / "result.json", result)
         return result
 
+    def held_out_loss(self, denoiser: Denoiser) -> float:
+        """The loss of the averaged weights on the held-out images."""
+        self.model.denoiser = denoiser
+        precision = PRECISION[self.config["precision"]]
+        single = pl.Trainer(
+            accelerator=self.device.type,
+            devices=1,
+            logger=False,
+            precision=precision,
+            use_distributed_sampler=False,
+            **SILENT,
+        )
+        (found,) = single.validate(self.model, self.data, verbose=False)
+        return found["val/loss"]
+
 
 def saved_step(run: Run) -> int:
-    """The step that a run can go on from."""
+    """The step that a run can go on from. Raises ValueError if its checkpoint cannot be read."""
     if not run.checkpoint.exists():
         return 0
-    step: int = torch.load(run.checkpoint, map_location="meta", weights_only=True)["global_step"]
+    try:
+        step: int = torch.load(run.checkpoint, map_location="meta", weights_only=True)["global_step"]
+    except (RuntimeError, EOFError, KeyError, UnpicklingError) as error:
+        raise ValueError(f"{run.checkpoint} is damaged; remove it, and the run starts again") from error
     return step
 
 

@@ -35,7 +35,7 @@ def save_weights(
     unfinished.write_bytes(data)
     os.replace(unfinished, run.weights)
     write_json(
-        run.weights.with_suffix(".json"),
+        run.facts,
         {
             "format": FORMAT,
             "sha256": hashlib.sha256(data).hexdigest(),
@@ -48,12 +48,11 @@ def save_weights(
 
 def facts_of(run: Run) -> dict[str, Any]:
     """What `weights.json` says. Raises ValueError if there is none yet, or one of another format."""
-    described = run.weights.with_suffix(".json")
-    if not described.exists():
+    if not run.facts.exists():
         raise ValueError(f"{run.folder} has no weights yet: its training did not finish; the same command goes on")
-    facts: dict[str, Any] = json.loads(described.read_text())
-    if facts["format"] != FORMAT:
-        raise ValueError(f"{described} is of format {facts['format']}; this difflab reads format {FORMAT}")
+    facts: dict[str, Any] = json.loads(run.facts.read_text())
+    if facts.get("format") != FORMAT:
+        raise ValueError(f"{run.facts} is of format {facts.get('format')}; this difflab reads format {FORMAT}")
     return facts
 
 

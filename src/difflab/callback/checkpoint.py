@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from types import FrameType
@@ -9,6 +10,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+
+ASKING = 10  # steps between the questions whether another process was sent a signal
 
 
 class Interrupted(SystemExit):
@@ -39,7 +42,9 @@ class Resumable(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """Leave if that was asked."""
-        if (asked := self.asked(trainer, pl_module.device)) and trainer.global_step % self.every:
+        step = trainer.global_step
+        due = step % self.every and (trainer.world_size == 1 or step % ASKING == 0)
+        if due and (asked := self.asked(trainer, pl_module.device)):
             self.save(trainer, asked)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -58,7 +63,10 @@ class Resumable(pl.Callback):
 
     def save(self, trainer: pl.Trainer, asked: int) -> None:
         """Write the state; leave if there was a signal."""
-        trainer.save_checkpoint(self.path)
+        unfinished = self.path.with_suffix(".unfinished")
+        trainer.save_checkpoint(unfinished)
+        if trainer.is_global_zero:
+            os.replace(unfinished, self.path)
         if asked:
             raise Interrupted(128 + asked)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -22,10 +21,15 @@ def network(module: pl.LightningModule) -> nn.Module:
     return cast(Diffusion, module).denoiser.backbone
 
 
-def lerp(decay: float, averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+def average_of(network: nn.Module, decay: float) -> AveragedModel:
     """`averaged += (1 - d) (current - averaged)` with the warm-up `d = min(decay, (1 + n) / (10 + n))`."""
-    n = int(updates)
-    torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    def update(averaged: Any, current: Any, _: Any) -> None:  # noqa: ANN401  # torch's lists and count
+        n = int(average.n_averaged)  # on the CPU; torch hands a copy on the device, whose reading would wait for it
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    average = AveragedModel(network, multi_avg_fn=update)
+    return average
 
 
 class EMA(pl.Callback):
@@ -43,10 +47,10 @@ class EMA(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Start the averages from the initial weights."""
-        self.averages = {d: AveragedModel(network(pl_module), multi_avg_fn=partial(lerp, d)) for d in self.decays}
+        self.averages = {decay: average_of(network(pl_module), decay) for decay in self.decays}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Follow the network to its device; the update count stays on the CPU, where reading it costs nothing."""
+        """Follow the network to its device; the update count stays on the CPU."""
         for average in self.averages.values():
             average.module.to(pl_module.device).eval().requires_grad_(False)
 

@@ -83,10 +83,6 @@ class DataModule(LightningDataModule):
             )
         return images
 
-    def load(self) -> Images:
-        """Load now, so that bad data fails before any other work."""
-        return self.images
-
     @property
     def order(self) -> Order:
         """The order of the training images."""
@@ -100,17 +96,15 @@ class DataModule(LightningDataModule):
         elif trainer.max_steps < 0:
             raise ValueError("training is counted in steps: give the Trainer max_steps")
         else:
-            per_step = trainer.accumulate_grad_batches
-            start, stop = trainer.global_step * per_step, trainer.max_steps * per_step
-            shard = Shard(order, start, stop, trainer.global_rank, trainer.world_size)
+            shard = Shard(order, trainer.global_step, trainer.max_steps, trainer.global_rank, trainer.world_size)
         return StepLoader(Blocks(self.images.train), sampler=shard, batch_size=None, num_workers=self.workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The held-out images in order, each once over all processes: rank r takes r, r + world, r + 2 world, ..."""
+        """The held-out images in order, each once over all processes, which slice the global batches as in training."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        images, size = np.arange(rank, len(self.images.test), world), share(self.batch_size, world)
-        mine = Block(images, np.zeros(len(images), bool))
-        blocks = [mine.cut(i, i + size) for i in range(0, len(images), size)]
+        n, size = len(self.images.test), share(self.batch_size, world)
+        whole = Block(np.arange(n), np.zeros(n, bool))
+        blocks = [whole.cut(start, start + size) for start in range(rank * size, n, self.batch_size)]
         return DataLoader(Blocks(self.images.test), sampler=blocks, batch_size=None, num_workers=self.workers)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

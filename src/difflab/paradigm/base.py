@@ -51,7 +51,7 @@ class Noised(NamedTuple):
     weight: Tensor
     x_t: Tensor
     eps: Tensor
-    label: Tensor  # some of them dropped to the null label
+    label: Tensor
 
 
 def place() -> tuple[int, int]:
@@ -62,8 +62,8 @@ def place() -> tuple[int, int]:
 class Diffusion(pl.LightningModule):
     """Regress the denoiser's target at random times; a paradigm says `loss` and `bits_per_dim`.
 
-    `label_dropout` is the share of training labels replaced by the null label, for classifier-free guidance
-    (Ho & Salimans 2022, arXiv:2207.12598, Algorithm 1).
+    `batch_size` counts the images of a step over all processes. `label_dropout` is the share of training labels
+    replaced by the null label, for classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598, Algorithm 1).
     """
 
     def __init__(
@@ -72,13 +72,14 @@ class Diffusion(pl.LightningModule):
         times: Times,
         weighting: Weighting,
         optimisation: Optimisation,
+        batch_size: int,
         label_dropout: float = 0.1,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.times, self.weighting, self.optimisation = times, weighting, optimisation
-        self.label_dropout, self.seed = label_dropout, seed
+        self.batch_size, self.label_dropout, self.seed = batch_size, label_dropout, seed
 
     def loss(self, x0: Tensor, noised: Noised) -> dict[str, Tensor]:
         """The terms of the loss, each of shape `(B,)`."""
@@ -88,12 +89,15 @@ class Diffusion(pl.LightningModule):
         """An upper bound on, or the value of, `-log2 p(x0)` per dimension; shape `(B,)`."""
         raise NotImplementedError
 
-    def corrupt(self, x0: Tensor, label: Tensor, *key: int) -> Noised:
-        """Noise a batch by draws that are a function of the key and of the rows' place in the global batch."""
-        g, (rank, world) = keyed(self.seed, *key), place()
-        n, mine = len(x0) * world, slice(rank * len(x0), (rank + 1) * len(x0))
+    def corrupt(self, x0: Tensor, label: Tensor, dropout: float, *key: int) -> Noised:
+        """Noise a batch, and drop labels, by draws that are a function of the key and the place in the global batch.
+
+        Process r of w has the rows from `r / w * batch_size` on.
+        """
+        g, (rank, world), n = keyed(self.seed, *key), place(), self.batch_size
+        mine = slice(rank * n // world, rank * n // world + len(x0))
         t, weight = self.times(self.denoiser.schedule, n, g)
-        dropped = torch.rand(n, generator=g) < self.label_dropout
+        dropped = torch.rand(n, generator=g) < dropout
         eps = torch.randn(n, *x0.shape[1:], generator=g)[mine].to(x0)
         t, weight = t[mine], weight[mine]
         label = torch.where(dropped[mine].to(label.device), self.denoiser.classes, label)
@@ -109,16 +113,16 @@ class Diffusion(pl.LightningModule):
         """The mean loss of a batch of `(x0, label)`."""
         torch.manual_seed(keyed(self.seed, TRAINING, self.global_step, self.global_rank).initial_seed())  # for dropout
         x0, label = batch
-        noised = self.corrupt(x0, label, TRAINING, self.global_step)
+        noised = self.corrupt(x0, label, self.label_dropout, TRAINING, self.global_step)
         terms = {k: scale(noised.weight, v).mean() for k, v in self.loss(x0, noised).items()}
         total = torch.stack(list(terms.values())).sum()
         self.log_dict({"train/loss": total, **({f"train/{k}": v for k, v in terms.items()} if len(terms) > 1 else {})})
         return total
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Log the held-out loss under the same noise every time."""
+        """Log the held-out loss, under the same noise for an image every time."""
         x0, label = batch
-        noised = self.corrupt(x0, label, HELD_OUT, batch_idx)
+        noised = self.corrupt(x0, label, 0.0, HELD_OUT, batch_idx)
         total = torch.stack([scale(noised.weight, v) for v in self.loss(x0, noised).values()]).sum(0)
         self.log("val/loss", total.mean(), batch_size=len(x0), sync_dist=True)
 

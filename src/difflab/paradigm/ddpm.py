@@ -24,11 +24,12 @@ class DDPM(Diffusion):
         times: Times,
         weighting: Weighting,
         optimisation: Optimisation,
+        batch_size: int,
         label_dropout: float = 0.1,
         vlb_weight: float = 0.0,
         seed: int = 0,
     ) -> None:
-        super().__init__(denoiser, times, weighting, optimisation, label_dropout, seed)
+        super().__init__(denoiser, times, weighting, optimisation, batch_size, label_dropout, seed)
         self.vlb_weight = vlb_weight
 
     def loss(self, x0: Tensor, noised: Noised) -> dict[str, Tensor]:

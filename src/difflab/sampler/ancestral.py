@@ -26,6 +26,10 @@ class Ancestral:
     evaluations: ClassVar[int] = 1
     order: ClassVar[int] = 1
 
+    def __post_init__(self) -> None:
+        if self.v is not None and not 0 <= self.v <= 1:
+            raise ValueError(f"sampler.v={self.v} must lie in [0, 1], or be null for the learned variance")
+
     def init(self, x: Tensor) -> None:
         """No state."""
 

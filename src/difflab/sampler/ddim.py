@@ -24,6 +24,10 @@ class DDIM:
     evaluations: ClassVar[int] = 1
     order: ClassVar[int] = 1
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"sampler.eta={self.eta} must lie in [0, 1]: 0 is DDIM, 1 is ancestral")
+
     def init(self, x: Tensor) -> None:
         """No state."""
 
