@@ -109,15 +109,19 @@ def test_a_finished_run_returns_at_once_and_touches_nothing(finished):
 
 def test_wandb_has_the_same_numbers(finished):
     _, run, _ = finished
-    (file,) = (run.folder / "wandb").glob("offline-run-*/*.wandb")
-    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-    lines = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout.splitlines()
+    training, final = sorted((run.folder / "wandb").glob("offline-run-*/*.wandb"))
+    assert training.name == final.name, "one run, taken up again"
+    lines = []
+    for file in (training, final):
+        inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
+        lines += subprocess.run(inspect, capture_output=True, text=True, check=True).stdout.splitlines()
     items = [json.loads(line).get("history", {}).get("item", {}) for line in lines if '"type":"history"' in line]
     mirrored = [item["train/loss"] for item in items if "train/loss" in item]
     rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert mirrored == pytest.approx([row["train/loss"] for row in rows if "train/loss" in row])
     assert any("images_seen" in item for item in items)
-    assert list((file.parent / "files" / "media" / "images").glob("samples*.png"))
+    assert [item["final/fd_lite0"] for item in items if "final/fd_lite0" in item] == [run.result["metrics"]["fd_lite0"]]
+    assert list((training.parent / "files" / "media" / "images").glob("samples*.png"))
 
 
 def test_checkpoints_hold_plain_values_and_raw_weights_beside_the_averages(finished):

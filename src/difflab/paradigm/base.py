@@ -119,12 +119,21 @@ class Diffusion(pl.LightningModule):
         self.log_dict({"train/loss": total, **({f"train/{k}": v for k, v in terms.items()} if len(terms) > 1 else {})})
         return total
 
+    def on_validation_epoch_start(self) -> None:
+        """Start the sum of the held-out losses, and their count."""
+        self.held_out = torch.zeros(2, device=self.device)
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Log the held-out loss, under the same noise for an image every time."""
+        """Add up the held-out losses, each under the same noise every time."""
         x0, label = batch
         noised = self.corrupt(x0, label, 0.0, HELD_OUT, batch_idx)
         total = torch.stack([scale(noised.weight, v) for v in self.loss(x0, noised).values()]).sum(0)
-        self.log("val/loss", total.mean(), batch_size=len(x0), sync_dist=True)
+        self.held_out += torch.stack([total.sum(), total.new_tensor(len(x0))])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean over all held-out images, of which each process may have seen another number."""
+        total, n = self.trainer.strategy.reduce(self.held_out, reduce_op="sum")
+        self.log("val/loss", total / n, rank_zero_only=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW in one fused kernel, and its learning rate by step."""
