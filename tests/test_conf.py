@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from PIL import Image
 
 import difflab
 from conftest import composed, options
@@ -38,6 +39,7 @@ NEEDS = {  # what an option asks of the others
     ("sampler", "ancestral_learned"): ["backbone.learned_variance=true", "model.vlb_weight=1.0"],
     ("grid", "sections"): ["grid.counts=[1,3]"],
     ("data", "fashion16"): ["backbone.attention=[8]"],
+    ("experiment", "ho2020"): ["data=fashion16", "backbone.attention=[16]", "backbone.groups=null"],
     ("backbone", "unet_cifar10"): ["data=fashion16", "backbone.width=32", "batch_size=2", "images=4"],
 }
 NOT_HERE = {("data", "folder"), ("data", "fashion_mnist"), ("protocol", "fid"), ("trainer", "ddp")}  # tested elsewhere
@@ -66,6 +68,13 @@ def test_every_option_composes_builds_and_takes_a_step(group, option, tmp_path, 
     drawn = job.recipe.draw(job.model.denoiser, label[:2], seed=0)
     assert drawn.images.shape == (2, *x0.shape[1:])
     assert 0 < drawn.evaluations <= config["nfe"]
+
+
+@pytest.mark.parametrize(("group", "option"), sorted(NOT_HERE))
+def test_options_that_need_more_than_this_machine_fit_their_classes(group, option, tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "one.png")
+    needs = [f"data.source.root={tmp_path}"] if option == "folder" else []
+    check(composed(f"{group}={option}", *needs)[group])
 
 
 def test_the_two_sides_of_conf_match():

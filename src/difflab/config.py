@@ -9,7 +9,7 @@ import inspect
 import os
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -95,33 +95,37 @@ def explanation(name: str, overrides: Sequence[str]) -> str:
     """Which group, option or key of a refused command line does not exist, and which do; empty if all exist."""
     folders = [folder for folder in Path(conf_dir()).iterdir() if folder.is_dir()]
     groups = {folder.name: sorted(option.stem for option in folder.glob("*.yaml")) for folder in folders}
-    parser = OverridesParser.create()
     try:
-        parsed = [o for o in parser.parse_overrides([*overrides]) if not (o.is_add() or o.is_delete())]
+        parsed = OverridesParser.create().parse_overrides([*overrides])
     except HydraException:
         return ""
-    values = {o.key_or_group: o.value() for o in parsed if o.key_or_group in groups}
-    chosen = {group: option for group, option in values.items() if isinstance(option, str)}
+    given = {o.key_or_group: o.value() for o in parsed if not (o.is_add() or o.is_delete())}
+    chosen = {group: option for group, option in given.items() if group in groups and isinstance(option, str)}
     for group, option in chosen.items():
         if option not in groups[group]:
             return f"{group}={option} does not exist; {suggestion(option, groups[group])}"
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         known = compose(name, [f"{group}={option}" for group, option in chosen.items()], return_hydra_config=True)
-    optional = {str(group) for group in known.hydra.runtime.choices} & (groups.keys() - {str(key) for key in known})
-    for key in (o.key_or_group for o in parsed):
-        node: Any = known
-        for depth, part in enumerate(path := key.split(".")):
-            if key in groups or path[0] == "hydra":
-                break
-            if node is None and path[0] in groups:
-                return f"{key}: {path[0]} is the run's own unless chosen; valid: {', '.join(groups[path[0]])}"
-            if not isinstance(node, DictConfig):
-                break
-            if part not in node.keys():  # noqa: SIM118  # `in node` is false for a value still to be given
-                keys = [str(k) for k in node if k not in ("_target_", "hydra")] + ([] if depth else sorted(optional))
-                where = f"{'.'.join(path[:depth])} as chosen" if depth else name
-                return f"{part!r} is not a key of {where}; {suggestion(part, keys)}"
-            node = node._get_node(part)
+    keys = [key for key in given if key not in groups and not key.startswith("hydra.")]
+    return next(filter(None, (unknown_part(name, key, known, groups) for key in keys)), "")
+
+
+def unknown_part(name: str, key: str, known: DictConfig, groups: Mapping[str, Sequence[str]]) -> str:
+    """Which part of a dotted key a composed configuration does not have; empty if it has them all."""
+    node: Any = known
+    path = key.split(".")
+    for depth, part in enumerate(path):
+        if node is None and path[0] in groups:
+            return f"{key}: {path[0]} is the run's own unless chosen; valid: {', '.join(groups[path[0]])}"
+        if not isinstance(node, DictConfig):
+            return ""
+        if part not in node.keys():  # noqa: SIM118  # `in node` is false for a value still to be given
+            also = known.hydra.runtime.choices.keys() & groups.keys() - known.keys() if depth == 0 else ()
+            valid = [str(k) for k in node if k not in ("_target_", "hydra")] + sorted(map(str, also))
+            where = f"{'.'.join(path[:depth])} as chosen" if depth else name
+            return f"{part!r} is not a key of {where}; {suggestion(part, valid)}"
+        child = node._get_node(part)
+        node = None if child._is_none() else child
     return ""
 
 
@@ -178,7 +182,7 @@ def target(path: object) -> type:
     raise ValueError(f"_target_: {path} is refused: a configuration builds classes of difflab and {', '.join(FOREIGN)}")
 
 
-def check(node: object, given: Sequence[str] | Any = (), where: str = "") -> None:  # noqa: ANN401
+def check(node: object, given: Collection[str] = (), where: str = "") -> None:
     """Hold a node, and the nodes in it, against the signatures of the classes they name."""
     if isinstance(node, list):
         for k, item in enumerate(node):

@@ -1,0 +1,133 @@
+"""What training computes, on data whose optimal network is known."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from difflab.callback.ema import average_of
+from difflab.denoiser import Denoiser
+from difflab.gaussian import scale
+from difflab.paradigm.base import HELD_OUT, TRAINING, Optimisation
+from difflab.paradigm.ddpm import DDPM
+from difflab.table import LinearTable
+from difflab.target import Eps
+from difflab.times import Stratified, Uniform
+from difflab.weighting import SNR, Simple
+
+MEAN, VAR = 0.2, 0.25
+
+
+class OptimalEps(nn.Module):
+    """E[eps | x_t] of N(MEAN, VAR): sigma (x - alpha m) / (alpha^2 v + sigma^2), with as many channels again for v."""
+
+    shape, classes = (1, 2, 2), 3
+
+    def __init__(self, table, learned_variance=False):
+        super().__init__()
+        self.table = table
+        self.v = nn.Parameter(torch.zeros(())) if learned_variance else None
+        self.off = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x, code, label):
+        alpha, sigma = self.table((code.double() * self.table.T / 1000).round())
+        eps = scale(sigma / (alpha**2 * VAR + sigma**2), x - scale(alpha * MEAN, torch.ones_like(x))) + self.off
+        return eps if self.v is None else torch.cat([eps, self.v.expand_as(eps)], 1)
+
+
+def ddpm(table, batch_size=4096, learned_variance=False, **settings):
+    denoiser = Denoiser(OptimalEps(table, learned_variance), table, Eps())
+    return DDPM(denoiser, Stratified(), Simple(), Optimisation(), batch_size, **settings)
+
+
+def data(n):
+    g = torch.Generator().manual_seed(0)
+    return MEAN + VAR**0.5 * torch.randn(n, 1, 2, 2, dtype=torch.float64, generator=g), torch.zeros(n, dtype=torch.long)
+
+
+def test_the_loss_of_the_optimal_network_is_the_irreducible_one():
+    """E |eps - E[eps | x_t]|^2 = alpha^2 v / (alpha^2 v + sigma^2), averaged over t ~ U{1..T}."""
+    table = LinearTable()
+    m = table(torch.arange(1, 1001, dtype=torch.float64))
+    irreducible = (m.alpha**2 * VAR / (m.alpha**2 * VAR + m.sigma**2)).mean().item()
+    model = ddpm(table)
+    x0, label = data(4096)
+    losses = [model.loss(x0, model.corrupt(x0, label, 0.1, TRAINING, step))["simple"].mean() for step in range(8)]
+    assert torch.stack(losses).mean().item() == pytest.approx(irreducible, rel=0.02)
+
+
+def test_the_hybrid_loss_teaches_the_variance_and_leaves_the_mean_alone():
+    model = ddpm(LinearTable(T=100), batch_size=64, learned_variance=True, vlb_weight=1.0)
+    x0, label = data(64)
+    terms = model.loss(x0, model.corrupt(x0, label, 0.0, TRAINING, 0))
+    off, v = model.denoiser.backbone.off, model.denoiser.backbone.v
+    on_off, on_v = torch.autograd.grad(terms["vlb"].mean(), (off, v))
+    assert on_off == 0
+    assert on_v != 0
+    assert torch.autograd.grad(terms["simple"].mean(), v)[0] == 0
+
+
+def test_the_bound_of_the_optimal_network_is_near_the_entropy():
+    """Bits/dim of 8-bit values: entropy of N(m, v) in bits, less the log2 of the bin's width 2 / 255."""
+    model = ddpm(LinearTable(T=1000), learned_variance=False)
+    x0, label = data(2000)
+    x0 = ((x0.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+    entropy = 0.5 * torch.log2(torch.tensor(2 * torch.pi * torch.e * VAR)) - torch.log2(torch.tensor(2 / 255))
+    found = model.bits_per_dim(x0, label).mean()
+    assert entropy - 0.1 < found < entropy + 1.0
+
+
+def test_corruption_is_a_function_of_key_and_place_and_drops_the_given_share():
+    model = ddpm(LinearTable(), batch_size=2000)
+    x0, label = data(2000)
+    first, again = model.corrupt(x0, label, 0.25, TRAINING, 7), model.corrupt(x0, label, 0.25, TRAINING, 7)
+    assert torch.equal(first.x_t, again.x_t)
+    part = model.corrupt(x0[:100], label[:100], 0.25, TRAINING, 7)
+    assert torch.equal(part.eps, first.eps[:100])
+    for other in ((TRAINING, 8), (HELD_OUT, 7)):
+        assert not torch.equal(first.eps, model.corrupt(x0, label, 0.25, *other).eps)
+    null = (first.label == 3).float().mean().item()
+    assert null == pytest.approx(0.25, abs=0.04)
+
+
+@pytest.mark.parametrize("law", [Uniform(), Stratified()])
+def test_times_are_uniform_and_stratified_ones_fill_every_stratum(law):
+    t, weight = law(LinearTable(), 1000, torch.Generator().manual_seed(0))
+    assert (weight == 1).all()
+    assert t.min() >= 1
+    assert t.max() <= 1000
+    assert t.mean().item() == pytest.approx(500.5, abs=40)
+    if law == Stratified():
+        assert sorted(t.tolist()) == list(range(1, 1001))
+
+
+def test_weighting_by_snr_on_x0_is_weighting_by_one_on_eps():
+    x0, label = data(256)
+    simple = ddpm(LinearTable(), batch_size=256)
+    weighted = DDPM(simple.denoiser, Stratified(), SNR(), Optimisation(), 256)
+    noised = simple.corrupt(x0, label, 0.0, TRAINING, 0)
+    torch.testing.assert_close(
+        weighted.loss(x0, noised)["simple"], simple.loss(x0, noised)["simple"]
+    )  # snr is 1 on eps
+
+
+def test_averages_follow_the_recursion_with_warm_up():
+    network = nn.Linear(1, 1, bias=False)
+    average, expected = average_of(network, 0.9), None
+    for n, value in enumerate(torch.linspace(1, 2, 200).tolist()):
+        nn.init.constant_(network.weight, value)
+        average.update_parameters(network)
+        decay = min(0.9, (1 + n) / (10 + n))
+        expected = value if expected is None else decay * expected + (1 - decay) * value
+        assert average.module.weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_learning_rate_warms_up_and_decays_to_zero():
+    o = Optimisation(warmup=0.1)
+    factors = [o.factor(step, 1000) for step in range(1000)]
+    assert factors[0] == pytest.approx(0.01, abs=1e-3)
+    assert max(factors) == pytest.approx(1, abs=1e-2)
+    assert factors.index(max(factors)) == pytest.approx(100, abs=2)
+    assert factors[-1] < 1e-5
+    assert all(a >= b for a, b in itertools.pairwise(factors[101:]))
