@@ -125,7 +125,7 @@ def unknown_part(name: str, key: str, known: DictConfig, groups: Mapping[str, Se
             where = f"{'.'.join(path[:depth])} as chosen" if depth else name
             return f"{part!r} is not a key of {where}; {suggestion(part, valid)}"
         child = node._get_node(part)
-        node = None if child._is_none() else child
+        node = None if child is None or child._is_none() else child
     return ""
 
 
