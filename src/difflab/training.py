@@ -43,8 +43,7 @@ SILENT: dict[str, Any] = {
     "num_sanity_val_steps": 0,
 }
 ROWS = 8  # of a sample grid
-
-
+# The Trainer's settings that a user may choose; the others decide the weights, or are difflab's own.
 PLACEMENT = ("accelerator", "devices", "strategy", "num_nodes", "profiler", "detect_anomaly", "benchmark")
 
 
@@ -78,11 +77,15 @@ class Training:
         protocol = Protocol.of(config["protocol"], device)
         protocol.rehearse(data)
         job = cls(config, run, device, data, model, recipe, protocol)
-        EMA(config["ema"])
-        check(config["logger"])
-        saved_step(run)
-        job.trainer()
+        job.rehearse()
         return job
+
+    def rehearse(self) -> None:
+        """See that what the fit will need can be had. Raises ValueError if it cannot."""
+        EMA(self.config["ema"])
+        check(self.config["logger"])
+        saved_step(self.run)
+        self.trainer()
 
     def __call__(self) -> dict[str, Any] | None:
         """Train if that is not done, measure if that is not done, and return the result; the first process's alone.
