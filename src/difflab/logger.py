@@ -68,7 +68,7 @@ class Mirror(Logger):
             self._try(lambda: self._open(folder, config, project, offline=True))
 
     def _open(self, folder: Path, config: Mapping[str, Any], project: str, offline: bool) -> None:
-        os.environ.setdefault("WANDB_SILENT", "true")
+        os.environ.setdefault("WANDB_SILENT", "true")  # its failures are ours to report
         identity = folder / "wandb" / "id"
         if not identity.exists():
             write_text(identity, uuid.uuid4().hex[:8])

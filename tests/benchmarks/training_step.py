@@ -24,14 +24,10 @@ SHAPE = (1, 16, 16)
 SETTINGS = {"width": 48, "multipliers": (1, 2, 2), "blocks": 1, "attention": (8,), "head_channels": 16}
 
 
-def trainer(
-    precision: str, fused: bool = True, channels_last: bool = True, groups: int | None = None
-) -> Callable[[], None]:
+def trainer(precision: str, fused: bool = True, groups: int | None = None) -> Callable[[], None]:
     """A function that takes one training step."""
     device = best_device()
     net = UNet(SHAPE, 10, groups=groups, **SETTINGS).to(device)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    net = net.to(memory_format=layout)
     adamw = torch.optim.AdamW(net.parameters(), 1e-4, fused=fused)
     x = torch.randn(BATCH, *SHAPE, device=device)
     code, label = torch.rand(BATCH, device=device) * 1000, torch.zeros(BATCH, dtype=torch.long, device=device)
@@ -64,7 +60,6 @@ def main() -> None:
     variants = {
         "fp32": trainer("fp32"),
         "AdamW not fused": trainer(fast, fused=False),
-        "contiguous layout": trainer(fast, channels_last=False),
         "24 groups of 2 to 4 channels": trainer(fast, groups=24),
     }
     ratios: dict[str, list[float]] = {name: [] for name in variants}
