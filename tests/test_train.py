@@ -1,7 +1,6 @@
 """Runs, as users start them: killed, interrupted, resumed, on two processes, logged, sampled and measured."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,38 +15,7 @@ from safetensors.torch import load_file
 
 from difflab.run import Run, find
 from difflab.weights import load_denoiser
-
-TINY = [
-    "data=digits",
-    "backbone.width=16",
-    "backbone.multipliers=[1,2]",
-    "backbone.attention=[4]",
-    "backbone.head_channels=null",
-    "backbone.dropout=0.1",
-    "batch_size=16",
-    "nfe=4",
-    "protocol.n=32",
-    "trainer=cpu",
-    "precision=fp32",
-]
-
-
-def start(command, *words, cwd):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
-    return subprocess.Popen(
-        [sys.executable, "-m", f"difflab.{command}", *words],
-        cwd=cwd,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(process, status=0):
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == status, said
-    return said
+from jobs import TINY, finish, start
 
 
 def the_run(folder):
@@ -279,42 +247,3 @@ def test_help_lists_groups_and_settings_without_loading_torch(command, tmp_path)
         assert word in said
     light = f"import sys, difflab.{command}; assert not {{'torch', 'lightning', 'wandb'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", light], check=True)
-
-
-README = Path(__file__).parents[1] / "README.md"
-
-
-def commands(fence):
-    blocks = README.read_text().split(f"```{fence}\n")[1:]
-    return [line for block in blocks for line in block.split("```")[0].splitlines()]
-
-
-def test_every_command_of_the_readme_runs(tmp_path):
-    """In their order, each with a budget of moments."""
-    small = {
-        "difflab-train": ["backbone.width=16", "backbone.multipliers=[1,2]", "images=256", "nfe=4", "protocol.n=16"],
-        "difflab-sample": ["n=4", "nfe=4"],
-        "difflab-evaluate": ["n=16", "nfe=4"],
-    }
-    ours = [line.split() for line in commands("bash") if line.startswith("difflab-")]
-    assert len(ours) >= 4
-    for program, *words in ours:
-        given = {word.split("=")[0] for word in small[program]}
-        kept = [word for word in words if word.split("=")[0] not in given]
-        finish(start(program.removeprefix("difflab-"), *kept, *small[program], cwd=tmp_path))
-
-
-def test_the_notebook_of_the_readme_runs():
-    lines = commands("python")
-    scope = {}
-    exec("\n".join(lines), scope)  # our own text
-    assert scope["samples"].images.shape == (64, 1, 8, 8)
-    assert scope["samples"].evaluations == 20
-
-
-def test_the_readmes_table_lists_every_option():
-    from conftest import options
-
-    rows = [line.split("|")[1:3] for line in README.read_text().splitlines() if line.startswith("| `")]
-    for group, listed in ((g.strip(" `"), o) for g, o in rows):
-        assert set(listed.split("`")[1::2]) == set(options(group)), group

@@ -1,0 +1,37 @@
+"""The commands, run as a user runs them, with a budget of moments."""
+
+import os
+import subprocess
+import sys
+
+TINY = [
+    "data=digits",
+    "backbone.width=16",
+    "backbone.multipliers=[1,2]",
+    "backbone.attention=[4]",
+    "backbone.head_channels=null",
+    "backbone.dropout=0.1",
+    "batch_size=16",
+    "nfe=4",
+    "protocol.n=32",
+    "trainer=cpu",
+    "precision=fp32",
+]
+
+
+def start(command, *words, cwd):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+    return subprocess.Popen(
+        [sys.executable, "-m", f"difflab.{command}", *words],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process, status=0):
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == status, said
+    return said
