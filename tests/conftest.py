@@ -1,5 +1,6 @@
 """Everything in conf/ is collected here, so that a new option meets the laws without a new test."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import difflab.evaluate
+import difflab.reflow
 import difflab.sample
 import difflab.train  # noqa: F401  # the three register the types of their configurations
 from difflab.config import build, conf_dir, plain
@@ -33,9 +35,11 @@ def built(group, option, *overrides):
     return build(composed(f"{group}={option}", *overrides)[group])
 
 
+@functools.cache
 def schedules():
     return [pytest.param(built("schedule", option), id=option) for option in options("schedule")]
 
 
+@functools.cache
 def targets():
     return [pytest.param(built("target", option), id=option) for option in options("target")]

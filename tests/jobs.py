@@ -14,6 +14,7 @@ TINY = [
     "batch_size=16",
     "nfe=4",
     "protocol.n=32",
+    "protocol.n_likelihood=0",
     "trainer=cpu",
     "precision=fp32",
 ]

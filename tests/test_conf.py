@@ -29,11 +29,22 @@ TINY = [
     "batch_size=16",
     "nfe=4",
     "protocol.n=8",
+    "protocol.n_likelihood=0",
     "logger=local",
     "trainer=cpu",
     "precision=fp32",
 ]
+TOYS = ("gaussian", "mixture", "eight_gaussians", "moons", "checkerboard", "swiss_roll", "s_curve")
 NEEDS = {  # what an option asks of the others
+    **{("data", toy): ["backbone=mlp", "protocol=toy"] for toy in TOYS},
+    ("backbone", "mlp"): ["data=moons", "protocol=toy"],
+    **{("backbone", f"dit{size}"): ["data=fashion16"] for size in ("", "_s")},
+    ("protocol", "toy"): ["data=moons", "backbone=mlp"],
+    ("denoiser", "known"): ["data=moons", "backbone=mlp", "protocol=toy"],
+    ("experiment", "toy"): ["data=moons", "backbone=mlp"],
+    ("experiment", "ddpm_objectives"): ["schedule.T=16"],
+    ("coupling", "optimal_transport"): ["paradigm=rectified_flow"],
+    ("sampler", "adaptive"): ["schedule=vp"],
     ("schedule", "linear"): ["target=v"],
     ("schedule", "trigonometric"): ["target=v"],
     ("sampler", "ancestral_learned"): ["backbone.learned_variance=true", "model.vlb_weight=1.0"],
@@ -42,7 +53,13 @@ NEEDS = {  # what an option asks of the others
     ("experiment", "ho2020"): ["data=fashion16", "backbone.attention=[16]", "backbone.groups=null"],
     ("backbone", "unet_cifar10"): ["data=fashion16", "backbone.width=32", "batch_size=2", "images=4"],
 }
-NOT_HERE = {("data", "folder"), ("data", "fashion_mnist"), ("protocol", "fid"), ("trainer", "ddp")}  # tested elsewhere
+NOT_HERE = {  # tested elsewhere
+    ("data", "folder"),
+    ("data", "fashion_mnist"),
+    ("protocol", "fid"),
+    ("trainer", "ddp"),
+    *(("backbone", f"dit_{size}") for size in ("b", "l", "xl")),
+}
 
 
 @pytest.mark.parametrize(
@@ -51,23 +68,26 @@ NOT_HERE = {("data", "folder"), ("data", "fashion_mnist"), ("protocol", "fid"), 
 )
 def test_every_option_composes_builds_and_takes_a_step(group, option, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    overrides = [o for o in TINY if group != "backbone" or not o.startswith(("data", "backbone"))]
+    needs = NEEDS.get((group, option), [])
+    another = group == "backbone" or any(need.startswith("backbone=") for need in needs)
+    overrides = [o for o in TINY if not (another and o.startswith(("data", "backbone")))]
     overrides = [o for o in overrides if not o.startswith(f"{group}=")] + [f"{group}={option}"]
-    config = composed(*overrides, *NEEDS.get((group, option), []))
+    config = composed(*overrides, *needs)
     job = Training.of(config, "test")
     assert list(tmp_path.iterdir()) == [], "preparing a job writes nothing"
     batch = next(iter(job.data.train_dataloader()))
-    x0, label = job.data.on_after_batch_transfer(batch, 0)
+    x0, label, _ = job.data.on_after_batch_transfer(batch, 0)
     noised = job.model.corrupt(x0, label, 0.5, 0, 0)
     assert (noised.weight > 0).all()
-    terms = job.model.loss(x0, noised)
+    terms = job.model.loss(noised)
     assert all(term.shape == label.shape and term.isfinite().all() for term in terms.values())
-    sum(term.mean() for term in terms.values()).backward()
-    learning = [p.grad.abs().sum() for p in job.model.denoiser.parameters() if p.grad is not None]
-    assert sum(learning) > 0
+    if parameters := list(job.model.denoiser.parameters()):
+        sum(term.mean() for term in terms.values()).backward()
+        assert sum(p.grad.abs().sum() for p in parameters if p.grad is not None) > 0
     drawn = job.recipe.draw(job.model.denoiser, label[:2], seed=0)
-    assert drawn.images.shape == (2, *x0.shape[1:])
-    assert 0 < drawn.evaluations <= config["nfe"]
+    assert drawn.x.shape == (2, *x0.shape[1:])
+    assert drawn.evaluations > 0
+    assert drawn.evaluations <= config["nfe"] or job.recipe.sampler.evaluations is None
 
 
 @pytest.mark.parametrize(("group", "option"), sorted(NOT_HERE))
@@ -92,21 +112,23 @@ def test_the_two_sides_of_conf_match():
         "table": "Table",
         "target": "Target",
         "times": "Times",
+        "coupling": "Coupling",
+        "learned": "Schedule",
         "weighting": "Weighting",
         "grid": "Grid",
     }
     for module, base in concepts.items():
         here = importlib.import_module(f"difflab.{module}")
         classes = {c for c in vars(here).values() if isinstance(c, type) and c.__module__ == here.__name__}
-        offered = {f"{c.__module__}.{c.__name__}" for c in classes if c.__name__ != base}
+        offered = {f"{c.__module__}.{c.__name__}" for c in classes if c.__name__ not in (base, "BetaTable")}
         assert offered <= named, f"without an option in conf/: {offered - named}"
 
 
 LAYERS = [  # each may import what stands before it
     {"gaussian"},
     {"schedule"},
-    {"table"},
-    {"target", "times", "grid"},
+    {"table", "learned"},
+    {"target", "times", "coupling", "grid"},
     {"weighting", "denoiser"},
     {"sampler", "guidance", "exact"},
     {"generate"},
@@ -116,7 +138,7 @@ LAYERS = [  # each may import what stands before it
 ]
 FREE = {"backbone", "data", "metric"}  # import nothing of the others
 LIGHTNING = {"data", "paradigm", "callback", "logger", "training"}
-HYDRA = {"config", "train", "sample", "evaluate"}
+HYDRA = {"config", "compare", "train", "reflow", "sample", "evaluate"}
 
 
 def imports(path):
@@ -227,12 +249,13 @@ def test_a_right_command_line_needs_no_explanation():
     assert explanation("train", ["sampler=ddim", "sampler.eta=0.5", "seed=1"]) == ""
 
 
-@pytest.mark.parametrize("name", ["train", "sample", "evaluate"])
+@pytest.mark.parametrize("name", ["train", "reflow", "sample", "evaluate"])
 def test_help_states_the_defaults_of_the_configuration(name):
     text = yaml.safe_load(Path(conf_dir(), f"{name}.yaml").read_text())["hydra"]["help"]["template"]
     stated = dict(re.findall(r"^  ([\w.]+)=(\S+)", text, re.MULTILINE))
     assert stated.pop("run", "RUN") == "RUN"
     assert stated.pop("data.source.root", "PATH") == "PATH"
+    assert stated.pop("init", "RUN") == "RUN"
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         config = compose(name, ["sampler=ddim"])
     assert len(stated) >= 5

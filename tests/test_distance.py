@@ -1,16 +1,18 @@
 from __future__ import annotations
 
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import pytest
 import torch
 from scipy.linalg import sqrtm
+from scipy.spatial.distance import cdist
+from scipy.stats import energy_distance, wasserstein_distance
 from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
-from difflab.metric.distance import BLOCK, frechet, kernel
+from difflab.metric.distance import BLOCK, energy, frechet, kernel, wasserstein
 
 
 def rng(seed=0):
@@ -91,7 +93,78 @@ def test_kernel_is_unbiased():
     assert abs(np.mean(values)) < 3 * error < 0.1 * own * (1 / 20 + 1 / 30)
 
 
-@pytest.mark.parametrize("distance", [frechet, kernel])
+def test_energy_is_the_double_loop_for_sets_of_unlike_size():
+    a, b = gaussian(12, 5, seed=1).numpy(), gaussian(9, 5, seed=2).numpy()
+
+    def within(x):
+        return cdist(x, x)[~np.eye(len(x), dtype=bool)].mean()
+
+    expected = 2 * cdist(a, b).mean() - within(a) - within(b)
+    assert energy(torch.from_numpy(a), torch.from_numpy(b)) == pytest.approx(expected, rel=1e-10)
+
+
+def test_energy_on_a_line_in_blocks_is_that_of_scipy():
+    a, b = gaussian(BLOCK + 100, 1, seed=1), gaussian(BLOCK + 100, 1, seed=2)
+    biased = energy_distance(a[:, 0], b[:, 0]) ** 2  # counts the pairs i = j
+    n = len(a)
+    own = float(torch.cdist(a, a).sum() + torch.cdist(b, b).sum())
+    assert energy(a, b) == pytest.approx(biased - own * (1 / (n * (n - 1)) - 1 / n**2), rel=1e-9)
+
+
+def test_energy_is_unbiased():
+    sets = torch.randn(400, 50, 2, generator=rng(), dtype=torch.float64)
+    values = [energy(x[:20], x[20:]) for x in sets]
+    error = np.std(values) / len(values) ** 0.5
+    own = np.pi**0.5  # E|x - y|, which the biased one has too little of
+    assert abs(np.mean(values)) < 3 * error < 0.1 * own * (1 / 20 + 1 / 30)
+
+
+def test_wasserstein_of_a_translate_is_the_length_of_the_translation():
+    a, shift = gaussian(300, 3, seed=1), torch.tensor([3.0, -4.0, 12.0], dtype=torch.float64)
+    assert wasserstein(a, a + shift) == pytest.approx(13, rel=1e-12)
+    assert wasserstein(a, (a + shift).flip(0)) == pytest.approx(13, rel=1e-12)
+    assert wasserstein(a, a.flip(0)) == pytest.approx(0, abs=1e-12)
+
+
+def test_wasserstein_is_the_best_of_all_permutations():
+    a, b = gaussian(6, 3, seed=1), gaussian(6, 3, seed=2)
+    best = min(float((a - b[list(p)]).square().sum(1).mean()) for p in permutations(range(6)))
+    assert wasserstein(a, b) == pytest.approx(best**0.5, rel=1e-12)
+
+
+def test_wasserstein_on_a_line_pairs_by_rank():
+    a, b = gaussian(200, 1, seed=1), gaussian(200, 1, seed=2)
+    ranked = (a.sort(0).values - b.sort(0).values).square().mean().sqrt()
+    assert wasserstein(a, b) == pytest.approx(float(ranked), rel=1e-12)
+    assert wasserstein(a, b) >= wasserstein_distance(a[:, 0], b[:, 0])  # W1
+
+
+def test_wasserstein_of_gaussians_is_near_the_closed_form():
+    s, t, shift = torch.tensor([1.0, 0.3]).double(), torch.tensor([0.5, 0.8]).double(), torch.tensor([2.0, 1]).double()
+    a, b = torch.randn(2, 500, 2, generator=rng(), dtype=torch.float64)
+    expected = float(((s - t) ** 2).sum() + (shift**2).sum()) ** 0.5
+    assert wasserstein(a * s, b * t + shift) == pytest.approx(expected, rel=0.05)
+
+
+def test_wasserstein_thins_the_larger_set_without_replacement_and_always_alike():
+    a, b = gaussian(200, 2, seed=1), gaussian(90, 2, seed=2)
+    assert wasserstein(b, a) == pytest.approx(wasserstein(a, b), rel=1e-12)
+    powers = 2.0 ** torch.arange(24).double()[:, None]  # the sum of squares tells which were chosen
+    total = round(12 * wasserstein(powers, torch.zeros(12, 1)) ** 2)
+    assert total.bit_count() == 12
+    assert total == round(12 * wasserstein(powers, torch.zeros(12, 1)) ** 2)
+
+
+@pytest.mark.parametrize("distance", [energy, wasserstein])
+def test_distances_in_the_plane_are_metrics_of_shape(distance):
+    a, b = gaussian(150, 2, seed=1), gaussian(150, 2, seed=2)
+    turn = torch.linalg.qr(torch.randn(2, 2, generator=rng(), dtype=torch.float64)).Q
+    assert distance(a, b) == pytest.approx(distance(b, a), rel=1e-10)
+    assert distance(a @ turn + 5, b @ turn + 5) == pytest.approx(distance(a, b), rel=1e-10)
+    assert distance(3 * a, 3 * b) == pytest.approx(3 * distance(a, b), rel=1e-10)
+
+
+@pytest.mark.parametrize("distance", [frechet, kernel, energy, wasserstein])
 @pytest.mark.parametrize("shapes", [((5, 3), (5, 4)), ((1, 3), (5, 3)), ((5,), (5,))])
 def test_distances_refuse_what_has_none(distance, shapes):
     with pytest.raises(ValueError, match="features of shapes"):

@@ -14,6 +14,7 @@ from difflab.metric.efficientnet_lite0 import Lite0Network
 from difflab.metric.features import EfficientNetLite0, fold, load
 from difflab.metric.inception import FILES, Inception, find_weights
 from difflab.metric.inception_v3 import InceptionNetwork, resize_tensorflow1
+from difflab.metric.points import Points
 from difflab.metric.reference import measure, real_features
 
 
@@ -108,6 +109,25 @@ def test_only_byte_images_have_features(lite0, images):
         lite0(images)
 
 
+def test_a_point_is_its_own_feature():
+    points = torch.randn(7, 2)
+    assert torch.equal(Points()(points)["point"], points)
+
+
+def test_images_and_points_are_told_apart_with_the_way_out(lite0):
+    with pytest.raises(ValueError, match=r"torch\.uint8 \(2, 3, 20, 20\); protocol=quick measures images"):
+        Points()(random_images(2))
+    with pytest.raises(ValueError, match=r"torch\.float32 \(2, 2\); protocol=toy measures points"):
+        lite0(torch.zeros(2, 2))
+
+
+def test_points_that_are_lost_are_counted():
+    points = torch.zeros(5, 2)
+    points[1, 0], points[3] = torch.nan, torch.inf
+    with pytest.raises(ValueError, match="2 of 5 points are not finite"):
+        Points()(points)
+
+
 def test_building_an_extractor_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
     EfficientNetLite0()
@@ -192,6 +212,19 @@ def test_noise_is_far_from_the_floor_and_real_images_are_near_it(lite0, fashion1
     assert real["fd_lite0_floor"] == noise["fd_lite0_floor"]
     assert real["fd_lite0"] == pytest.approx(real["fd_lite0_floor"], rel=0.3)
     assert abs(real["kid_lite0"]) < 0.05 * noise["kid_lite0"]
+
+
+def test_points_of_the_same_law_are_near_the_floor_and_others_are_not(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    test, train, same = (split(torch.randn(400, 2, generator=generator)) for _ in range(3))
+    real, far = (measure(Points(), x, test, train, tmp_path) for x in (same.x, same.x + torch.tensor([3.0, 4.0])))
+    assert real["w2"] == pytest.approx(real["w2_floor"], rel=0.5)
+    assert abs(real["energy"]) < 0.02
+    assert far["w2"] == pytest.approx(5, rel=0.05)
+    assert far["w2_floor"] == real["w2_floor"]
+    assert far["energy"] > 1
+    closed = measure(Points(), test.x, test, train, tmp_path)
+    assert closed["w2"] == pytest.approx(0, abs=1e-9)
 
 
 def test_the_floor_uses_all_there_is(lite0, tmp_path):

@@ -35,7 +35,7 @@ def conf_dir() -> str:
     raise FileNotFoundError("difflab: no conf/ in the package or at the root of the repository; install it again")
 
 
-def command(name: str, task: Callable[[DictConfig], None]) -> Callable[[], None]:
+def command(name: str, task: Callable[[DictConfig], object]) -> Callable[[], None]:
     """The console script of a task that takes the composed `conf/<name>.yaml`."""
 
     def main() -> None:
@@ -43,9 +43,9 @@ def command(name: str, task: Callable[[DictConfig], None]) -> Callable[[], None]
         words, started = sys.argv[1:], []
 
         @functools.wraps(task)
-        def job(config: DictConfig) -> None:
+        def job(config: DictConfig) -> object:
             started.append(config)
-            task(config)
+            return task(config)
 
         try:
             if not any(word.startswith("-") for word in words):  # with flags Hydra must look itself

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast
@@ -34,13 +35,29 @@ class Denoise(Protocol):
         """Estimate from samples `(B, *)` at a time `()` or `(B,)`."""
 
 
+def velocity(denoise: Denoise, x: Tensor, t: Tensor) -> Tensor:
+    """`dx/dt = alpha' x0 + sigma' eps` of the probability flow, of which `denoise` gives `x0` and `eps` at `x`.
+
+    Song et al. 2021 (arXiv:2011.13456), eq. 13, for any schedule.
+    """
+    estimate = denoise(x, t)
+    return denoise.schedule.rate(t)(estimate.x0, estimate.eps)
+
+
 class AnyDenoiser(nn.Module):
     """A denoiser whose labels are still open: `forward(x, t, label) -> Estimate`."""
 
     schedule: Schedule
+    target: Target  # that `Estimate.out` is in
     shape: tuple[int, ...]  # of one sample
     classes: int  # 0: unconditional; the index `classes` is the null label
     evaluations: int = 1  # of the network, for each call and sample
+    learned_variance: bool = False  # whether estimates have a spread
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return next(itertools.chain(self.parameters(), self.buffers())).device
 
     def bind(self, label: Tensor) -> Bound:
         """The denoiser of these labels, of shape `(B,)`."""
@@ -66,10 +83,11 @@ class Bound:
 
 
 class Backbone(Protocol):
-    """The network: `(x: (B, C, H, W), code: (B,), label: (B,)) -> (B, C, H, W)`, or `(B, 2C, H, W)` with spread."""
+    """The network: `(x: (B, C, ...), code: (B,), label: (B,)) -> (B, C, ...)`, or `(B, 2C, ...)` with spread."""
 
     shape: Sequence[int]
     classes: int
+    learned_variance: bool
 
     def __call__(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
         """The raw output."""
@@ -95,7 +113,7 @@ class Denoiser(AnyDenoiser):
         self.target = target
         network = cast(Backbone, backbone)
         self.shape = tuple(network.shape)
-        self.classes = network.classes
+        self.classes, self.learned_variance = network.classes, network.learned_variance
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
         """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""

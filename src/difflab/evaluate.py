@@ -19,16 +19,17 @@ class EvaluateSettings:
     """Types of `conf/evaluate.yaml`'s own keys."""
 
     run: str = MISSING
-    n: int = MISSING
+    n: int | None = None
+    n_likelihood: int | None = None
     nfe: int | None = None
-    seed: int = MISSING
+    seed: int | None = None
     ema: float | None = None
     precision: str = MISSING
     runs_dir: str = MISSING
     sampler: Any = None
     grid: Any = None
     guidance: Any = None
-    protocol: Any = MISSING
+    protocol: Any = None
 
 
 ConfigStore.instance().store("evaluate_settings", EvaluateSettings)
@@ -47,14 +48,18 @@ def evaluate(cfg: DictConfig) -> None:
         from difflab.summary import show_evaluation
 
         run, denoiser, weights, recipe = trained(config)
-        protocol = Protocol.of({**config["protocol"], "n": config["n"], "seed": config["seed"]}, best_device())
+        own = config["protocol"] or run.config["protocol"]
+        chosen = {key: config[key] for key in ("n", "n_likelihood", "seed") if config[key] is not None}
+        protocol = Protocol.of({**own, **chosen}, best_device())
         data = build(run.config["data"])
+        model = build(run.config["model"])
+        model.denoiser = denoiser
         protocol.rehearse(data)
         if not protocol.n:
-            raise ValueError("n=0: there is nothing to measure")
+            raise ValueError("n=0: there is nothing to measure; ask for some, as n=2000")
     cache = Path(config["runs_dir"]) / ".cache"
     with Drawing("measuring", protocol.n) as progress:
-        found = measure(denoiser, weights, data, recipe, protocol, cache, progress)
+        found = measure(model, weights, data, recipe, protocol, cache, progress)
     card = ProtocolCard(**found["card"])
     path = write_json(run.folder / "evaluations" / f"{card.fingerprint}.json", found)
     show_evaluation(found)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Generator, Tensor, nn
 
 from difflab.denoiser import AnyDenoiser, Denoise
 from difflab.gaussian import scale
-from difflab.grid import Grid
+from difflab.grid import Grid, Uniform
 from difflab.sampler import Sampler
 
 log = logging.getLogger(__name__)
@@ -78,17 +79,36 @@ def counting(denoiser: nn.Module) -> Iterator[list[int]]:
             hook.remove()
 
 
-def steps_for(denoiser: AnyDenoiser, sampler: Sampler, nfe: int) -> int:
-    """The number of steps that `nfe` network evaluations a sample pay for.
+@cache
+def say_once(message: str) -> None:
+    """Warn, once in a process, whatever is sampled how often."""
+    log.warning(message)
 
-    Raises ValueError if they do not pay for one; says so where they do not come out even.
+
+def steps_for(denoiser: AnyDenoiser, sampler: Sampler, nfe: int) -> int:
+    """The most steps that `nfe` network evaluations a sample pay for; 1 if the sampler takes as many as it needs.
+
+    Raises ValueError if they do not pay for one; says so where they do not come out even, or are not used.
     """
-    price = sampler.evaluations * denoiser.evaluations
-    if nfe < price:
-        raise ValueError(f"nfe={nfe} is less than one step of {sampler}, which takes {price} network evaluations")
-    if nfe % price:
-        log.warning("nfe=%d: %s takes %d evaluations a step, so %d are used", nfe, sampler, price, nfe // price * price)
-    return nfe // price
+    if sampler.evaluations is None or sampler.last is None:
+        say_once(f"nfe={nfe} is not used: {sampler} takes as many evaluations as its tolerances ask, and counts them")
+        return 1
+    price, last = sampler.evaluations * denoiser.evaluations, sampler.last * denoiser.evaluations
+    if nfe < last:
+        raise ValueError(f"nfe={nfe} is less than one step of {sampler}, which takes {last} network evaluations")
+    steps = 1 + (nfe - last) // price
+    if (used := last + (steps - 1) * price) < nfe:
+        say_once(f"nfe={nfe}: {sampler} takes {price} evaluations a step and {last} in the last, so {used} are used")
+    return steps
+
+
+def times_for(denoiser: AnyDenoiser, sampler: Sampler, grid: Grid, nfe: int) -> Tensor:
+    """The grid's times for `nfe` network evaluations a sample; the axis's two ends if the sampler makes its own grid.
+
+    Raises ValueError where `nfe` does not pay for a step, or where the grid cannot have that many.
+    """
+    steps = steps_for(denoiser, sampler, nfe)
+    return (Uniform() if sampler.evaluations is None else grid)(denoiser.schedule, steps)
 
 
 @torch.no_grad()
@@ -111,7 +131,7 @@ def generate(
     Raises ValueError where the grid cannot have that many steps.
     """
     indices = range(len(labels)) if indices is None else indices
-    times = grid(denoiser.schedule, steps_for(denoiser, sampler, nfe))
+    times = times_for(denoiser, sampler, grid, nfe)
     done: list[Tensor] = []
     with counting(denoiser) as rows:
         for k in range(0, len(indices), batch_size):

@@ -9,30 +9,54 @@ from PIL import Image
 from torch import Tensor
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's words, by channels
+INK = np.array([16, 42, 131])
 
 
-def picture(image: Tensor) -> Image.Image:
-    """One uint8 image `(C, H, W)`; where C is no colour space, the channels side by side in grey."""
+def picture(samples: Tensor, columns: int) -> Image.Image:
+    """Samples as they are stored: uint8 images `(N, C, H, W)` row by row, or points `(N, 2)` as their density."""
+    return grid(samples, columns) if samples.ndim == 4 else scatter(samples)
+
+
+def tile(image: Tensor) -> Image.Image:
+    """One uint8 image `(C, H, W)`, pixel for pixel; where C is no colour space, the channels side by side in grey."""
     if len(image) not in MODES:
         image = image.permute(1, 0, 2).reshape(1, image.shape[1], -1)
     return Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).squeeze(-1).numpy()), MODES[len(image)])
 
 
-def picture_grid(images: Tensor, columns: int, smallest: int = 48, gap: int = 2) -> Image.Image:
+def grid(images: Tensor, columns: int, smallest: int = 48, gap: int = 2) -> Image.Image:
     """uint8 images `(N, C, H, W)` row by row, each enlarged by whole pixels to at least `smallest` a side."""
-    tiles = [picture(image) for image in images]
+    tiles = [tile(image) for image in images]
     width, height = tiles[0].size
     zoom = max(1, -(-smallest // min(width, height)))
     width, height = width * zoom, height * zoom
     rows = -(-len(tiles) // columns)
     sheet = Image.new(tiles[0].mode, (columns * (width + gap) + gap, rows * (height + gap) + gap), "white")
-    for k, tile in enumerate(tiles):
+    for k, one in enumerate(tiles):
         row, column = divmod(k, columns)
         sheet.paste(
-            tile.resize((width, height), Image.Resampling.NEAREST),
+            one.resize((width, height), Image.Resampling.NEAREST),
             (gap + column * (width + gap), gap + row * (height + gap)),
         )
     return sheet
+
+
+def scatter(points: Tensor, side: int = 400, extent: float = 3.0) -> Image.Image:
+    """Points `(N, 2)` on the square -extent..extent: one dot each, the darker the more of them lie there, as log n.
+
+    Dots shrink as N^(-1/6), Scott's rule for two dimensions. Points beyond the square are drawn on its edge, and those
+    that are not finite are left out.
+    """
+    at = points.double().numpy()
+    at = at[np.isfinite(at).all(1)]
+    column, row = (((at * (1, -1) / extent + 1) / 2 * side).clip(0, side - 1)).astype(int).T
+    radius = max(1.0, side / 50 * max(1, len(at)) ** (-1 / 6))
+    count = np.zeros((side, side))
+    reach = np.arange(-int(radius), int(radius) + 1)
+    for down, right in [(i, j) for i in reach for j in reach if i * i + j * j <= radius * radius]:
+        np.add.at(count, ((row + down).clip(0, side - 1), (column + right).clip(0, side - 1)), 1)
+    shade = np.log1p(count) / np.log1p(max(1.0, count.max()))
+    return Image.fromarray((255 + shade[..., None] * (INK - 255)).round().astype(np.uint8), "RGB")
 
 
 def save_png(image: Image.Image, path: Path) -> Path:

@@ -25,7 +25,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 IDENTITY = ("data", "model", "seed", "images", "batch_size", "precision", "ema")  # what decides the weights
-INDIFFERENT = ("workers",)  # keys of theirs that do not
+INDIFFERENT = ("workers", "pairs")  # keys of theirs that do not: the pairs' content does
 
 
 def digest(value: object) -> str:
@@ -34,11 +34,11 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def fingerprint(config: Mapping[str, Any], data_sha256: str) -> str:
-    """The digest of all that decides the trained weights."""
+def fingerprint(config: Mapping[str, Any], data_sha256: str, init_sha256: str | None = None) -> str:
+    """The digest of all that decides the trained weights: the configuration, the data, the weights started from."""
     decisive = {key: config[key] for key in IDENTITY}
     decisive["data"] = {k: v for k, v in decisive["data"].items() if k not in INDIFFERENT}
-    return digest({**decisive, "data_sha256": data_sha256})
+    return digest({**decisive, "data_sha256": data_sha256, "init_sha256": init_sha256})
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -64,6 +64,12 @@ class Run:
     """A run's folder."""
 
     folder: Path
+
+    @classmethod
+    def of(cls, runs_dir: Path, label: str, fingerprint: str) -> Run:
+        """The run of a fingerprint: where it lies already, under whatever label, or else a new folder."""
+        suffix = fingerprint[:8]
+        return cls(next(iter(sorted(runs_dir.glob(f"*-{suffix}"))), runs_dir / f"{label}-{suffix}"))
 
     @property
     def checkpoint(self) -> Path:

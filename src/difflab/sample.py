@@ -46,13 +46,16 @@ def sample(cfg: DictConfig) -> None:
         import torch
 
         from difflab.callback.progress import Drawing
-        from difflab.picture import picture, picture_grid, save_png
+        from difflab.data.images import to_stored
+        from difflab.picture import picture, save_png, tile
         from difflab.sampling import balanced, trained
 
         run, denoiser, weights, recipe = trained(config)
         n, seed, label, classes = config["n"], config["seed"], config["label"], denoiser.classes
         if n < 1:
             raise ValueError(f"n={n}: ask for at least one image")
+        if config["singles"] and len(denoiser.shape) != 3:
+            raise ValueError("singles=true writes a PNG for each image, and these samples are points")
         if label is not None and not 0 <= label < classes:
             raise ValueError(f"label={label} is none of this run's {classes} classes, which count from 0")
     labels = balanced(n, classes) if label is None else torch.full((n,), label)
@@ -61,12 +64,13 @@ def sample(cfg: DictConfig) -> None:
     name = f"{type(recipe.sampler).__name__.lower()}-nfe{recipe.nfe}-seed{seed}-n{n}"
     name += f"-{digest([str(recipe), weights, label])[:6]}"  # of what the name leaves out
     folder = Path(config["out"]) if config["out"] else run.folder / "samples" / name
-    save_png(picture_grid(drawn.images, classes if label is None and classes else 8), folder / "grid.png")
-    pixels = drawn.images.permute(0, 2, 3, 1).numpy()
-    np.savez_compressed(folder / "samples.npz", arr_0=pixels, labels=labels.numpy())  # arr_0: what evaluators expect
+    samples = to_stored(drawn.x)
+    save_png(picture(samples, classes if label is None and classes else 8), folder / "grid.png")
+    array = samples.movedim(1, -1).numpy()  # images (n, H, W, C)
+    np.savez_compressed(folder / "samples.npz", arr_0=array, labels=labels.numpy())  # arr_0: what evaluators expect
     if config["singles"]:
-        for k, image in enumerate(drawn.images):
-            save_png(picture(image), folder / f"{k:06d}.png")
+        for k, one in enumerate(samples):
+            save_png(tile(one), folder / f"{k:06d}.png")
     print(f"{n} images, {drawn.evaluations:g} network evaluations each, {drawn.seconds:.1f} s: {folder}/grid.png")
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from difflab.config import build
-from difflab.data.images import to_uint8
-from difflab.denoiser import AnyDenoiser, Denoiser
-from difflab.generate import SampleNoise, generate, steps_for
+from difflab.denoiser import AnyDenoiser
+from difflab.generate import generate, times_for
 from difflab.grid import Grid
 from difflab.guidance import Guidance
 from difflab.hardware import autocast, best_device, settle_precision
@@ -27,9 +26,9 @@ RECIPE = ("sampler", "grid", "guidance", "nfe")  # the keys of a configuration t
 
 
 class Drawn(NamedTuple):
-    """Samples as images, and what they cost."""
+    """Samples in the model's range, and what they cost."""
 
-    images: Tensor  # uint8 (n, C, H, W)
+    x: Tensor  # float (n, *) on the CPU
     evaluations: float  # of the network, per sample, as counted
     seconds: float
 
@@ -50,19 +49,18 @@ class Recipe:
         sampler, grid, guidance = build(config["sampler"]), build(config["grid"]), build(config["guidance"])
         return cls(sampler, grid, guidance, config["nfe"], precision)
 
-    def rehearse(self, denoiser: AnyDenoiser) -> None:
+    def rehearse(self, denoiser: AnyDenoiser, noise: Callable[[Tensor], Tensor] = torch.randn_like) -> None:
         """Take the first step for one sample, so that what cannot work fails before any work.
 
         Raises ValueError for a sampler, grid or guidance that does not go with the denoiser.
         """
         guided = self.guidance(denoiser)
-        times = self.grid(guided.schedule, steps_for(guided, self.sampler, self.nfe))
-        t, s = next(pairwise(times.unbind()))
-        x, label = torch.zeros(1, *denoiser.shape), torch.tensor([denoiser.classes])
+        times = times_for(guided, self.sampler, self.grid, self.nfe)
+        t, s = next(itertools.pairwise(times.unbind()))
+        x = torch.zeros(1, *denoiser.shape, device=denoiser.device)
+        denoise = guided.bind(torch.tensor([denoiser.classes], device=denoiser.device))
         with torch.no_grad():
-            self.sampler.step(
-                guided.bind(label), x, t, s, self.sampler.init(x), lambda like: SampleNoise(0, [0])(like, 0)
-            )
+            self.sampler.step(denoise, x, t, s, self.sampler.init(x), noise)
 
     def draw(
         self,
@@ -72,11 +70,10 @@ class Recipe:
         batch_size: int = 250,
         progress: Callable[[int], None] = lambda done: None,
     ) -> Drawn:
-        """Draw one image for each label; image k is a function of the seed, k and its label alone."""
-        device = next(denoiser.parameters()).device
+        """Draw one sample for each label; sample k is a function of the seed, k and its label alone."""
         start = time.monotonic()
-        with autocast(device, self.precision):
-            images, evaluations = generate(
+        with autocast(denoiser.device, self.precision):
+            x, evaluations = generate(
                 self.guidance(denoiser),
                 self.sampler,
                 self.grid,
@@ -84,17 +81,17 @@ class Recipe:
                 labels=labels,
                 seed=seed,
                 batch_size=batch_size,
-                device=device,
+                device=denoiser.device,
                 progress=progress,
             )
-        return Drawn(to_uint8(images), evaluations, time.monotonic() - start)
+        return Drawn(x, evaluations, time.monotonic() - start)
 
 
 class Trained(NamedTuple):
     """A run as a command finds it, with the recipe that it is to be sampled by."""
 
     run: Run
-    denoiser: Denoiser
+    denoiser: AnyDenoiser
     weights: str  # "ema=0.999"
     recipe: Recipe
 

@@ -21,6 +21,7 @@ class Schedule:
     """What every schedule gives; a continuous one need only say `__call__`."""
 
     tick: float = 1e-3  # one step of the finest chain, where a step must be spoken of
+    discrete: bool = False  # whether networks are trained at the whole ticks alone
 
     @property
     def t_min(self) -> float:
@@ -158,14 +159,19 @@ class EDM(Schedule):
 
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """The straight path of rectified flow: `alpha = 1 - t`, `sigma = t`. Liu et al. 2023 (arXiv:2209.03003), eq. 1."""
+    """The straight path: `alpha = 1 - t`, `sigma = t + (1 - t) sigma_min`, and clean data at t = 0.
 
+    Rectified flow, Liu et al. 2023 (arXiv:2209.03003), eq. 1; with `sigma_min > 0` the optimal-transport path of Lipman
+    et al. 2023 (arXiv:2210.02747), eq. 20.
+    """
+
+    sigma_min: float = 0.0
     t_min: float = 1e-5
     t_max: float = 1.0
 
     @override
     def __call__(self, t: Tensor) -> Mix:
-        return Mix(1 - t, t)
+        return Mix(1 - t, torch.where(t > 0, t + (1 - t) * self.sigma_min, 0.0))
 
 
 @dataclass(frozen=True)

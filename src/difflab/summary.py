@@ -12,13 +12,16 @@ from difflab.run import Run
 
 
 def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Each score with its floor; then the cost."""
+    """Each score with its floor, the likelihood, and the cost."""
     if "metrics" not in found:
         return []
     metrics = found["metrics"]
     scores = [key.removesuffix("_floor") for key in metrics if key.endswith("_floor") and key != "n_floor"]
     rows = [(key, f"{metrics[key]:.4g}", f"{metrics[f'{key}_floor']:.4g}") for key in scores]
     card = found["card"]
+    if "bits_per_dim" in metrics:
+        bits = f"{metrics['bits_per_dim']:.3f} ± {metrics['bits_per_dim_se']:.3f}"
+        rows.append(("bits/dim", f"{bits} of {metrics['n_likelihood']} held-out samples", ""))
     return [
         *rows,
         ("n", f"{metrics['n']} against {metrics['n_reference']} of {card['reference']}", f"n={metrics['n_floor']}"),
@@ -47,6 +50,7 @@ def show_result(run: Run, result: Mapping[str, Any]) -> None:
     show(
         [
             ("held-out loss", f"{result['loss']:.4f}", ""),
+            *([("straightness", f"{result['straightness']:.4f}", "")] if "straightness" in result else []),
             *metric_rows(result),
             ("images seen", f"{training['images_seen']}", ""),
             ("training seconds", f"{training['seconds']:.0f}", ""),

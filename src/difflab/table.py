@@ -1,4 +1,8 @@
-"""Discrete noise schedules: float64 tables over the integers 0..T, where 0 is clean data."""
+"""Discrete noise schedules: a ladder of noise levels at the integers 1..T, where 0 is clean data.
+
+Networks are trained and chains are sampled at the integers; between them the levels are interpolated smoothly, so that
+an ODE can be followed through a table.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +20,52 @@ from difflab.schedule import Schedule
 
 @dataclass(frozen=True)
 class Table(Schedule):
-    """A discrete chain of `T` steps: `alpha_t^2 = (1 - beta_1) ... (1 - beta_t)`, `sigma^2 = 1 - alpha^2`.
+    """A discrete chain of `T` steps; time counts them.
 
-    Ho et al. 2020 (arXiv:2006.11239), eq. 4. Time counts the steps, so `beta_t` leads from t - 1 to t. Between the
-    integers the log-SNR is taken as linear: that defines `rate`, per step.
+    Between the integers the log-SNR is a cubic Hermite spline with centred differences as slopes, limited where they
+    would make it rise: Fritsch & Carlson 1980 (doi:10.1137/0717021). Below 1, `sigma^2 / alpha^2` is linear in time.
+    Raises ValueError for a ladder that does not fall.
     """
 
     T: int = 1000
     tick = 1.0
+    discrete = True
 
     def __post_init__(self) -> None:
-        betas = self.betas()
-        if self.T < 2 or not (betas > 0).all() or not (betas < 1).all():
-            raise ValueError(f"{self}: a table needs T >= 2 and every beta in (0, 1), not up to {betas.max():g}")
+        if self.T < 2 or not (self.ladder.diff() < 0).all() or not self.ladder.isfinite().all():
+            raise ValueError(f"{self}: a table needs T >= 2 and noise that grows with every step")
 
-    def betas(self) -> Tensor:
-        """`beta_1 .. beta_T`, shape `(T,)`."""
+    @property
+    def ladder(self) -> Tensor:
+        """The log-SNR at 1..T, shape `(T,)`."""
         raise NotImplementedError
+
+    def level(self, log_snr: Tensor) -> Mix:
+        """The mix of a log-SNR; here that of variance 1."""
+        return Mix(log_snr.sigmoid().sqrt(), (-log_snr).sigmoid().sqrt())
+
+    @cached_property
+    def slopes(self) -> Tensor:
+        """The derivative of the log-SNR at 1..T, shape `(T,)`."""
+        steps = self.ladder.diff()
+        flatter = torch.maximum(steps[1:], steps[:-1])
+        inner = torch.maximum((steps[1:] + steps[:-1]) / 2, 3 * flatter)
+        return torch.cat([steps[:1], inner, steps[-1:]])
+
+    @override
+    def log_snr(self, t: Tensor) -> Tensor:
+        t = t.to("cpu", torch.float64)
+        k = t.detach().floor().clamp(1, self.T - 1).long()
+        u = t - k
+        start, end = self.ladder[k - 1], self.ladder[k]
+        step = end - start
+        bend = (1 - u) * (self.slopes[k - 1] - step) - u * (self.slopes[k] - step)
+        spline = (1 - u) * start + u * end + u * (1 - u) * bend
+        return torch.where(t < 1, self.ladder[0] - t.log(), spline)
+
+    @override
+    def __call__(self, t: Tensor) -> Mix:
+        return self.level(self.log_snr(t))
 
     @property
     @override
@@ -45,32 +78,6 @@ class Table(Schedule):
     def t_max(self) -> float:
         """The last step, T."""
         return float(self.T)
-
-    @cached_property
-    def alpha_bar(self) -> Tensor:
-        """`alpha^2` at 0..T, shape `(T + 1,)`."""
-        return torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - self.betas(), 0)])
-
-    @cached_property
-    def slope(self) -> Tensor:
-        """The derivative of the log-SNR at 0..T by centred differences, one-sided at 1 and T; shape `(T + 1,)`."""
-        log_snr = self(torch.arange(1, self.T + 1)).log_snr
-        return torch.cat([torch.full((1,), -math.inf, dtype=torch.float64), *torch.gradient(log_snr)])
-
-    def at(self, table: Tensor, t: Tensor) -> Tensor:
-        """The entries of a table at the integers nearest to `t`."""
-        return table[t.round().to("cpu", torch.long)]
-
-    @override
-    def __call__(self, t: Tensor) -> Mix:
-        alpha_bar = self.at(self.alpha_bar, t)
-        return Mix(alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
-
-    @override
-    def rate(self, t: Tensor) -> Mix:
-        """`alpha' = slope alpha sigma^2 / 2` and `sigma' = -slope sigma alpha^2 / 2`, as alpha^2 + sigma^2 = 1."""
-        (alpha, sigma), slope = self(t), self.at(self.slope, t)
-        return Mix(0.5 * slope * alpha * sigma**2, -0.5 * slope * sigma * alpha**2)
 
     @override
     def time(self, fraction: Tensor) -> Tensor:
@@ -85,8 +92,7 @@ class Table(Schedule):
     @override
     def time_at(self, log_snr: Tensor) -> Tensor:
         """The step whose log-SNR is nearest."""
-        ladder = self(torch.arange(1, self.T + 1)).log_snr
-        return 1.0 + (log_snr[..., None] - ladder).abs().argmin(-1).to(torch.float64)
+        return 1.0 + (log_snr[..., None] - self.ladder).abs().argmin(-1).to(torch.float64)
 
     @override
     def snap(self, times: Tensor) -> Tensor:
@@ -103,7 +109,63 @@ class Table(Schedule):
 
 
 @dataclass(frozen=True)
-class LinearTable(Table):
+class GeometricTable(Table):
+    """`alpha = 1` and sigma geometric from `sigma_min` at t = 1 to `sigma_max` at t = T.
+
+    Song & Ermon 2019 (arXiv:1907.05600), section 4.2, whose levels count the other way; 2020 (arXiv:2006.09011),
+    techniques 1-2, on choosing them.
+    """
+
+    T: int = 50
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma_min < self.sigma_max:
+            raise ValueError(f"{self}: sigma_min must lie between 0 and sigma_max")
+        super().__post_init__()
+
+    @cached_property
+    @override
+    def ladder(self) -> Tensor:
+        ends = math.log(self.sigma_min), math.log(self.sigma_max)
+        return -2 * torch.linspace(*ends, self.T, dtype=torch.float64)
+
+    @override
+    def level(self, log_snr: Tensor) -> Mix:
+        return Mix(torch.ones_like(log_snr), (-0.5 * log_snr).exp())
+
+
+@dataclass(frozen=True)
+class BetaTable(Table):
+    """`alpha_t^2 = (1 - beta_1) ... (1 - beta_t)`, `sigma^2 = 1 - alpha^2`: `beta_t` leads from t - 1 to t.
+
+    Ho et al. 2020 (arXiv:2006.11239), eq. 4. Raises ValueError for betas outside (0, 1).
+    """
+
+    def __post_init__(self) -> None:
+        betas = self.betas()
+        if self.T < 2 or not (betas > 0).all() or not (betas < 1).all():
+            raise ValueError(f"{self}: a table needs T >= 2 and every beta in (0, 1), not up to {betas.max():g}")
+        super().__post_init__()
+
+    def betas(self) -> Tensor:
+        """`beta_1 .. beta_T`, shape `(T,)`."""
+        raise NotImplementedError
+
+    @cached_property
+    def alpha_bar(self) -> Tensor:
+        """`alpha^2` at 0..T, shape `(T + 1,)`."""
+        return torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - self.betas(), 0)])
+
+    @cached_property
+    @override
+    def ladder(self) -> Tensor:
+        return torch.logit(self.alpha_bar[1:])
+
+
+@dataclass(frozen=True)
+class LinearTable(BetaTable):
     """`beta_t` linear from `beta_min` to `beta_max`, both for T = 1000 and times 1000 / T else.
 
     Ho et al. 2020 (arXiv:2006.11239), section 4; the scaling is Nichol & Dhariwal 2021's (arXiv:2102.09672).
@@ -138,7 +200,7 @@ class SigmoidTable(LinearTable):
 
 
 @dataclass(frozen=True)
-class CosineTable(Table):
+class CosineTable(BetaTable):
     """`alpha_t^2 = f(t) / f(0)`, `f(t) = cos^2(pi/2 (t/T + offset) / (1 + offset))`, with beta_t at most `beta_max`.
 
     Nichol & Dhariwal 2021 (arXiv:2102.09672), eq. 17.

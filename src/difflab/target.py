@@ -23,8 +23,8 @@ class Target:
         raise NotImplementedError
 
     def scale_input(self, m: Mix) -> Tensor:
-        """The factor that `x_t` enters the network with."""
-        return torch.ones_like(m.alpha)
+        """The factor that `x_t` enters the network with, which then has unit variance for data of unit variance."""
+        return (m.alpha**2 + m.sigma**2).rsqrt()
 
     def time_code(self, schedule: Schedule, t: Tensor) -> Tensor:
         """The number that the network's time embedding sees: time in thousandths of the axis."""

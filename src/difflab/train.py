@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
@@ -12,6 +12,9 @@ from omegaconf import MISSING, DictConfig
 from difflab.config import command, plain, program, refusing
 from difflab.hardware import keep_heap
 from difflab.run import BusyError
+
+if TYPE_CHECKING:
+    from difflab.training import Training
 
 
 @dataclass
@@ -22,6 +25,7 @@ class TrainSettings:
     images: int = MISSING
     batch_size: int = MISSING
     precision: str = MISSING
+    init: str | None = None
     ema: list[float] = MISSING
     nfe: int = MISSING
     check_every: int = MISSING
@@ -30,10 +34,12 @@ class TrainSettings:
     model: Any = MISSING
     data: Any = MISSING
     backbone: Any = MISSING
+    denoiser: Any = MISSING
     schedule: Any = MISSING
     target: Any = MISSING
     times: Any = MISSING
     weighting: Any = MISSING
+    coupling: Any = MISSING
     grid: Any = MISSING
     sampler: Any = MISSING
     guidance: Any = MISSING
@@ -47,16 +53,22 @@ MEASURING = ("sampler", "grid", "guidance", "nfe", "protocol")  # keys that do n
 ConfigStore.instance().store("train_settings", TrainSettings)
 
 
-def train(cfg: DictConfig) -> None:
+def train(cfg: DictConfig) -> dict[str, Any] | None:
     """Train what the configuration says."""
     choices = HydraConfig.get().runtime.choices
     with refusing():
         config = plain(cfg)
         keep_heap()
-        from difflab.training import Training, rank
+        from difflab.training import Training
 
         job = Training.of(config, f"{choices['paradigm']}-{choices['data']}-s{config['seed']}")
+    return run_to_the_end(job)
+
+
+def run_to_the_end(job: Training) -> dict[str, Any] | None:
+    """Do what is left of a job, and say what was found."""
     from difflab.summary import show_result
+    from difflab.training import rank
 
     finished = job.run.result is not None
     if not finished and not rank():
@@ -67,10 +79,9 @@ def train(cfg: DictConfig) -> None:
         raise SystemExit(f"{program()}: {busy}") from busy
     if result:
         show_result(job.run, result)
-    if finished and any(
-        job.run.config[key] != config[key] for key in ("sampler", "grid", "guidance", "nfe", "protocol")
-    ):
+    if finished and any(job.run.config[key] != job.config[key] for key in MEASURING):
         print("This run was measured before, as the table says; to measure it otherwise: difflab-evaluate run=...")
+    return result
 
 
 main = command("train", train)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import lightning.pytorch as pl
 import torch
@@ -24,16 +24,17 @@ from difflab.callback.ema import EMA, Averages
 from difflab.callback.pictures import Pictures
 from difflab.callback.progress import Drawing, RunProgress
 from difflab.config import build, check, suggestion
+from difflab.data.images import to_float, to_stored
 from difflab.data.module import DataModule
-from difflab.denoiser import Denoiser
+from difflab.denoiser import AnyDenoiser, Denoiser
 from difflab.evaluation import Protocol, evaluate
 from difflab.hardware import best_device, settle_precision
 from difflab.logger import MetricsFile
 from difflab.paradigm.base import Diffusion
-from difflab.picture import picture_grid, save_png
-from difflab.run import Run, fingerprint, write_json, write_text
+from difflab.picture import picture, save_png
+from difflab.run import Run, find, fingerprint, write_json, write_text
 from difflab.sampling import Recipe, balanced
-from difflab.weights import facts_of, load_denoiser, save_weights
+from difflab.weights import facts_of, load_denoiser, save_weights, start_from
 
 PRECISION: dict[str, Literal["bf16-mixed", "32-true"]] = {"bf16": "bf16-mixed", "fp32": "32-true"}  # Lightning's words
 SILENT: dict[str, Any] = {
@@ -43,6 +44,7 @@ SILENT: dict[str, Any] = {
     "num_sanity_val_steps": 0,
 }
 ROWS = 8  # of a sample grid
+POINTS = 2000  # in a picture of points
 # The Trainer's settings that a user may choose; the others decide the weights, or are difflab's own.
 PLACEMENT = ("accelerator", "devices", "strategy", "num_nodes", "profiler", "detect_anomaly", "benchmark")
 
@@ -69,9 +71,10 @@ class Training:
         if other := [key for key in config["trainer"] if key not in ("_target_", *PLACEMENT)]:
             raise ValueError(f"trainer.{other[0]} is no setting of where to train; {suggestion(other[0], PLACEMENT)}")
         data: DataModule = build(config["data"])
-        run = Run(Path(config["runs_dir"]) / f"{label}-{fingerprint(config, data.images.train.sha256)[:8]}")
         torch.manual_seed(config["seed"])
         model: Diffusion = build(config["model"])
+        start = start_from(find(Path(config["runs_dir"]), config["init"]), model.denoiser) if config["init"] else None
+        run = Run.of(Path(config["runs_dir"]), label, fingerprint(config, data.training.sha256, start))
         recipe = Recipe.of(config, config["precision"])
         recipe.rehearse(model.denoiser)
         protocol = Protocol.of(config["protocol"], device)
@@ -82,6 +85,8 @@ class Training:
 
     def rehearse(self) -> None:
         """See that what the fit will need can be had. Raises ValueError if it cannot."""
+        training, n = self.data.training, self.model.batch_size
+        self.model.corrupt(to_float(training.x[:n]), training.y[:n], 0.0, 0, 0)
         EMA(self.config["ema"])
         check(self.config["logger"])
         saved_step(self.run)
@@ -104,7 +109,7 @@ class Training:
                 lock.release()
 
     def fit(self) -> None:
-        """Train from the last state, or from the start, to the exported weights."""
+        """Train from the last state, or from the start, to the exported weights; no weights, nothing to train."""
         config, run, model = self.config, self.run, self.model
         batch_size, steps = config["batch_size"], config["images"] // config["batch_size"]
         every = max(1, min(steps, config["check_every"] // batch_size))
@@ -115,9 +120,12 @@ class Training:
             facts = {"images_seen": steps * batch_size, "seconds": round(progress.seconds, 1)}
             save_weights(run, config["model"]["denoiser"], averages, facts)
 
+        if not any(p.requires_grad for p in model.denoiser.parameters()):
+            self.loggers(start)
+            return export({decay: {} for decay in config["ema"]})
         ema = EMA(config["ema"], export)
         trainer = self.trainer(
-            Pictures(lambda: self.picture(ema.denoiser(model.denoiser)), run.folder / "samples"),
+            Pictures(lambda: self.picture(ema.denoiser()), run.folder / "samples"),
             ema,
             progress,
             Resumable(run.checkpoint, every),
@@ -126,7 +134,7 @@ class Training:
             val_check_interval=every,
         )
         if config["compile"]:
-            model.denoiser.backbone.compile()
+            cast(Denoiser, model.denoiser).backbone.compile()
         trainer.fit(model, self.data, ckpt_path=run.checkpoint if start else None, weights_only=True)
         if dist.is_initialized():  # what follows is one process's work
             dist.destroy_process_group()
@@ -169,23 +177,25 @@ class Training:
         mirror = build(self.config["logger"])
         return [MetricsFile(folder / "metrics.jsonl", batch_size, start), mirror(folder, self.config, batch_size)]
 
-    def picture(self, denoiser: Denoiser) -> Image:
-        """A grid of samples, a class a column."""
+    def picture(self, denoiser: AnyDenoiser) -> Image:
+        """A grid of samples, a class a column; of points their density."""
         columns = self.data.classes or ROWS
-        labels = balanced(ROWS * columns, self.data.classes)
-        return picture_grid(self.recipe.draw(denoiser, labels, self.protocol.seed).images, columns)
+        n = ROWS * columns if len(denoiser.shape) > 1 else POINTS
+        labels = balanced(n, self.data.classes)
+        return picture(to_stored(self.recipe.draw(denoiser, labels, self.protocol.seed).x), columns)
 
     def measure(self) -> dict[str, Any]:
         """Measure the exported weights and write `result.json`, which makes the run finished."""
         run, config = self.run, self.config
         denoiser, weights = load_denoiser(run, device=self.device)
+        self.model.denoiser = denoiser
         save_png(self.picture(denoiser), run.folder / "samples" / "final.png")
         found: dict[str, Any] = {}
         if self.protocol.n:
             with Drawing("measuring", self.protocol.n) as progress:
                 cache = Path(config["runs_dir"]) / ".cache"
-                found = evaluate(denoiser, weights, self.data, self.recipe, self.protocol, cache, progress)
-        result = {"loss": self.held_out_loss(denoiser), "training": facts_of(run)["training"], **found}
+                found = evaluate(self.model, weights, self.data, self.recipe, self.protocol, cache, progress)
+        result = {**self.held_out(), "training": facts_of(run)["training"], **found}
         steps = config["images"] // config["batch_size"]
         for logger in self.loggers(steps):
             scores = {f"final/{key}": value for key, value in result.get("metrics", {}).items()}
@@ -194,9 +204,8 @@ class Training:
         write_json(run.folder / "result.json", result)
         return result
 
-    def held_out_loss(self, denoiser: Denoiser) -> float:
-        """The loss of the averaged weights on the held-out images."""
-        self.model.denoiser = denoiser
+    def held_out(self) -> dict[str, float]:
+        """The loss on the held-out images, and what else the paradigm's validation logs."""
         precision = PRECISION[self.config["precision"]]
         single = pl.Trainer(
             accelerator=self.device.type,
@@ -207,7 +216,7 @@ class Training:
             **SILENT,
         )
         (found,) = single.validate(self.model, self.data, verbose=False)
-        return found["val/loss"]
+        return {key.removeprefix("val/"): value for key, value in found.items()}
 
 
 def saved_step(run: Run) -> int:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from difflab.gaussian import det
 from difflab.schedule import Schedule
-from difflab.target import X0, Target
+from difflab.target import EDM as EDMTarget
+from difflab.target import X0, Eps, Target
 
 
 class Weighting(Protocol):
@@ -40,11 +41,11 @@ class Simple:
 
 @dataclass(frozen=True)
 class SNR:
-    """`snr` on x0, which is 1 on eps, whatever the network predicts. Salimans & Ho 2022 (arXiv:2202.00512), eq. 9."""
+    """1 on eps, which is `snr` on x0, whatever the network predicts. Salimans & Ho 2022 (arXiv:2202.00512), eq. 9."""
 
     def __call__(self, schedule: Schedule, target: Target, t: Tensor) -> Tensor:
         """The weight at the times `t`."""
-        return schedule.log_snr(t).exp() * error_ratio(schedule, t, X0(), target)
+        return error_ratio(schedule, t, Eps(), target)
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,48 @@ class MinSNR:
     def __call__(self, schedule: Schedule, target: Target, t: Tensor) -> Tensor:
         """The weight at the times `t`."""
         return schedule.log_snr(t).exp().clamp(max=self.gamma) * error_ratio(schedule, t, X0(), target)
+
+
+@dataclass(frozen=True)
+class EDM:
+    """1 on the preconditioned target of that `sigma_data`, whatever the network predicts.
+
+    On x0, where alpha = 1, it is `(sigma^2 + sd^2) / (sigma sd)^2`: Karras et al. 2022 (arXiv:2206.00364), table 1.
+    """
+
+    sigma_data: float = 0.5
+
+    def __call__(self, schedule: Schedule, target: Target, t: Tensor) -> Tensor:
+        """The weight at the times `t`."""
+        return error_ratio(schedule, t, EDMTarget(self.sigma_data), target)
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """`-snr' / 2` on x0, times the length of the axis: the mean over uniform times is the bound's diffusion part.
+
+    In nats/dim; `-log_snr' / 2` on eps, `g^2 / 2` on the score. Kingma et al. 2021 (arXiv:2107.00630), eq. 17; Song et
+    al. 2021b (arXiv:2101.09258), eq. 7.
+    """
+
+    def __call__(self, schedule: Schedule, target: Target, t: Tensor) -> Tensor:
+        """The weight at the times `t`."""
+        # -log_snr' = 2 det(m, rate) / (alpha sigma) and det_eps = alpha: in one fraction, so that alpha may be 0
+        m, rate, n = schedule(t), schedule.rate(t), target.mix(schedule, t)
+        ends = schedule.time(torch.tensor([0.0, 1.0], dtype=torch.float64))
+        return (ends[1] - ends[0]) * det(m, rate) * m.alpha / (m.sigma * det(m, n) ** 2)
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """`sigmoid(bias - log_snr)` times the likelihood's weight: the bound of data under a little Gaussian noise.
+
+    Kingma & Gao 2023 (arXiv:2303.00848), to whom any factor that never falls with time means that. A lower `bias` looks
+    away from fine detail: Hoogeboom et al. 2024 (arXiv:2410.19324) fit it to the resolution.
+    """
+
+    bias: float = 2.0
+
+    def __call__(self, schedule: Schedule, target: Target, t: Tensor) -> Tensor:
+        """The weight at the times `t`."""
+        return (self.bias - schedule.log_snr(t)).sigmoid() * Likelihood()(schedule, target, t)

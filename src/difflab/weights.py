@@ -13,10 +13,10 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from difflab.config import build, suggestion
-from difflab.denoiser import Denoiser
+from difflab.denoiser import AnyDenoiser
 from difflab.run import Run, write_json
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save_weights(
@@ -25,7 +25,7 @@ def save_weights(
     averages: Mapping[float, Mapping[str, Tensor]],
     training: Mapping[str, float],
 ) -> None:
-    """Write the backbone's averaged weights, a set for each decay, and then the JSON that vouches for them.
+    """Write the denoiser's averaged weights, a set for each decay, and then the JSON that vouches for them.
 
     `training` is what these weights cost: images seen, seconds.
     """
@@ -56,7 +56,7 @@ def facts_of(run: Run) -> dict[str, Any]:
     return facts
 
 
-def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str = "cpu") -> tuple[Denoiser, str]:
+def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str = "cpu") -> tuple[AnyDenoiser, str]:
     """The denoiser of a run with the weights of one decay, by default the first; and the name of these weights.
 
     Builds difflab's own classes only, and reads tensors only. Raises ValueError if the run has no weights yet, if they
@@ -71,6 +71,25 @@ def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str
         raise ValueError(f"ema={decay} is not in {run.folder}; {suggestion(str(decay), [*map(str, facts['ema'])])}")
     prefix = f"{decay}/"
     state = {k.removeprefix(prefix): v for k, v in load(data).items() if k.startswith(prefix)}
-    denoiser: Denoiser = build(facts["denoiser"])
-    denoiser.backbone.load_state_dict(state)
+    denoiser: AnyDenoiser = build(facts["denoiser"])
+    try:
+        denoiser.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{run.weights} is not of the network that weights.json says: another difflab made it"
+        ) from error
     return denoiser.to(device).eval().requires_grad_(False), f"ema={decay}"
+
+
+def start_from(run: Run, denoiser: AnyDenoiser) -> str:
+    """Load the averaged weights of a run into a denoiser; their sha256.
+
+    Raises ValueError if the run has no weights, or those of another network.
+    """
+    trained, _ = load_denoiser(run)
+    try:
+        denoiser.load_state_dict(trained.state_dict())
+    except RuntimeError as error:
+        raise ValueError(f"init={run.folder}: its weights are of another network than this one") from error
+    sha256: str = facts_of(run)["sha256"]
+    return sha256

@@ -2,11 +2,12 @@
 
 A backbone is an `nn.Module` with `forward(x, code, label)`:
 
-- `x`: (B, C, H, W), the noisy sample, already scaled by the target;
+- `x`: (B, C, H, W), or (B, D) for points: the noisy sample, already scaled by the target;
 - `code`: (B,), the number that the noise-level embedding sees;
 - `label`: (B,) int64 in 0..classes, always a tensor; `classes` itself is the null class;
-- returns (B, C, H, W) like `x`, or (B, 2C, H, W) if the variance is learned: the last C channels are then the
+- returns a tensor like `x`, or with twice its channels if the variance is learned: the last half is then the
   interpolation v of Nichol & Dhariwal 2021 (arXiv:2102.09672), eq. 15.
 
-It has the attribute `classes: int`; with `classes = 0` labels are ignored. The output is zero at initialisation.
+It has the attributes `shape` (of one sample), `classes: int` and `learned_variance: bool`; with `classes = 0` labels
+are ignored. The output is zero at initialisation.
 """

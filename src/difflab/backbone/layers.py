@@ -1,9 +1,9 @@
-"""The layers of the U-Net: embeddings, normalisation, residual and attention blocks, resampling."""
+"""The layers of backbones: embeddings, normalisation, residual and attention blocks, resampling."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -13,11 +13,26 @@ from torch import Tensor, nn
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
+def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    """The shape as channels, height, width. Raises ValueError if it is not that of an image."""
+    if len(shape) != 3:
+        raise ValueError(f"shape {list(shape)} is a point, not an image: choose backbone=mlp")
+    channels, height, width = shape
+    return channels, height, width
+
+
 def zeroed(layer: Layer) -> Layer:
     """The layer with weight and bias set to zero, so that a residual branch starts as the identity."""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
+    return layer
+
+
+def xavier(layer: nn.Linear) -> nn.Linear:
+    """The layer with Glorot's uniform weight and no bias at first. Glorot & Bengio 2010 (AISTATS), eq. 16."""
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -133,6 +148,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v)
 
 
+def attend_heads(qkv: Tensor, heads: int) -> Tensor:
+    """Self-attention in heads over q, k and v side by side. (B, N, 3 C) -> (B, N, C)."""
+    q, k, v = qkv.reshape(*qkv.shape[:2], 3, heads, -1).permute(2, 0, 3, 1, 4).unbind()  # (B, heads, N, C / heads)
+    return attend(q, k, v).transpose(1, 2).flatten(2)
+
+
 class SelfAttention(nn.Module):
     """x + project(attend(q, k, v)) over the pixels, with q, k, v linear in norm(x); `project` starts at zero.
 
@@ -154,10 +175,7 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         tokens = self.norm(x).flatten(2).mT  # (B, HW, C), a view of channels_last
-        q, k, v = (
-            self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
-        )  # (B, heads, HW, D)
-        h: Tensor = self.project(attend(q, k, v).transpose(1, 2).flatten(2))  # (B, HW, C)
+        h: Tensor = self.project(attend_heads(self.qkv(tokens), self.heads))  # (B, HW, C)
         return x + h.mT.reshape(x.shape)  # (B, C, H, W)
 
 

@@ -16,6 +16,7 @@ from difflab.backbone.layers import (
     Shift,
     Upsample,
     group_norm,
+    image_shape,
     zeroed,
 )
 
@@ -84,8 +85,8 @@ class UNet(nn.Module):
     - `patch`: side of the pixel blocks that become channels in front and pixels again at the end;
     - `learned_variance`: twice the output channels.
 
-    Raises ValueError if the levels do not divide the image, if a resolution in `attention` does not occur, if
-    channels do not divide into groups or heads, or if there is no level, no block or an odd width.
+    Raises ValueError if the shape is no image, if the levels do not divide it, if a resolution in `attention` does not
+    occur, if channels do not divide into groups or heads, or if there is no level, no block or an odd width.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class UNet(nn.Module):
                 f"multipliers={list(multipliers)}, blocks={blocks}, width={width}: "
                 "a U-Net needs one or more multipliers, one or more blocks, and an even width"
             )
-        channels, height, breadth = shape
+        channels, height, breadth = image_shape(shape)
         levels = range(len(multipliers))
         divisor = patch * 2 ** levels[-1]
         if height % divisor or breadth % divisor:
@@ -149,7 +150,7 @@ class UNet(nn.Module):
         enter = [stem, *(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in above[1:])]
         leave = [head, *(Upsample(c) for c in widths[1:])]
 
-        self.shape, self.classes = tuple(shape), classes
+        self.shape, self.classes, self.learned_variance = tuple(shape), classes, learned_variance
         self.condition = Condition(width, features, classes)
         self.down = nn.ModuleList(Down(enter[i], stages(i, [above[i]] + [widths[i]] * (blocks - 1))) for i in levels)
         deepest = widths[-1]

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from difflab.denoiser import Denoiser
+from difflab.denoiser import AnyDenoiser
 from difflab.paradigm.base import Diffusion
 
-Averages = Mapping[float, Mapping[str, Tensor]]  # a state dict of the backbone for each decay
+Averages = Mapping[float, Mapping[str, Tensor]]  # a state dict of the denoiser for each decay
 
 
-def network(module: pl.LightningModule) -> nn.Module:
-    """The network that is averaged."""
-    return cast(Diffusion, module).denoiser.backbone
+def learning(module: pl.LightningModule) -> AnyDenoiser:
+    """What is averaged: the denoiser, with its network and, where that learns, its schedule."""
+    return cast(Diffusion, module).denoiser
 
 
 def average_of(network: nn.Module, decay: float) -> AveragedModel:
@@ -33,7 +33,7 @@ def average_of(network: nn.Module, decay: float) -> AveragedModel:
 
 
 class EMA(pl.Callback):
-    """Averages of the backbone, and of nothing else, one for each decay, in fp32.
+    """Averages of the denoiser, and of nothing else, one for each decay, in fp32.
 
     The raw weights stay what Lightning trains and saves; an average is used through `denoiser`, never swapped in. When
     training ends the averages are handed to `finished`.
@@ -47,7 +47,7 @@ class EMA(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Start the averages from the initial weights."""
-        self.averages = {decay: average_of(network(pl_module), decay) for decay in self.decays}
+        self.averages = {decay: average_of(learning(pl_module), decay) for decay in self.decays}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Follow the network to its device; the update count stays on the CPU."""
@@ -57,17 +57,16 @@ class EMA(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """Average in the new weights."""
         for average in self.averages.values():
-            average.update_parameters(network(pl_module))
+            average.update_parameters(learning(pl_module))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Hand over the averages."""
         if trainer.is_global_zero:
             self.finished({decay: average.module.state_dict() for decay, average in self.averages.items()})
 
-    def denoiser(self, raw: Denoiser, decay: float | None = None) -> Denoiser:
+    def denoiser(self, decay: float | None = None) -> AnyDenoiser:
         """The denoiser with averaged weights, by default those of the first decay."""
-        average = self.averages[self.decays[0] if decay is None else decay]
-        return Denoiser(average.module, raw.schedule, raw.target)
+        return cast(AnyDenoiser, self.averages[self.decays[0] if decay is None else decay].module)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain tensors by decay."""

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from difflab.data.images import Images, Source, Split, to_float
 from difflab.data.order import Block, Order, Shard, share
+from difflab.data.pairs import load_pairs
 
-Batch = tuple[Tensor, Tensor]
+
+class Batch(NamedTuple):
+    """Samples, their labels, and the noise that each sample was generated from, where the data are such pairs."""
+
+    x: Tensor
+    y: Tensor
+    eps: Tensor | None = None
 
 
 class Blocks(Dataset[Batch]):
@@ -23,11 +32,18 @@ class Blocks(Dataset[Batch]):
     def __init__(self, split: Split) -> None:
         # numpy gathers on one thread; torch would wake its pool for these few bytes, slow where cores are contended.
         self.x, self.y = split.x.numpy(), split.y.numpy()
+        self.eps = None if split.eps is None else split.eps.numpy()
 
     def __getitem__(self, block: Block) -> Batch:
-        x = self.x[block.images]
-        x[block.mirrored] = x[block.mirrored, ..., ::-1]
-        return torch.from_numpy(x), torch.from_numpy(self.y[block.images])
+        eps = None if self.eps is None else gather(self.eps, block)
+        return Batch(gather(self.x, block), torch.from_numpy(self.y[block.images]), eps)
+
+
+def gather(rows: NDArray[Any], block: Block) -> Tensor:
+    """The rows of a block, mirrored where it says so."""
+    chosen = rows[block.images]
+    chosen[block.mirrored] = chosen[block.mirrored, ..., ::-1]
+    return torch.from_numpy(chosen)
 
 
 class StepLoader(DataLoader[Batch]):
@@ -42,18 +58,20 @@ class StepLoader(DataLoader[Batch]):
 
 
 class DataModule(LightningDataModule):
-    """Serve a source as batches: x float (B, C, H, W) in [-1, 1], y int64 (B,).
+    """Serve a source as batches: x float (B, C, H, W) in [-1, 1] or points (B, 2), y int64 (B,).
 
-    - source: what to load; `shape` (C, H, W) and `classes` (0: unlabelled) declare what it holds, and are checked.
-    - sigma_data: standard deviation of the training pixels in [-1, 1], for models that scale by it.
+    - source: what to load; `shape` (C, H, W) or (2,) and `classes` (0: unlabelled) declare what it holds: checked.
+    - sigma_data: standard deviation of the training samples as models see them, for models that scale by it.
     - batch_size: the global batch, of which each process takes its share.
     - seed: of the order and of the flips; flip: mirror half of the training images.
     - workers: loading processes; 0 is the fastest, since the images are in memory.
+    - pairs: a file of noise and samples made of it (see `load_pairs`), to train and validate on in place of the
+      source, which is still what samples are measured against; batches then have eps as well.
 
     Training is one long Lightning epoch of `Trainer(max_steps=...)` that starts at the trainer's global step, so that a
     resumed run goes on with the next batch. It needs `Trainer(use_distributed_sampler=False)`, for the shards are made
     here. Raises ValueError for a declaration that the images contradict, a batch_size that is larger than the set or
-    no multiple of the processes, and a trainer without max_steps.
+    no multiple of the processes, mirrored points, and a trainer without max_steps.
     """
 
     def __init__(
@@ -66,14 +84,18 @@ class DataModule(LightningDataModule):
         seed: int = 0,
         flip: bool = False,
         workers: int = 0,
+        pairs: str | None = None,
     ) -> None:
         super().__init__()
+        if flip and len(shape) != 3:
+            raise ValueError(f"flip=true mirrors images: data of shape={list(shape)} have no left and right")
         self.source, self.shape, self.classes, self.sigma_data = source, tuple(shape), classes, sigma_data
-        self.batch_size, self.seed, self.flip, self.workers = batch_size, seed, flip, workers
+        self.batch_size, self.seed, self.flip = batch_size, seed, flip
+        self.workers, self.pairs = workers, pairs
 
     @cached_property
     def images(self) -> Images:
-        """The images, loaded and checked on first use."""
+        """What the source holds, loaded and checked on first use."""
         images = self.source.load()
         shape, classes = images.train.shape, len(images.names)
         if (shape, classes) != (self.shape, self.classes):
@@ -83,10 +105,30 @@ class DataModule(LightningDataModule):
             )
         return images
 
+    @cached_property
+    def _splits(self) -> tuple[Split, Split]:
+        if self.pairs is None:
+            return self.images.train, self.images.test
+        return load_pairs(self.pairs, self.shape, self.classes)
+
+    @property
+    def training(self) -> Split:
+        """What training batches come from: the source's training split, or all pairs but the last tenth."""
+        return self._splits[0]
+
+    @property
+    def held_out(self) -> Split:
+        """What validation batches come from: the source's held-out split, or the last tenth of the pairs."""
+        return self._splits[1]
+
+    def samples(self) -> tuple[Tensor, Tensor]:
+        """All training samples as models see them, float (N, *shape), and their labels (N,)."""
+        return to_float(self.training.x), self.training.y
+
     @property
     def order(self) -> Order:
-        """The order of the training images."""
-        return Order(len(self.images.train), self.batch_size, self.seed, self.flip)
+        """The order of the training samples."""
+        return Order(len(self.training), self.batch_size, self.seed, self.flip)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches from the trainer's global step to its last; without a trainer, one epoch."""
@@ -97,17 +139,16 @@ class DataModule(LightningDataModule):
             raise ValueError("training is counted in steps: give the Trainer max_steps")
         else:
             shard = Shard(order, trainer.global_step, trainer.max_steps, trainer.global_rank, trainer.world_size)
-        return StepLoader(Blocks(self.images.train), sampler=shard, batch_size=None, num_workers=self.workers)
+        return StepLoader(Blocks(self.training), sampler=shard, batch_size=None, num_workers=self.workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The held-out images in order, each once over all processes, which slice the global batches as in training."""
+        """The held-out samples in order, each once over all processes, which slice the batches as in training."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        n, size = len(self.images.test), share(self.batch_size, world)
+        n, size = len(self.held_out), share(self.batch_size, world)
         whole = Block(np.arange(n), np.zeros(n, bool))
         blocks = [whole.cut(start, start + size) for start in range(rank * size, n, self.batch_size)]
-        return DataLoader(Blocks(self.images.test), sampler=blocks, batch_size=None, num_workers=self.workers)
+        return DataLoader(Blocks(self.held_out), sampler=blocks, batch_size=None, num_workers=self.workers)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Convert the bytes to floats on the device."""
-        x, y = batch
-        return to_float(x), y
+        return batch._replace(x=to_float(batch.x))

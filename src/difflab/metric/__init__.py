@@ -1,1 +1,1 @@
-"""Distances between sets of images: features, Frechet and kernel distance, real-versus-real floors, protocol cards."""
+"""Distances between sets of samples: features, distances, real-versus-real floors, protocol cards."""

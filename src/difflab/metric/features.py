@@ -1,4 +1,4 @@
-"""Feature extractors: frozen networks that turn images into vectors whose distributions are compared."""
+"""Feature extractors: what turns samples into vectors whose distributions are compared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,19 @@ class Score(NamedTuple):
     distance: Callable[[Tensor, Tensor], float]
 
 
-class Extractor:
+class Extractor(Protocol):
+    """What turns samples into vectors whose distributions are compared, and the facts that a number depends on."""
+
+    name: ClassVar[str]
+    sha256: ClassVar[str]  # of the weights
+    resize: ClassVar[str]
+    scores: ClassVar[Mapping[str, Score]]  # by the name under which a score is reported
+
+    def __call__(self, samples: Tensor) -> dict[str, Tensor]:
+        """Features {layer: float32 (N, D)} on the CPU. Raises ValueError for samples that it cannot measure."""
+
+
+class FrozenNetwork:
     """A frozen network that turns uint8 images into one float32 vector per layer, all in one forward pass.
 
     A subclass states its facts and hands over the network, which maps (N, 3, H, W) in 0..255 to {layer: (N, D)}.
@@ -32,10 +44,7 @@ class Extractor:
     features do not depend on the images beside it. It is no Module, so that what holds it does not save its weights.
     """
 
-    name: ClassVar[str]
-    sha256: ClassVar[str]  # of the weights
-    resize: ClassVar[str]
-    scores: ClassVar[Mapping[str, Score]]  # by the name under which a score is reported
+    sha256: ClassVar[str]
     batch: ClassVar[int] = 16  # larger ones are slower on CPUs
 
     def __init__(self, network: type[nn.Module], weights: Path, device: torch.device | str = "cpu") -> None:
@@ -47,7 +56,7 @@ class Extractor:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
             raise ValueError(
                 f"features are taken of uint8 images (N, 1 or 3, H, W), N > 0; "
-                f"these are {images.dtype} {tuple(images.shape)}"
+                f"these are {images.dtype} {tuple(images.shape)}; protocol=toy measures points"
             )
         exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False, fp32_precision="ieee")
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False), exact:
@@ -62,7 +71,7 @@ class Extractor:
         return {layer: vectors[:n].cpu() for layer, vectors in features.items()}
 
 
-class EfficientNetLite0(Extractor):
+class EfficientNetLite0(FrozenNetwork):
     """ImageNet features that come with the installation, for measuring without downloads; not comparable with FID.
 
     The Frechet distance reads block 10, narrow enough for some hundred images; the kernel distance the last layer.

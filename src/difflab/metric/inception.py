@@ -9,14 +9,14 @@ from typing import ClassVar
 import torch
 
 from difflab.metric.distance import frechet, kernel
-from difflab.metric.features import Extractor, Score
+from difflab.metric.features import FrozenNetwork, Score
 from difflab.metric.inception_v3 import InceptionNetwork
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 FILES = ("pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth")  # one file, two names
 
 
-class Inception(Extractor):
+class Inception(FrozenNetwork):
     """Features of the Frechet and Kernel Inception Distances: `fid` and `kid` of the literature.
 
     `weights` is a local file; without one, torch hub's cache is searched, then the file is downloaded into it.

@@ -1,4 +1,4 @@
-"""Measure generated images against real ones, beside the floor that real images reach."""
+"""Measure generated samples against real ones, beside the floor that real samples reach."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from difflab.metric.features import Extractor
 
 
 class Split(Protocol):
-    """Real images."""
+    """Real samples."""
 
     @property
     def x(self) -> Tensor:
-        """Bytes (N, C, H, W)."""
+        """Images as bytes (N, C, H, W), or points (N, 2)."""
 
     @property
     def sha256(self) -> str:
-        """Sum of those bytes."""
+        """Sum of their bytes."""
 
 
 def measure(
     extractor: Extractor, fake: Tensor, reference: Split, other: Split, cache: str | Path
 ) -> dict[str, float | int]:
-    """Each score of generated uint8 images (N, C, H, W) against the reference split, beside its floor.
+    """Each score of generated samples, as stored, against the reference split, beside its floor.
 
-    `KEY_floor` is the score of N real images of the other split (all, if it has fewer): what a perfect generator gets.
-    `n`, `n_reference`, `n_floor` count the images. The features of real images are computed once and kept in `cache`.
-    Raises ValueError for images whose shape is not that of the real ones.
+    `KEY_floor` is the score of N real samples of the other split (all, if it has fewer): what a perfect generator gets.
+    `n`, `n_reference`, `n_floor` count the samples. The features of real ones are computed once and kept in `cache`.
+    Raises ValueError for samples whose shape is not that of the real ones.
     """
     for split in (reference, other):
         if fake.shape[1:] != split.x.shape[1:]:
             raise ValueError(
-                f"generated images {tuple(fake.shape)} cannot be measured against real ones {tuple(split.x.shape)}"
+                f"generated samples {tuple(fake.shape)} cannot be measured against real ones {tuple(split.x.shape)}"
             )
     n_floor = min(len(fake), len(other.x))
     real = real_features(extractor, reference, len(reference.x), cache)
@@ -55,7 +55,7 @@ def measure(
 
 
 def real_features(extractor: Extractor, split: Split, n: int, cache: str | Path) -> dict[str, Tensor]:
-    """Features of n images of a split, the same ones every time, from the cache folder if they are there.
+    """Features of n samples of a split, the same ones every time, from the cache folder if they are there.
 
     Several processes may ask at once: one computes, the others wait. A damaged file is replaced.
     """
@@ -75,7 +75,7 @@ def real_features(extractor: Extractor, split: Split, n: int, cache: str | Path)
 
 
 def _choose(x: Tensor, n: int) -> Tensor:
-    """All images, or n fixed ones at random: a split may be sorted by class."""
+    """All samples, or n fixed ones at random: a split may be sorted by class."""
     if n == len(x):
         return x
     return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:n]]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, cast
 
 import lightning.pytorch as pl
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from difflab.denoiser import Denoiser, Estimate
+from difflab.coupling import Coupling, Independent
+from difflab.denoiser import AnyDenoiser, Estimate
 from difflab.gaussian import scale
 from difflab.generate import keyed
+from difflab.likelihood import ExactTrace, Hutchinson, flow_bits_per_dim
 from difflab.times import Times
 from difflab.weighting import Weighting
 
@@ -45,11 +48,12 @@ class Optimisation:
 
 
 class Noised(NamedTuple):
-    """Clean samples on their way to the network."""
+    """Clean samples on their way to the network: `x_t = alpha x0 + sigma eps`."""
 
     t: Tensor
     weight: Tensor
     x_t: Tensor
+    x0: Tensor
     eps: Tensor
     label: Tensor
 
@@ -64,13 +68,18 @@ class Diffusion(pl.LightningModule):
 
     `batch_size` counts the images of a step over all processes. `label_dropout` is the share of training labels
     replaced by the null label, for classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598, Algorithm 1).
+    Raises ValueError for a coupling or a learned variance that has no meaning in the paradigm.
     """
+
+    couples: ClassVar[bool] = False  # whether noise may depend on the data
+    trains_variance: bool = False  # whether the loss has a term for the network's learned variance
 
     def __init__(
         self,
-        denoiser: Denoiser,
+        denoiser: AnyDenoiser,
         times: Times,
         weighting: Weighting,
+        coupling: Coupling,
         optimisation: Optimisation,
         batch_size: int,
         label_dropout: float = 0.1,
@@ -78,10 +87,25 @@ class Diffusion(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
-        self.times, self.weighting, self.optimisation = times, weighting, optimisation
+        self.times, self.weighting, self.coupling, self.optimisation = times, weighting, coupling, optimisation
         self.batch_size, self.label_dropout, self.seed = batch_size, label_dropout, seed
+        self.check()
 
-    def loss(self, x0: Tensor, noised: Noised) -> dict[str, Tensor]:
+    def check(self) -> None:
+        """Raise ValueError for parts that have no meaning together."""
+        name = type(self).__name__
+        if not self.couples and self.coupling != Independent():
+            raise ValueError(
+                f"{name} takes its noise to be independent of the data: choose coupling=independent, or "
+                f"paradigm=rectified_flow, flow_matching or ot_flow with coupling=optimal_transport"
+            )
+        if self.denoiser.learned_variance and not self.trains_variance:
+            raise ValueError(
+                f"{name} has no term that would teach the network a variance: choose backbone.learned_variance=false, "
+                f"or paradigm=improved_ddpm, which learns it"
+            )
+
+    def loss(self, noised: Noised) -> dict[str, Tensor]:
         """The terms of the loss, each of shape `(B,)`."""
         raise NotImplementedError
 
@@ -89,51 +113,109 @@ class Diffusion(pl.LightningModule):
         """An upper bound on, or the value of, `-log2 p(x0)` per dimension; shape `(B,)`."""
         raise NotImplementedError
 
-    def corrupt(self, x0: Tensor, label: Tensor, dropout: float, *key: int) -> Noised:
+    @property
+    def levels(self) -> int | None:
+        """The values that a pixel can have; None for points, which are continuous."""
+        return 256 if len(self.denoiser.shape) == 3 else None
+
+    def flow_likelihood(self, x0: Tensor, label: Tensor) -> Tensor:
+        """Bits/dim of the probability flow, by an unbiased trace for images and the exact one for points; `(B,)`."""
+        trace = ExactTrace() if self.levels is None else Hutchinson()
+        return flow_bits_per_dim(self.denoiser.bind(label), x0, levels=self.levels, trace=trace)
+
+    def rows(self, n: int) -> slice:
+        """The place of this process's `n` samples in the global batch: process r of w begins at r / w of it."""
+        rank, world = place()
+        start = rank * self.batch_size // world
+        return slice(start, start + n)
+
+    def whole(self, own: Tensor) -> Tensor:
+        """The rows of all processes in order; each must have as many."""
+        if place()[1] == 1:
+            return own
+        return cast(Tensor, self.all_gather(own.to(self.device))).flatten(0, 1).to(own.device)
+
+    def normal(self, like: Tensor, *key: int) -> Tensor:
+        """Standard normal noise like `like` by a draw that is a function of the key and the place in the batch."""
+        draw = torch.randn(self.batch_size, *like.shape[1:], generator=keyed(self.seed, *key))
+        return draw[self.rows(len(like))].to(like)
+
+    def corrupt(
+        self,
+        x0: Tensor,
+        label: Tensor,
+        dropout: float,
+        *key: int,
+        eps: Tensor | None = None,
+        progress: float = 1.0,
+    ) -> Noised:
         """Noise a batch, and drop labels, by draws that are a function of the key and the place in the global batch.
 
-        Process r of w has the rows from `r / w * batch_size` on.
+        `eps` is the noise that belongs to the samples already, where it does; `progress` is the share of the training
+        budget that is over.
         """
-        g, (rank, world), n = keyed(self.seed, *key), place(), self.batch_size
-        mine = slice(rank * n // world, rank * n // world + len(x0))
-        t, weight = self.times(self.denoiser.schedule, n, g)
+        g, n, mine = keyed(self.seed, *key), self.batch_size, self.rows(len(x0))
+        t, weight = self.times(self.denoiser.schedule, n, g, progress)
         dropped = torch.rand(n, generator=g) < dropout
-        eps = torch.randn(n, *x0.shape[1:], generator=g)[mine].to(x0)
+        if eps is None:
+            drawn = torch.randn(n, *x0.shape[1:], generator=g)
+            if self.training:
+                eps = self.coupling(lambda: self.whole(x0), drawn)[mine].to(x0)
+            else:  # the last held-out batches of the processes may differ in length
+                eps = self.coupling(lambda: x0, drawn[mine]).to(x0)
         t, weight = t[mine], weight[mine]
         label = torch.where(dropped[mine].to(label.device), self.denoiser.classes, label)
-        return Noised(t, weight, self.denoiser.schedule(t)(x0, eps), eps, label)
+        return Noised(t, weight, self.denoiser.schedule(t)(x0, eps), x0, eps, label)
 
-    def regress(self, estimate: Estimate, x0: Tensor, noised: Noised) -> Tensor:
+    def regress(self, estimate: Estimate, noised: Noised) -> Tensor:
         """The weighted squared error in the network's own target, mean over dimensions: shape `(B,)`."""
         schedule, target, t = self.denoiser.schedule, self.denoiser.target, noised.t
-        error = (estimate.out - target.mix(schedule, t)(x0, noised.eps)) ** 2
+        error = (estimate.out - target.mix(schedule, t)(noised.x0, noised.eps)) ** 2
         return scale(self.weighting(schedule, target, t), error.flatten(1).mean(1))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The mean loss of a batch of `(x0, label)`."""
-        torch.manual_seed(keyed(self.seed, TRAINING, self.global_step, self.global_rank).initial_seed())  # for dropout
-        x0, label = batch
-        noised = self.corrupt(x0, label, self.label_dropout, TRAINING, self.global_step)
-        terms = {k: scale(noised.weight, v).mean() for k, v in self.loss(x0, noised).items()}
-        total = torch.stack(list(terms.values())).sum()
-        self.log_dict({"train/loss": total, **({f"train/{k}": v for k, v in terms.items()} if len(terms) > 1 else {})})
-        return total
+    def training_step(self, batch: Sequence[Tensor | None], batch_idx: int) -> Tensor:
+        """The mean loss of a batch of `(x0, label, eps or None)`."""
+        step = self.global_step
+        torch.manual_seed(keyed(self.seed, TRAINING, step, self.global_rank).initial_seed())  # for dropout
+        x0, label, eps = batch
+        assert x0 is not None
+        assert label is not None
+        progress = step / int(self.trainer.estimated_stepping_batches)
+        noised = self.corrupt(x0, label, self.label_dropout, TRAINING, step, eps=eps, progress=progress)
+        losses = self.loss(noised)
+        if self.times.observes:
+            total = torch.stack(list(losses.values())).detach().sum(0)
+            self.times.observe(self.denoiser.schedule, self.whole(noised.t), self.whole(total).cpu())
+        terms = {k: scale(noised.weight, v).mean() for k, v in losses.items()}
+        loss = torch.stack(list(terms.values())).sum()
+        self.log_dict({"train/loss": loss, **({f"train/{k}": v for k, v in terms.items()} if len(terms) > 1 else {})})
+        return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Start the sum of the held-out losses, and their count."""
-        self.held_out = torch.zeros(2, device=self.device)
+        """Start the sums of the held-out losses, their count, and the moments of the batches' means."""
+        self.held_out = torch.zeros(5, device=self.device, dtype=torch.float64)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Sequence[Tensor | None], batch_idx: int) -> None:
         """Add up the held-out losses, each under the same noise every time."""
-        x0, label = batch
-        noised = self.corrupt(x0, label, 0.0, HELD_OUT, batch_idx)
-        total = torch.stack([scale(noised.weight, v) for v in self.loss(x0, noised).values()]).sum(0)
-        self.held_out += torch.stack([total.sum(), total.new_tensor(len(x0))])
+        x0, label, eps = batch
+        assert x0 is not None
+        assert label is not None
+        noised = self.corrupt(x0, label, 0.0, HELD_OUT, batch_idx, eps=eps)
+        total = torch.stack([scale(noised.weight, v) for v in self.loss(noised).values()]).sum(0).double()
+        whole = len(x0) * place()[1] == self.batch_size  # a shorter batch has a mean of another variance
+        mean = total.mean() * whole
+        self.held_out += torch.stack([total.sum(), total.new_tensor(len(total)), mean, mean**2, mean.new_tensor(whole)])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean over all held-out images, of which each process may have seen another number."""
-        total, n = self.trainer.strategy.reduce(self.held_out, reduce_op="sum")
-        self.log("val/loss", total / n, rank_zero_only=True)
+        """Log the mean over all held-out images, of which each process may have seen another number.
+
+        And `spread`: the relative standard deviation of the loss of one batch, which is the noise of training.
+        """
+        total, n, first, second, batches = self.trainer.strategy.reduce(self.held_out, reduce_op="sum")
+        variance = (second / batches - (first / batches) ** 2).clamp(min=0) * batches / (batches - 1)
+        self.log("val/loss", (total / n).float(), rank_zero_only=True)
+        if batches > 1:
+            self.log("val/loss_spread", (variance.sqrt() / (first / batches)).float(), rank_zero_only=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW in one fused kernel, and its learning rate by step."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from difflab.denoiser import Denoiser
+from difflab.coupling import Coupling
+from difflab.denoiser import AnyDenoiser
 from difflab.likelihood import variational_bits_per_dim, vlb_term
 from difflab.paradigm.base import Diffusion, Noised, Optimisation
+from difflab.paradigm.draws import Draws
 from difflab.times import Times
 from difflab.weighting import Weighting
 
@@ -14,34 +16,56 @@ from difflab.weighting import Weighting
 class DDPM(Diffusion):
     """Denoising diffusion in discrete time.
 
-    Ho et al. 2020 (arXiv:2006.11239), Algorithm 1; with `vlb_weight` the hybrid loss that learns the variance:
-    Nichol & Dhariwal 2021 (arXiv:2102.09672), eq. 16, whose weight is 0.001 T on a bound in bits/dim.
+    Ho et al. 2020 (arXiv:2006.11239), Algorithm 1. With `vlb_weight` the hybrid loss, whose bound learns the variance
+    and leaves the mean alone: Nichol & Dhariwal 2021 (arXiv:2102.09672), eq. 16, whose weight is 0.001 T on a bound in
+    bits/dim. With `simple_weight=0` the bound alone, which learns both: their L_vlb.
     """
 
     def __init__(
         self,
-        denoiser: Denoiser,
+        denoiser: AnyDenoiser,
         times: Times,
         weighting: Weighting,
+        coupling: Coupling,
         optimisation: Optimisation,
         batch_size: int,
+        draws: Draws,
         label_dropout: float = 0.1,
+        simple_weight: float = 1.0,
         vlb_weight: float = 0.0,
         seed: int = 0,
     ) -> None:
-        super().__init__(denoiser, times, weighting, optimisation, batch_size, label_dropout, seed)
-        self.vlb_weight = vlb_weight
+        if not simple_weight and not vlb_weight:
+            raise ValueError("model.simple_weight=0 and model.vlb_weight=0 leave no loss: give one of them")
+        self.trains_variance = vlb_weight > 0
+        super().__init__(denoiser, times, weighting, coupling, optimisation, batch_size, label_dropout, seed)
+        self.draws, self.simple_weight, self.vlb_weight = draws, simple_weight, vlb_weight
 
-    def loss(self, x0: Tensor, noised: Noised) -> dict[str, Tensor]:
-        """The simple loss, and the bound's term as far as it teaches the variance; each of shape `(B,)`."""
+    def corrupt(
+        self,
+        x0: Tensor,
+        label: Tensor,
+        dropout: float,
+        *key: int,
+        eps: Tensor | None = None,
+        progress: float = 1.0,
+    ) -> Noised:
+        """Noise a batch, by as many draws as the estimator takes."""
+        noised = super().corrupt(x0, label, dropout, *key, eps=eps, progress=progress)
+        return self.draws(self.denoiser.schedule, noised, lambda like, k: self.normal(like, *key, k))
+
+    def loss(self, noised: Noised) -> dict[str, Tensor]:
+        """The simple loss and the bound's term, as far as each has weight; each of shape `(B,)`."""
         estimate = self.denoiser(noised.x_t, noised.t, noised.label)
-        terms = {"simple": self.regress(estimate, x0, noised)}
+        terms = {}
+        if self.simple_weight:
+            terms["simple"] = self.simple_weight * self.regress(estimate, noised)
+            estimate = estimate._replace(x0=estimate.x0.detach(), eps=estimate.eps.detach())
         if self.vlb_weight:
-            frozen = estimate._replace(x0=estimate.x0.detach(), eps=estimate.eps.detach())
-            bound = vlb_term(self.denoiser.schedule, frozen, x0, noised.eps, noised.t)
+            bound = vlb_term(self.denoiser.schedule, estimate, noised.x0, noised.eps, noised.t, levels=self.levels)
             terms["vlb"] = self.vlb_weight * bound
         return terms
 
     def bits_per_dim(self, x0: Tensor, label: Tensor) -> Tensor:
-        """The exact variational bound `L_T + sum of L_t + L_0`; shape `(B,)`."""
-        return variational_bits_per_dim(self.denoiser.bind(label), x0).total
+        """The exact variational bound `L_T + sum of L_t + L_0`, a variance that was not learned being beta; `(B,)`."""
+        return variational_bits_per_dim(self.denoiser.bind(label), x0, v=1.0, levels=self.levels).total

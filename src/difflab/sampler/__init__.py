@@ -8,17 +8,27 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from difflab.denoiser import Denoise
+from difflab.gaussian import Mix
+
+
+def is_noise(m: Mix) -> bool:
+    """Whether float32 samples of this level hold no digit of the clean sample, as where alpha = 0."""
+    return bool(m.alpha < 1e-7 * m.sigma)
 
 
 class Sampler(Protocol):
     """A solver whose state is a value."""
 
     @property
-    def evaluations(self) -> int:
-        """Calls of the denoiser in one step."""
+    def evaluations(self) -> int | None:
+        """Calls of the denoiser in one step; None if it takes one step, with as many calls as its tolerances ask."""
 
     @property
-    def order(self) -> int:
+    def last(self) -> int | None:
+        """Calls of the denoiser in the step that ends in the data."""
+
+    @property
+    def order(self) -> float:
         """The order of convergence to the probability flow, or of the moments if the sampler is stochastic."""
 
     def init(self, x: Tensor) -> Any:  # noqa: ANN401  # the state's type is the sampler's own

@@ -22,6 +22,7 @@ class DDIM:
 
     eta: float = 0.0
     evaluations: ClassVar[int] = 1
+    last: ClassVar[int] = 1
     order: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

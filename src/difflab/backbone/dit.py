@@ -1,0 +1,138 @@
+"""The diffusion transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from difflab.backbone.layers import Condition, attend_heads, image_shape, sinusoid, xavier, zeroed
+
+CODE_WIDTH = 256  # of the sinusoid of the noise level, whatever the width of the tokens
+
+
+class Modulated(nn.Module):
+    """Normalisation of each token whose gain and bias the condition sets: (1 + g(condition)) norm(x) + b(condition).
+
+    Gain and bias start at zero.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
+        self.project = zeroed(nn.Linear(width, 2 * width))
+
+    def forward(self, tokens: Tensor, condition: Tensor) -> Tensor:
+        """(B, N, width), (B, width) -> (B, N, width)."""
+        gain, bias = self.project(condition)[:, None].chunk(2, dim=2)  # (B, 1, width) each
+        return torch.addcmul(bias, self.norm(tokens), 1 + gain)
+
+
+class Gated(nn.Module):
+    """A residual branch that the condition opens, adaLN-Zero: x + gate(condition) layer(modulated(x, condition)).
+
+    The gate starts at zero and the block as the identity. Peebles & Xie 2023 (arXiv:2212.09748), section 3.2.
+    """
+
+    def __init__(self, width: int, layer: nn.Module) -> None:
+        super().__init__()
+        self.modulated = Modulated(width)
+        self.layer = layer
+        self.gate = zeroed(nn.Linear(width, width))
+
+    def forward(self, tokens: Tensor, condition: Tensor) -> Tensor:
+        """(B, N, width), (B, width) -> (B, N, width)."""
+        branch = self.layer(self.modulated(tokens, condition))
+        return torch.addcmul(tokens, self.gate(condition)[:, None], branch)
+
+
+class Attention(nn.Module):
+    """Self-attention over the tokens, in heads. Vaswani et al. 2017 (arXiv:1706.03762), section 3.2."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = xavier(nn.Linear(width, 3 * width))
+        self.project = xavier(nn.Linear(width, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, N, width) -> (B, N, width)."""
+        h: Tensor = self.project(attend_heads(self.qkv(tokens), self.heads))
+        return h
+
+
+class DiT(nn.Module):
+    """Vision transformer over patches, conditioned on noise level and class through its normalisations.
+
+    Peebles & Xie 2023 (arXiv:2212.09748), with adaLN-Zero blocks and the initialisation of their code.
+
+    - `shape`: (C, H, W) of the samples;
+    - `classes`: how many, 0 for none; label `classes` is the null class;
+    - `width`: of a token;
+    - `depth`: blocks of attention and perceptron;
+    - `heads`: of each attention;
+    - `patch`: side of the pixel blocks that become tokens;
+    - `learned_variance`: twice the output channels.
+
+    Raises ValueError if the shape is no image, if the patch does not divide its sides, or if the width does not divide
+    into heads or into four (the sines and cosines of two coordinates).
+    """
+
+    positions: Tensor  # (N, width): row by row, half the width for the row, half for the column
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        classes: int,
+        width: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        patch: int = 2,
+        learned_variance: bool = False,
+    ) -> None:
+        super().__init__()
+        channels, height, breadth = image_shape(shape)
+        if height % patch or breadth % patch:
+            raise ValueError(
+                f"images of {height}x{breadth} do not divide into patches of side {patch}: "
+                "choose a patch that divides both sides"
+            )
+        if width % heads or width % 4:
+            raise ValueError(f"width={width} must be a multiple of heads={heads} and of 4")
+
+        self.shape, self.classes, self.learned_variance = tuple(shape), classes, learned_variance
+        self.patch, self.grid = patch, (height // patch, breadth // patch)
+        self.condition = Condition(CODE_WIDTH, width, classes)
+        self.enter = xavier(nn.Linear(channels * patch**2, width))
+        self.blocks = nn.ModuleList(
+            Gated(width, layer)
+            for _ in range(depth)
+            for layer in (
+                Attention(width, heads),
+                nn.Sequential(
+                    xavier(nn.Linear(width, 4 * width)), nn.GELU("tanh"), xavier(nn.Linear(4 * width, width))
+                ),
+            )
+        )
+        self.modulated = Modulated(width)
+        self.leave = zeroed(nn.Linear(width, (1 + learned_variance) * channels * patch**2))
+
+        row, column = (sinusoid(torch.arange(side), width // 2) for side in self.grid)
+        positions = torch.cat(
+            [row[:, None].expand(*self.grid, -1), column.expand(*self.grid, -1)], dim=2
+        )  # (H / patch, W / patch, width)
+        self.register_buffer("positions", positions.flatten(0, 1), persistent=False)
+        for parameter in self.condition.parameters():
+            nn.init.normal_(parameter, std=0.02) if parameter.ndim == 2 else nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
+        """(B, C, H, W), (B,), (B,) int64 -> (B, C or 2C, H, W), in the dtype of x also under autocast."""
+        condition = self.condition(code, label)  # (B, width)
+        patches = F.pixel_unshuffle(x, self.patch).flatten(2).mT  # (B, N, C patch^2)
+        tokens = self.enter(patches) + self.positions
+        for block in self.blocks:
+            tokens = block(tokens, condition)
+        patches = self.leave(self.modulated(tokens, condition))  # (B, N, C or 2C patch^2)
+        return F.pixel_shuffle(patches.mT.unflatten(2, self.grid), self.patch).to(x.dtype)

@@ -1,0 +1,71 @@
+"""The perceptron for points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from difflab.backbone.layers import Condition, zeroed
+
+
+class Block(nn.Module):
+    """x + second(SiLU(first(SiLU(x)) + project(condition))); the second layer starts at zero."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(width, width)
+        self.project = nn.Linear(width, width)
+        self.second = zeroed(nn.Linear(width, width))
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(B, width), (B, width) -> (B, width)."""
+        h: Tensor = self.first(F.silu(x)) + self.project(condition)
+        h = x + self.second(F.silu(h))
+        return h
+
+
+class MLP(nn.Module):
+    """Residual perceptron for points, conditioned on noise level and class.
+
+    It reads the point x and width / 2 learned waves sin(W x + b) of it. Identity shortcuts before the activation: He et
+    al. 2016 (arXiv:1603.05027); random waves: Tancik et al. 2020 (arXiv:2006.10739), section 3.
+
+    - `shape`: (D,) of the samples, of about unit variance;
+    - `classes`: how many, 0 for none; label `classes` is the null class;
+    - `width`: of every hidden layer;
+    - `depth`: residual blocks of two layers each;
+    - `learned_variance`: twice the outputs.
+
+    Raises ValueError if the shape is no point's or if the width is odd.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], classes: int, width: int = 128, depth: int = 3, learned_variance: bool = False
+    ) -> None:
+        super().__init__()
+        if len(shape) != 1:
+            raise ValueError(f"shape {list(shape)} is an image, not a point: choose backbone=unet or dit")
+        if width % 2:
+            raise ValueError(f"width={width} must be even: half of it are the sines of the noise level")
+        (size,) = shape
+        self.shape, self.classes, self.learned_variance = tuple(shape), classes, learned_variance
+        self.condition = Condition(width, width, classes)
+        self.waves = nn.Linear(size, width // 2)
+        nn.init.normal_(self.waves.weight, std=math.pi / 2)  # most waves longer than one standard deviation of the data
+        nn.init.uniform_(self.waves.bias, -math.pi, math.pi)
+        self.enter = nn.Linear(size + width // 2, width)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
+        self.leave = zeroed(nn.Linear(width, (1 + learned_variance) * size))
+
+    def forward(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
+        """(B, D), (B,), (B,) int64 -> (B, D or 2D), in the dtype of x also under autocast."""
+        condition = self.condition(code, label)  # (B, width)
+        h: Tensor = self.enter(torch.cat([x, self.waves(x).sin()], dim=1))
+        for block in self.blocks:
+            h = block(h, condition)
+        h = self.leave(F.silu(h))
+        return h.to(x.dtype)

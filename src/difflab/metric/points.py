@@ -1,0 +1,38 @@
+"""Points measured as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from difflab.metric.distance import energy, wasserstein
+from difflab.metric.features import Score
+
+
+class Points:
+    """A point as its own feature: no network, so that distances are in units of the data.
+
+    `device` is where a network would run; nothing does.
+    """
+
+    name = "points"
+    sha256 = "none"
+    resize = "none"
+    scores: ClassVar[Mapping[str, Score]] = {"w2": Score("point", wasserstein), "energy": Score("point", energy)}
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+
+    def __call__(self, points: Tensor) -> dict[str, Tensor]:
+        """The points {"point": (N, D)}. Raises ValueError for images, and for values that are not finite."""
+        if points.dtype != torch.float32 or points.ndim != 2 or not len(points):
+            raise ValueError(
+                f"points are float32 (N, D), N > 0; these are {points.dtype} {tuple(points.shape)}; "
+                "protocol=quick measures images"
+            )
+        if lost := int((~points.isfinite().all(1)).sum()):
+            raise ValueError(f"{lost} of {len(points)} points are not finite: the model or its sampler diverged")
+        return {"point": points.cpu()}

@@ -1,0 +1,47 @@
+"""Pairs of noise and what a trained flow makes of it, for training on the flow's own coupling."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+from torch import Tensor
+
+from difflab.data.pairs import save_pairs
+from difflab.generate import SampleNoise
+from difflab.run import digest
+from difflab.sampling import Trained, balanced
+from difflab.weights import facts_of
+
+
+def pairs(teacher: Trained, n: int, seed: int, progress: Callable[[int], None] = lambda done: None) -> Path:
+    """The file of `n` pairs `(eps, x)` with `x` the end of the teacher's flow from `eps`; drawn where it is not there.
+
+    Liu et al. 2023 (arXiv:2209.03003), Algorithm 1. It holds `x`, `eps: (n, *)` float32 and `y: (n,)` int64.
+    """
+    identity = [facts_of(teacher.run)["sha256"], teacher.weights, str(teacher.recipe), n, seed]
+    path = teacher.run.folder / "pairs" / f"{digest(identity)}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            y = balanced(n, teacher.denoiser.classes)
+            x = teacher.recipe.draw(teacher.denoiser, y, seed, progress=progress).x
+            eps = SampleNoise(seed, range(n))(x, 0)
+            unfinished = path.with_suffix(".unfinished")
+            save_pairs(unfinished, x, eps, y)
+            os.replace(unfinished, path)
+    return path
+
+
+def require_deterministic(teacher: Trained) -> None:
+    """Raise ValueError if the teacher's sampler draws noise on the way, so that noise and sample make no pair."""
+
+    def refuse(like: Tensor) -> Tensor:
+        raise ValueError(
+            f"{teacher.recipe.sampler} draws noise on the way: pairs need the flow alone, "
+            f"as sampler=euler, heun, ddim or adaptive follows it"
+        )
+
+    teacher.recipe.rehearse(teacher.denoiser, refuse)

@@ -1,0 +1,75 @@
+"""How many draws of noise estimate a term of DDPM's bound: one, two, or the whole chain.
+
+All three have the same expected gradient. `L_{t-1}` compares the model's mean of `x_{t-1}` with what it should be; an
+estimator that drew `x_{t-1}` compares with that draw. The pair `(x0, eps)` that would explain both `x_t` and the drawn
+`x_{t-1}` then takes the place of the true one, and the regression needs no other change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from difflab.gaussian import Mix, bridge, scale, unmix
+from difflab.paradigm.base import Noised
+from difflab.schedule import Schedule
+
+
+class Draws(Protocol):
+    """An estimator of the bound's terms."""
+
+    def __call__(self, schedule: Schedule, noised: Noised, normal: Callable[[Tensor, int], Tensor]) -> Noised:
+        """Rewrite a batch that was noised by one draw; `normal(like, k)` is the k-th further draw."""
+
+
+@dataclass(frozen=True)
+class One:
+    """`x_t ~ q(x_t | x0)`, compared with the mean of q(x_{t-1} | x_t, x0). Ho et al. 2020 (arXiv:2006.11239), eq. 5."""
+
+    def __call__(self, schedule: Schedule, noised: Noised, normal: Callable[[Tensor, int], Tensor]) -> Noised:
+        """The batch as it is."""
+        return noised
+
+
+@dataclass(frozen=True)
+class Two:
+    """`x_{t-1}, x_t ~ q(x_{t-1}, x_t | x0)`, compared with `x_{t-1}` itself. Ho et al. 2020, eq. 3, by single terms."""
+
+    def __call__(self, schedule: Schedule, noised: Noised, normal: Callable[[Tensor, int], Tensor]) -> Noised:
+        """Draw `x_{t-1}` from q(x_{t-1} | x_t, x0), which gives the pair its joint law."""
+        now, then = schedule(noised.t - schedule.tick), schedule(noised.t)
+        posterior = bridge(now, then)
+        x_s = posterior.mean(noised.x0, noised.eps) + scale(posterior.lower.sqrt(), normal(noised.x_t, 1))
+        x0, eps = unmix(noised.x_t, then, x_s, posterior.mean)
+        return noised._replace(x0=x0, eps=eps)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """`x_1 .. x_T` step by step, T draws an image, and all T terms of it. Ho et al. 2020, eqs. 2-3.
+
+    The first `B // T` images of a batch of `B` make its `B` rows, so that a step costs the same evaluations.
+    """
+
+    def __call__(self, schedule: Schedule, noised: Noised, normal: Callable[[Tensor, int], Tensor]) -> Noised:
+        """Walk the chain. Raises ValueError if the steps do not divide the batch."""
+        T, B = round(schedule.t_max / schedule.tick), len(noised.x0)
+        if B % T:
+            raise ValueError(
+                f"the whole chain has {T} terms an image, which do not divide a batch of {B}: "
+                f"choose schedule.T={B}, or another divisor of the batch"
+            )
+        x, rows = noised.x0[: B // T], []
+        for k in range(1, T + 1):
+            s, t = schedule.tick * torch.tensor([k - 1, k], dtype=torch.float64)
+            now, then = schedule(s), schedule(t)
+            kept = then.alpha / now.alpha
+            x_t = Mix(kept, (then.sigma**2 - (kept * now.sigma) ** 2).sqrt())(x, normal(x, k))
+            rows.append((t.expand(len(x)), x_t, *unmix(x_t, then, x, bridge(now, then).mean)))
+            x = x_t
+        t, x_t, x0, eps = (torch.cat(part) for part in zip(*rows, strict=True))
+        return Noised(t, torch.ones_like(t), x_t, x0, eps, noised.label[: B // T].repeat(T))

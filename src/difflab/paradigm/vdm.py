@@ -1,0 +1,39 @@
+"""Variational diffusion models."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor
+
+from difflab.learned import Learned
+from difflab.likelihood import continuous_bits_per_dim
+from difflab.paradigm.base import Diffusion, Noised
+
+
+class VDM(Diffusion):
+    """The continuous-time bound, on a noise schedule that learns to lower the bound's variance.
+
+    `1/2 E_t[-log_snr'(t) |eps - eps_hat|^2]`, which `weighting=likelihood` says: Kingma et al. 2021 (arXiv:2107.00630),
+    eq. 17. The bound itself does not depend on the schedule between its ends; the variance of its estimate does, and
+    the schedule follows the gradient of the squared loss: their appendix H.
+    """
+
+    def check(self) -> None:
+        """Raise ValueError for parts that have no meaning together."""
+        super().check()
+        if not isinstance(self.denoiser.schedule, Learned):
+            raise ValueError(
+                "VDM learns its schedule: choose schedule=learned; "
+                "paradigm=vp_sde weighting=likelihood has the same bound on a fixed one"
+            )
+
+    def loss(self, noised: Noised) -> dict[str, Tensor]:
+        """The bound's diffusion part in nats/dim; shape `(B,)`."""
+        loss = self.regress(self.denoiser(noised.x_t, noised.t, noised.label), noised)
+        cast(Learned, self.denoiser.schedule).square(loss)
+        return {"diffusion": loss}
+
+    def bits_per_dim(self, x0: Tensor, label: Tensor) -> Tensor:
+        """The continuous-time bound; shape `(B,)`."""
+        return continuous_bits_per_dim(self.denoiser.bind(label), x0, levels=self.levels).total

@@ -1,0 +1,62 @@
+"""`difflab-reflow`: straighten a trained flow by training it on the pairs that it makes itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig
+
+from difflab.config import command, plain, refusing
+from difflab.hardware import keep_heap
+from difflab.train import run_to_the_end
+
+
+@dataclass
+class ReflowSettings:
+    """Types of `conf/reflow.yaml`'s own keys."""
+
+    run: str = MISSING
+    pairs: int = MISSING
+    nfe: int = MISSING
+    images: int = MISSING
+    seed: int = MISSING
+    ema: float | None = None
+    precision: str = MISSING
+    runs_dir: str = MISSING
+    sampler: Any = None
+    grid: Any = None
+    guidance: Any = None
+
+
+ConfigStore.instance().store("reflow_settings", ReflowSettings)
+
+
+def reflow(cfg: DictConfig) -> None:
+    """Draw the pairs, then train the run's network on from its weights. Liu et al. 2023 (arXiv:2209.03003), 2.1."""
+    with refusing():
+        config = plain(cfg)
+        keep_heap()
+        from difflab.callback.progress import Drawing
+        from difflab.pairs import pairs, require_deterministic
+        from difflab.sampling import trained
+        from difflab.training import Training
+
+        teacher = trained(config)
+        require_deterministic(teacher)
+    with Drawing("pairs", config["pairs"]) as progress:
+        path = pairs(teacher, config["pairs"], config["seed"], progress)
+    own = teacher.run.config
+    own |= {key: config[key] for key in ("images", "seed", "runs_dir")} | {"init": str(teacher.run.folder)}
+    own["data"] |= {"pairs": str(path), "seed": config["seed"]}
+    own["model"] |= {"seed": config["seed"]}
+    with refusing():
+        job = Training.of(own, f"reflow-{teacher.run.folder.name}")
+    run_to_the_end(job)
+
+
+main = command("reflow", reflow)
+
+if __name__ == "__main__":
+    main()

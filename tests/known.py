@@ -1,0 +1,46 @@
+"""The samplers of conf/sampler, and Gaussian data, on which their every step is affine."""
+
+import pytest
+import torch
+
+from conftest import built, options, schedules
+from difflab.exact import Gaussian
+from difflab.generate import trajectory
+
+MEAN, VAR = 0.3, 0.25
+SAMPLERS = [pytest.param(built("sampler", option), id=option) for option in options("sampler")]
+SCHEDULES = schedules()
+
+
+class Knowing(Gaussian):
+    """An exact denoiser that also offers a learned variance, so that every sampler can be run."""
+
+    learned_variance = True
+
+    def forward(self, x, t, label):
+        return super().forward(x, t, label)._replace(spread=torch.full_like(x, 0.5))
+
+
+def gaussian(schedule):
+    one = torch.ones(1, 1, 1, dtype=torch.float64)
+    return Knowing(schedule, MEAN * one, VAR * one)
+
+
+def bound(denoiser, n):
+    return denoiser.bind(torch.zeros(n, dtype=torch.long))
+
+
+def adapts(sampler):
+    return sampler.evaluations is None
+
+
+@torch.no_grad()
+def end(sampler, schedule, times, x, noise=lambda like, k: torch.zeros_like(like)):
+    """Where the steps over `times` lead."""
+    *_, (_, out) = trajectory(bound(gaussian(schedule), len(x)), sampler, times, x, noise)
+    return out
+
+
+def column(*values):
+    """Samples of one number each."""
+    return torch.tensor(values, dtype=torch.float64).reshape(-1, 1, 1, 1)

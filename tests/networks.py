@@ -1,0 +1,57 @@
+"""The networks of conf/backbone, and what tests feed them."""
+
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+
+from conftest import options
+from difflab.config import build, conf_dir
+
+BACKBONES = options("backbone")
+IMAGE, POINT = [2, 16, 24], [2]
+NARROW = {"width": 32, "depth": 2, "heads": 2}
+
+
+def settings(option, shape=IMAGE, classes=3):
+    """One option's settings on such data."""
+    backbone = OmegaConf.load(Path(conf_dir(), "backbone", f"{option}.yaml"))
+    config = OmegaConf.create({"data": {"shape": shape, "classes": classes}, "backbone": backbone})
+    return OmegaConf.to_container(config, resolve=True)["backbone"]
+
+
+def narrow(option, shape, classes=3, **changes):
+    """One option as a network small enough to test."""
+    config = settings(option, shape, classes)
+    torch.manual_seed(0)
+    return build(config | {key: value for key, value in NARROW.items() if key in config} | changes)
+
+
+def fitting(option, **changes):
+    """The same on data of the kind that it is for."""
+    try:
+        return narrow(option, IMAGE, **changes)
+    except ValueError:
+        return narrow(option, POINT, **changes)
+
+
+def perturbed(net):
+    """The network with noise on every weight, so that no branch is closed by its zero initialisation."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return net.eval()
+
+
+def inputs(shape, classes=3, batch=4, dtype=torch.float32):
+    """Noisy samples, codes and labels, the null class among them."""
+    g = torch.Generator().manual_seed(2)
+    code = 1000 * torch.rand(batch, generator=g, dtype=dtype)
+    label = torch.randint(classes + 1, (batch,), generator=g)
+    return torch.randn(batch, *shape, generator=g, dtype=dtype), code, label
+
+
+def count(net):
+    """How many trained parameters."""
+    return sum(parameter.numel() for parameter in net.parameters())
