@@ -149,9 +149,8 @@ def test_more_draws_have_the_same_gradient_with_more_noise():
 
 
 def test_a_chain_that_does_not_divide_the_batch_is_refused():
-    model = ddpm(LinearTable(T=64), batch_size=100, draws=Chain())
     with pytest.raises(ValueError, match=r"choose schedule\.T=100"):
-        model.corrupt(*data(100), 0.0, TRAINING, 0)
+        ddpm(LinearTable(T=64), batch_size=100, draws=Chain())
 
 
 def test_averages_follow_the_recursion_with_warm_up():

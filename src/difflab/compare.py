@@ -29,8 +29,9 @@ class Table(Callback):
         flat = [{**found, **found.get("metrics", {})} if found else {} for _, found in self.rows]
         columns = [key for key in COLUMNS if any(key in found for found in flat)]
         table = RichTable("", *columns)
+        common = set.intersection(*(set(overrides) for overrides, _ in self.rows)) if len(self.rows) > 1 else set()
         for (overrides, found), values in zip(self.rows, flat, strict=True):
-            name = " ".join(override.replace("difflab.paradigm.draws.", "") for override in overrides)
+            name = " ".join(override for override in overrides if override not in common)
             cells = [f"{values[key]:.4g}" if key in values else "" for key in columns]
             table.add_row(name if found else f"{name}: failed", *cells)
         Console(width=160).print(table)

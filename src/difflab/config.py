@@ -48,7 +48,7 @@ def command(name: str, task: Callable[[DictConfig], object]) -> Callable[[], Non
             return task(config)
 
         try:
-            if not any(word.startswith("-") for word in words):  # with flags Hydra must look itself
+            if not any(word.startswith("-") or sweeps(word) for word in words):  # with these Hydra must look itself
                 with initialize_config_dir(conf_dir(), version_base="1.3"):
                     compose(name, words)
             hydra.main(version_base="1.3", config_path=conf_dir(), config_name=name)(job)()
@@ -64,6 +64,11 @@ def command(name: str, task: Callable[[DictConfig], object]) -> Callable[[], Non
             raise
 
     return main
+
+
+def sweeps(word: str) -> bool:
+    """Whether an override gives several values, as A=1,2."""
+    return OverridesParser.create().parse_override(word).is_sweep_override()
 
 
 def program() -> str:

@@ -193,7 +193,7 @@ class Diffusion(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start the sums of the held-out losses, their count, and the moments of the batches' means."""
-        self.held_out = torch.zeros(5, device=self.device, dtype=torch.float64)
+        self.held_out = torch.zeros(5, device=self.device)
 
     def validation_step(self, batch: Sequence[Tensor | None], batch_idx: int) -> None:
         """Add up the held-out losses, each under the same noise every time."""
@@ -201,7 +201,7 @@ class Diffusion(pl.LightningModule):
         assert x0 is not None
         assert label is not None
         noised = self.corrupt(x0, label, 0.0, HELD_OUT, batch_idx, eps=eps)
-        total = torch.stack([scale(noised.weight, v) for v in self.loss(noised).values()]).sum(0).double()
+        total = torch.stack([scale(noised.weight, v) for v in self.loss(noised).values()]).sum(0)
         whole = len(x0) * place()[1] == self.batch_size  # a shorter batch has a mean of another variance
         mean = total.mean() * whole
         self.held_out += torch.stack([total.sum(), total.new_tensor(len(total)), mean, mean**2, mean.new_tensor(whole)])
@@ -213,9 +213,9 @@ class Diffusion(pl.LightningModule):
         """
         total, n, first, second, batches = self.trainer.strategy.reduce(self.held_out, reduce_op="sum")
         variance = (second / batches - (first / batches) ** 2).clamp(min=0) * batches / (batches - 1)
-        self.log("val/loss", (total / n).float(), rank_zero_only=True)
+        self.log("val/loss", total / n, rank_zero_only=True)
         if batches > 1:
-            self.log("val/loss_spread", (variance.sqrt() / (first / batches)).float(), rank_zero_only=True)
+            self.log("val/loss_spread", variance.sqrt() / (first / batches), rank_zero_only=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW in one fused kernel, and its learning rate by step."""

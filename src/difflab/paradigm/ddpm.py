@@ -35,11 +35,16 @@ class DDPM(Diffusion):
         vlb_weight: float = 0.0,
         seed: int = 0,
     ) -> None:
-        if not simple_weight and not vlb_weight:
-            raise ValueError("model.simple_weight=0 and model.vlb_weight=0 leave no loss: give one of them")
+        self.draws, self.simple_weight, self.vlb_weight = draws, simple_weight, vlb_weight
         self.trains_variance = vlb_weight > 0
         super().__init__(denoiser, times, weighting, coupling, optimisation, batch_size, label_dropout, seed)
-        self.draws, self.simple_weight, self.vlb_weight = draws, simple_weight, vlb_weight
+
+    def check(self) -> None:
+        """Raise ValueError for parts that have no meaning together."""
+        super().check()
+        self.draws.check(self.denoiser.schedule, self.batch_size)
+        if not self.simple_weight and not self.vlb_weight:
+            raise ValueError("model.simple_weight=0 and model.vlb_weight=0 leave no loss: give one of them")
 
     def corrupt(
         self,

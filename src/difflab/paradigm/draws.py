@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,15 +18,19 @@ from difflab.paradigm.base import Noised
 from difflab.schedule import Schedule
 
 
-class Draws(Protocol):
+class Draws:
     """An estimator of the bound's terms."""
+
+    def check(self, schedule: Schedule, batch_size: int) -> None:
+        """Raise ValueError if it cannot make its terms of such batches."""
 
     def __call__(self, schedule: Schedule, noised: Noised, normal: Callable[[Tensor, int], Tensor]) -> Noised:
         """Rewrite a batch that was noised by one draw; `normal(like, k)` is the k-th further draw."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class One:
+class One(Draws):
     """`x_t ~ q(x_t | x0)`, compared with the mean of q(x_{t-1} | x_t, x0). Ho et al. 2020 (arXiv:2006.11239), eq. 5."""
 
     def __call__(self, schedule: Schedule, noised: Noised, normal: Callable[[Tensor, int], Tensor]) -> Noised:
@@ -36,7 +39,7 @@ class One:
 
 
 @dataclass(frozen=True)
-class Two:
+class Two(Draws):
     """`x_{t-1}, x_t ~ q(x_{t-1}, x_t | x0)`, compared with `x_{t-1}` itself. Ho et al. 2020, eq. 3, by single terms."""
 
     def __call__(self, schedule: Schedule, noised: Noised, normal: Callable[[Tensor, int], Tensor]) -> Noised:
@@ -49,21 +52,27 @@ class Two:
 
 
 @dataclass(frozen=True)
-class Chain:
+class Chain(Draws):
     """`x_1 .. x_T` step by step, T draws an image, and all T terms of it. Ho et al. 2020, eqs. 2-3.
 
-    The first `B // T` images of a batch of `B` make its `B` rows, so that a step costs the same evaluations.
+    The first `B // T` images of a batch of `B` make its `B` rows, so that a step costs the same evaluations; a batch
+    that is shorter, as the last held-out one may be, still makes a whole chain.
     """
 
-    def __call__(self, schedule: Schedule, noised: Noised, normal: Callable[[Tensor, int], Tensor]) -> Noised:
-        """Walk the chain. Raises ValueError if the steps do not divide the batch."""
-        T, B = round(schedule.t_max / schedule.tick), len(noised.x0)
-        if B % T:
+    def check(self, schedule: Schedule, batch_size: int) -> None:
+        """Raise ValueError if the steps do not divide the batch."""
+        T = round(schedule.t_max / schedule.tick)
+        if batch_size % T:
             raise ValueError(
-                f"the whole chain has {T} terms an image, which do not divide a batch of {B}: "
-                f"choose schedule.T={B}, or another divisor of the batch"
+                f"the whole chain has {T} terms an image, which do not divide a batch of {batch_size}: "
+                f"choose schedule.T={batch_size}, or another divisor of the batch"
             )
-        x, rows = noised.x0[: B // T], []
+
+    def __call__(self, schedule: Schedule, noised: Noised, normal: Callable[[Tensor, int], Tensor]) -> Noised:
+        """Walk the chain."""
+        T = round(schedule.t_max / schedule.tick)
+        n = max(1, len(noised.x0) // T)
+        x, rows = noised.x0[:n], []
         for k in range(1, T + 1):
             s, t = schedule.tick * torch.tensor([k - 1, k], dtype=torch.float64)
             now, then = schedule(s), schedule(t)
@@ -72,4 +81,4 @@ class Chain:
             rows.append((t.expand(len(x)), x_t, *unmix(x_t, then, x, bridge(now, then).mean)))
             x = x_t
         t, x_t, x0, eps = (torch.cat(part) for part in zip(*rows, strict=True))
-        return Noised(t, torch.ones_like(t), x_t, x0, eps, noised.label[: B // T].repeat(T))
+        return Noised(t, torch.ones_like(t), x_t, x0, eps, noised.label[:n].repeat(T))
