@@ -11,6 +11,7 @@ from difflab.metric.features import EfficientNetLite0
 def card(**changes):
     facts = {
         "n_generated": 2000,
+        "n_likelihood": 16,
         "n_reference": 2000,
         "reference": "fashion16/test",
         "reference_sha256": "52d6",

@@ -43,9 +43,12 @@ NEEDS = {  # what an option asks of the others
     ("denoiser", "known"): ["data=moons", "backbone=mlp", "protocol=toy"],
     ("experiment", "toy"): ["data=moons", "backbone=mlp"],
     ("experiment", "ddpm_objectives"): ["schedule.T=16"],
+    ("draws", "chain"): ["schedule.T=16"],
+    ("guidance", "clip_points"): ["data=moons", "backbone=mlp", "protocol=toy"],
     ("coupling", "optimal_transport"): ["paradigm=rectified_flow"],
     ("sampler", "adaptive"): ["schedule=vp"],
     ("schedule", "linear"): ["target=v"],
+    ("schedule", "conditional_ot"): ["target=v"],
     ("schedule", "trigonometric"): ["target=v"],
     ("sampler", "ancestral_learned"): ["backbone.learned_variance=true", "model.vlb_weight=1.0"],
     ("grid", "sections"): ["grid.counts=[1,3]"],
@@ -86,6 +89,7 @@ def test_every_option_composes_builds_and_takes_a_step(group, option, tmp_path, 
         assert sum(p.grad.abs().sum() for p in parameters if p.grad is not None) > 0
     drawn = job.recipe.draw(job.model.denoiser, label[:2], seed=0)
     assert drawn.x.shape == (2, *x0.shape[1:])
+    assert drawn.x.isfinite().all()
     assert drawn.evaluations > 0
     assert drawn.evaluations <= config["nfe"] or job.recipe.sampler.evaluations is None
 

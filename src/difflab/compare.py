@@ -17,21 +17,21 @@ class Table(Callback):
     """Hydra's callback that tabulates what the jobs of a sweep found, a row a job, by what was varied."""
 
     def __init__(self) -> None:
-        self.rows: list[tuple[list[str], dict[str, Any] | None]] = []
+        self.rows: list[tuple[list[str], dict[str, Any]]] = []
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: object) -> None:
-        """Keep the result of a job."""
-        found = job_return.return_value if job_return.status == JobStatus.COMPLETED else None
-        self.rows.append((list(job_return.overrides or []), found))
+        """Keep the result of a job. One that fails ends the sweep; issued again it does what is left."""
+        if job_return.status == JobStatus.COMPLETED:
+            self.rows.append((list(job_return.overrides or []), job_return.return_value))
 
     def on_multirun_end(self, config: DictConfig, **_: object) -> None:
         """Print the table."""
-        flat = [{**found, **found.get("metrics", {})} if found else {} for _, found in self.rows]
+        flat = [{**found, **found.get("metrics", {})} for _, found in self.rows]
         columns = [key for key in COLUMNS if any(key in found for found in flat)]
         table = RichTable("", *columns)
         common = set.intersection(*(set(overrides) for overrides, _ in self.rows)) if len(self.rows) > 1 else set()
-        for (overrides, found), values in zip(self.rows, flat, strict=True):
+        for (overrides, _), values in zip(self.rows, flat, strict=True):
             name = " ".join(override for override in overrides if override not in common)
             cells = [f"{values[key]:.4g}" if key in values else "" for key in columns]
-            table.add_row(name if found else f"{name}: failed", *cells)
+            table.add_row(name, *cells)
         Console(width=160).print(table)

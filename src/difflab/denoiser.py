@@ -53,6 +53,7 @@ class AnyDenoiser(nn.Module):
     classes: int  # 0: unconditional; the index `classes` is the null label
     evaluations: int = 1  # of the network, for each call and sample
     learned_variance: bool = False  # whether estimates have a spread
+    density: bool = True  # whether what it generates has one
 
     @property
     def device(self) -> torch.device:
@@ -103,7 +104,7 @@ class Denoiser(AnyDenoiser):
         super().__init__()
         for t in torch.tensor([schedule.t_min, schedule.t_max], dtype=torch.float64):
             d = det(schedule(t), target.mix(schedule, t)).abs()
-            if not (d.isfinite() and d > 1e-12):
+            if not (d.isfinite() and d > 1e-12 and target.time_code(schedule, t).isfinite()):
                 raise ValueError(
                     f"target {target} is singular on {schedule} at t={t:g}, where alpha={schedule(t).alpha:.3g}: "
                     f"choose target=v, velocity or x0, or end the schedule earlier with schedule.t_max=0.999"

@@ -32,7 +32,7 @@ class Data(Protocol):
 
 
 class Exact(AnyDenoiser):
-    """A denoiser that says `E[x0 | x_t]` and derives the rest."""
+    """A denoiser that says `E[x0 | x_t]` and derives the rest, in full precision whatever autocast is set to."""
 
     target: Target = X0()
     classes = 0
@@ -44,7 +44,8 @@ class Exact(AnyDenoiser):
     def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
         """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
         m = self.schedule(t)
-        x0 = self.clean(x, m, label)
+        with torch.autocast(x.device.type, enabled=False):
+            x0 = self.clean(x, m, label)
         return Estimate(*unmix(x, m, x0, self.target.mix(self.schedule, t)), out=x0)
 
 
@@ -132,9 +133,10 @@ class Empirical(Mixture):
     """The optimal denoiser of the training set itself, of one class or, with the null label, of all of it.
 
     The softmax over all points of `-|x_t - alpha x_k|^2 / (2 sigma^2)`: Karras et al. 2022 (arXiv:2206.00364), eq. 57.
-    What it generates are training samples. Raises ValueError for a class without samples.
+    What it generates are training samples, which have no density. Raises ValueError for a class without samples.
     """
 
+    density = False
     labels: Tensor
 
     def __init__(self, schedule: Schedule, data: Data) -> None:

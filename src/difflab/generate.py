@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 def keyed(*key: int) -> Generator:
     """A CPU generator that is a pure function of its key."""
-    state = np.random.SeedSequence(key).generate_state(1, np.uint64)
+    # the length too, since numpy takes (1, 2) and (1, 2, 0) for one key
+    state = np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)
     return Generator().manual_seed(int(state[0]))
 
 

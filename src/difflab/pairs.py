@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from filelock import FileLock
 from torch import Tensor
 
+from difflab.config import target
 from difflab.data.pairs import save_pairs
 from difflab.generate import SampleNoise
+from difflab.paradigm.base import Diffusion
 from difflab.run import digest
 from difflab.sampling import Trained, balanced
 from difflab.weights import facts_of
@@ -35,8 +38,23 @@ def pairs(teacher: Trained, n: int, seed: int, progress: Callable[[int], None] =
     return path
 
 
-def require_deterministic(teacher: Trained) -> None:
-    """Raise ValueError if the teacher's sampler draws noise on the way, so that noise and sample make no pair."""
+def require_pairs(teacher: Trained, n: int, seed: int) -> None:
+    """Raise ValueError unless `n` pairs of this seed can be drawn and trained on.
+
+    That is: the teacher is a flow, its sampler draws no noise on the way, and the pairs fill a batch.
+    """
+    config = teacher.run.config
+    paradigm = cast(type[Diffusion], target(config["model"]["_target_"]))
+    if not paradigm.couples or not [*teacher.denoiser.parameters()]:
+        raise ValueError(
+            f"{teacher.run.folder.name} is no flow: pairs straighten rectified_flow, flow_matching or ot_flow"
+        )
+    if n - n // 10 < config["batch_size"]:
+        raise ValueError(
+            f"pairs={n}: nine tenths of them are trained on, and must fill a batch of {config['batch_size']}"
+        )
+    if seed == config["protocol"]["seed"]:
+        raise ValueError(f"seed={seed} is that of the noise that samples are measured with: choose another")
 
     def refuse(like: Tensor) -> Tensor:
         raise ValueError(
@@ -44,4 +62,4 @@ def require_deterministic(teacher: Trained) -> None:
             f"as sampler=euler, heun, ddim or adaptive follows it"
         )
 
-    teacher.recipe.rehearse(teacher.denoiser, refuse)
+    teacher.recipe.rehearse(teacher.denoiser, refuse, steps=None)

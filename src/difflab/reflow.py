@@ -39,12 +39,14 @@ def reflow(cfg: DictConfig) -> None:
         config = plain(cfg)
         keep_heap()
         from difflab.callback.progress import Drawing
-        from difflab.pairs import pairs, require_deterministic
+        from difflab.pairs import pairs, require_pairs
         from difflab.sampling import trained
         from difflab.training import Training
 
         teacher = trained(config)
-        require_deterministic(teacher)
+        require_pairs(teacher, config["pairs"], config["seed"])
+        if config["images"] < teacher.run.config["batch_size"]:
+            raise ValueError(f"images={config['images']} is less than one batch of the run")
     with Drawing("pairs", config["pairs"]) as progress:
         path = pairs(teacher, config["pairs"], config["seed"], progress)
     own = teacher.run.config

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from difflab.config import build
 from difflab.denoiser import AnyDenoiser
-from difflab.generate import generate, times_for
+from difflab.generate import generate, times_for, trajectory
 from difflab.grid import Grid
 from difflab.guidance import Guidance
 from difflab.hardware import autocast, best_device, settle_precision
@@ -49,18 +49,25 @@ class Recipe:
         sampler, grid, guidance = build(config["sampler"]), build(config["grid"]), build(config["guidance"])
         return cls(sampler, grid, guidance, config["nfe"], precision)
 
-    def rehearse(self, denoiser: AnyDenoiser, noise: Callable[[Tensor], Tensor] = torch.randn_like) -> None:
-        """Take the first step for one sample, so that what cannot work fails before any work.
+    def rehearse(
+        self,
+        denoiser: AnyDenoiser,
+        noise: Callable[[Tensor], Tensor] = torch.randn_like,
+        steps: int | None = 1,
+    ) -> None:
+        """Take the first steps for one sample, or all, so that what cannot work fails before any work.
 
         Raises ValueError for a sampler, grid or guidance that does not go with the denoiser.
         """
         guided = self.guidance(denoiser)
         times = times_for(guided, self.sampler, self.grid, self.nfe)
-        t, s = next(itertools.pairwise(times.unbind()))
         x = torch.zeros(1, *denoiser.shape, device=denoiser.device)
         denoise = guided.bind(torch.tensor([denoiser.classes], device=denoiser.device))
         with torch.no_grad():
-            self.sampler.step(denoise, x, t, s, self.sampler.init(x), noise)
+            path = trajectory(denoise, self.sampler, times, x, lambda like, k: noise(like))
+            for _, reached in itertools.islice(path, steps):
+                if not reached.isfinite().all():
+                    raise ValueError(f"{self.sampler} on {self.grid} does not stay finite on {guided.schedule}")
 
     def draw(
         self,

@@ -16,12 +16,14 @@ def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if "metrics" not in found:
         return []
     metrics = found["metrics"]
-    scores = [key.removesuffix("_floor") for key in metrics if key.endswith("_floor") and key != "n_floor"]
+    scores = [key.removesuffix("_floor") for key in metrics if key.endswith("_floor")]
+    scores = [key for key in scores if key not in ("n", "bits_per_dim")]
     rows = [(key, f"{metrics[key]:.4g}", f"{metrics[f'{key}_floor']:.4g}") for key in scores]
     card = found["card"]
     if "bits_per_dim" in metrics:
         bits = f"{metrics['bits_per_dim']:.3f} ± {metrics['bits_per_dim_se']:.3f}"
-        rows.append(("bits/dim", f"{bits} of {metrics['n_likelihood']} held-out samples", ""))
+        floor = f"{metrics['bits_per_dim_floor']:.3f}" if "bits_per_dim_floor" in metrics else ""
+        rows.append(("bits/dim", f"{bits} of {card['n_likelihood']} held-out samples", floor))
     return [
         *rows,
         ("n", f"{metrics['n']} against {metrics['n_reference']} of {card['reference']}", f"n={metrics['n_floor']}"),

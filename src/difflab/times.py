@@ -26,6 +26,11 @@ class Times:
         """
         raise NotImplementedError
 
+    @property
+    def held_out(self) -> Times:
+        """The law that held-out losses are taken at, which must not move with the training: this one."""
+        return self
+
     def observe(self, schedule: Schedule, t: Tensor, loss: Tensor) -> None:
         """Take note of the unweighted losses of the whole batch at its times, both of shape `(n,)`."""
 
@@ -144,6 +149,12 @@ class Importance(nn.Module, Times):
         self.uniform = uniform
         self.register_buffer("losses", torch.zeros(bins, history))
         self.register_buffer("seen", torch.zeros(bins, dtype=torch.long))
+
+    @property
+    @override
+    def held_out(self) -> Times:
+        """Uniform times, which the weights make it stand for."""
+        return Uniform()
 
     def pieces(self, schedule: Schedule) -> int:
         """The number of pieces: `bins`, or the number of steps where there are fewer."""

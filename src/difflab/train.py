@@ -40,6 +40,7 @@ class TrainSettings:
     times: Any = MISSING
     weighting: Any = MISSING
     coupling: Any = MISSING
+    draws: Any = None
     grid: Any = MISSING
     sampler: Any = MISSING
     guidance: Any = MISSING

@@ -85,6 +85,12 @@ class Training:
 
     def rehearse(self) -> None:
         """See that what the fit will need can be had. Raises ValueError if it cannot."""
+        if self.config["draws"] and "draws" not in self.config["model"]:
+            raise ValueError(
+                "draws= belongs to DDPM's loss: choose paradigm=ddpm, ddim or improved_ddpm, or leave it out"
+            )
+        if self.data.pairs and not self.model.couples:
+            raise ValueError("pairs straighten a flow: choose paradigm=rectified_flow, flow_matching or ot_flow")
         training, n = self.data.training, self.model.batch_size
         self.model.corrupt(to_float(training.x[:n]), training.y[:n], 0.0, 0, 0)
         EMA(self.config["ema"])

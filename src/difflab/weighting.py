@@ -14,7 +14,7 @@ from torch import Tensor
 from difflab.gaussian import det
 from difflab.schedule import Schedule
 from difflab.target import EDM as EDMTarget
-from difflab.target import X0, Eps, Target
+from difflab.target import X0, Eps, Mean, Target
 
 
 class Weighting(Protocol):
@@ -83,6 +83,9 @@ class Likelihood:
 
     def __call__(self, schedule: Schedule, target: Target, t: Tensor) -> Tensor:
         """The weight at the times `t`."""
+        if schedule.discrete:  # the mean of p is at fault by (mean - mean_q)^2 / 2 lower, at each of T steps
+            lower = schedule.bridge(t - schedule.tick, t).lower
+            return error_ratio(schedule, t, Mean(), target) * schedule.t_max / schedule.tick / (2 * lower)
         # -log_snr' = 2 det(m, rate) / (alpha sigma) and det_eps = alpha: in one fraction, so that alpha may be 0
         m, rate, n = schedule(t), schedule.rate(t), target.mix(schedule, t)
         ends = schedule.time(torch.tensor([0.0, 1.0], dtype=torch.float64))

@@ -22,6 +22,7 @@ class ProtocolCard:
 
     n_generated: int
     n_reference: int
+    n_likelihood: int  # held-out samples whose bits/dim were taken
     reference: str  # data set and split: "fashion16/test"
     reference_sha256: str
     extractor: str

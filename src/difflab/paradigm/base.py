@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, cast
 
@@ -23,7 +22,8 @@ from difflab.likelihood import ExactTrace, Hutchinson, flow_bits_per_dim
 from difflab.times import Times
 from difflab.weighting import Weighting
 
-TRAINING, HELD_OUT = 0, 1  # streams of noise that never meet
+TRAINING, HELD_OUT, DROPOUT = 0, 1, 2  # streams of noise that never meet
+Batch = tuple[Tensor, Tensor, Tensor | None]  # x0, label, and the noise that belongs to x0 already
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,8 @@ class Diffusion(pl.LightningModule):
         budget that is over.
         """
         g, n, mine = keyed(self.seed, *key), self.batch_size, self.rows(len(x0))
-        t, weight = self.times(self.denoiser.schedule, n, g, progress)
+        times = self.times if self.training else self.times.held_out
+        t, weight = times(self.denoiser.schedule, n, g, progress)
         dropped = torch.rand(n, generator=g) < dropout
         if eps is None:
             drawn = torch.randn(n, *x0.shape[1:], generator=g)
@@ -173,13 +174,11 @@ class Diffusion(pl.LightningModule):
         error = (estimate.out - target.mix(schedule, t)(noised.x0, noised.eps)) ** 2
         return scale(self.weighting(schedule, target, t), error.flatten(1).mean(1))
 
-    def training_step(self, batch: Sequence[Tensor | None], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean loss of a batch of `(x0, label, eps or None)`."""
         step = self.global_step
-        torch.manual_seed(keyed(self.seed, TRAINING, step, self.global_rank).initial_seed())  # for dropout
+        torch.manual_seed(keyed(self.seed, DROPOUT, step, self.global_rank).initial_seed())
         x0, label, eps = batch
-        assert x0 is not None
-        assert label is not None
         progress = step / int(self.trainer.estimated_stepping_batches)
         noised = self.corrupt(x0, label, self.label_dropout, TRAINING, step, eps=eps, progress=progress)
         losses = self.loss(noised)
@@ -195,11 +194,9 @@ class Diffusion(pl.LightningModule):
         """Start the sums of the held-out losses, their count, and the moments of the batches' means."""
         self.held_out = torch.zeros(5, device=self.device)
 
-    def validation_step(self, batch: Sequence[Tensor | None], batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add up the held-out losses, each under the same noise every time."""
         x0, label, eps = batch
-        assert x0 is not None
-        assert label is not None
         noised = self.corrupt(x0, label, 0.0, HELD_OUT, batch_idx, eps=eps)
         total = torch.stack([scale(noised.weight, v) for v in self.loss(noised).values()]).sum(0)
         whole = len(x0) * place()[1] == self.batch_size  # a shorter batch has a mean of another variance

@@ -45,6 +45,11 @@ class DDPM(Diffusion):
         self.draws.check(self.denoiser.schedule, self.batch_size)
         if not self.simple_weight and not self.vlb_weight:
             raise ValueError("model.simple_weight=0 and model.vlb_weight=0 leave no loss: give one of them")
+        if self.simple_weight and self.vlb_weight and not self.denoiser.learned_variance:
+            raise ValueError(
+                "beside the simple loss the bound teaches a variance alone: choose backbone.learned_variance=true, as "
+                "paradigm=improved_ddpm does, or model.simple_weight=0"
+            )
 
     def corrupt(
         self,

@@ -44,7 +44,7 @@ class Two(Draws):
 
     def __call__(self, schedule: Schedule, noised: Noised, normal: Callable[[Tensor, int], Tensor]) -> Noised:
         """Draw `x_{t-1}` from q(x_{t-1} | x_t, x0), which gives the pair its joint law."""
-        now, then = schedule(noised.t - schedule.tick), schedule(noised.t)
+        now, then = schedule((noised.t - schedule.tick).clamp(min=0)), schedule(noised.t)
         posterior = bridge(now, then)
         x_s = posterior.mean(noised.x0, noised.eps) + scale(posterior.lower.sqrt(), normal(noised.x_t, 1))
         x0, eps = unmix(noised.x_t, then, x_s, posterior.mean)
@@ -56,7 +56,7 @@ class Chain(Draws):
     """`x_1 .. x_T` step by step, T draws an image, and all T terms of it. Ho et al. 2020, eqs. 2-3.
 
     The first `B // T` images of a batch of `B` make its `B` rows, so that a step costs the same evaluations; a batch
-    that is shorter, as the last held-out one may be, still makes a whole chain.
+    that is shorter, as the last held-out one may be, still makes a whole chain. `times` has no say: all steps occur.
     """
 
     def check(self, schedule: Schedule, batch_size: int) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from difflab.denoiser import Denoise, velocity
-from difflab.paradigm.base import HELD_OUT, Diffusion, Noised
+from difflab.paradigm.base import HELD_OUT, Diffusion, Noised, place
 
 
 class RectifiedFlow(Diffusion):
@@ -33,7 +33,7 @@ class RectifiedFlow(Diffusion):
     def on_validation_epoch_end(self) -> None:
         """Log how far from straight the flow is, too."""
         super().on_validation_epoch_end()
-        n = min(self.batch_size, 64)
+        n = min(self.batch_size // place()[1], 64)
         label = torch.arange(n, device=self.device) % max(self.denoiser.classes, 1)
         like = torch.empty(n, *self.denoiser.shape, device=self.device)
         bend = straightness(self.denoiser.bind(label), self.normal(like, HELD_OUT))
@@ -43,8 +43,8 @@ class RectifiedFlow(Diffusion):
 def straightness(denoise: Denoise, eps: Tensor, steps: int = 32) -> Tensor:
     """`S = int |(x_1 - x_0) - dx/dt|^2 dt` along the flow from noise `eps`, a mean over dimensions; shape `(B,)`.
 
-    0 for straight paths, which one Euler step follows exactly. Liu et al. 2023 (arXiv:2209.03003), section 2.1, with
-    the integral by Euler's method.
+    Time is counted in units of the whole way. 0 for straight paths, which one Euler step follows exactly. Liu et al.
+    2023 (arXiv:2209.03003), section 2.1, with the integral by Euler's method.
     """
     schedule = denoise.schedule
     times = torch.linspace(schedule.t_max, schedule.t_min, steps + 1, dtype=torch.float64)
@@ -54,4 +54,5 @@ def straightness(denoise: Denoise, eps: Tensor, steps: int = 32) -> Tensor:
         slopes.append(velocity(denoise, x, t))
         x = x + (s - t).item() * slopes[-1]
     chord = (x - start) / (times[-1] - times[0]).item()
-    return torch.stack([((chord - slope) ** 2).flatten(1).mean(1) for slope in slopes]).mean(0)
+    bends = torch.stack([((chord - slope) ** 2).flatten(1).mean(1) for slope in slopes])
+    return bends.mean(0) * (times[-1] - times[0]).item() ** 2

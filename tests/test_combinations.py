@@ -1,0 +1,48 @@
+"""Parts put together: what the documentation promises works, and what has no meaning is refused with the way out."""
+
+import pytest
+import torch
+
+from conftest import composed
+from difflab.training import Training
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["paradigm=flow_matching", "schedule=vp"],
+        ["paradigm=flow_matching", "schedule=ve"],
+        ["paradigm=ot_flow", "schedule=vp"],
+        ["paradigm=ve_sde", "schedule=vp"],
+        ["paradigm=vp_sde", "weighting=likelihood", "times=importance"],
+        ["paradigm=rectified_flow", "times=logit_normal", "target=v"],
+        ["experiment=toy", "guidance=none", "paradigm=edm"],
+        ["experiment=toy", "paradigm=exact", "denoiser=known", "sampler=adaptive"],
+    ],
+)
+def test_combinations_that_the_words_promise_build_and_sample(words):
+    config = composed("trainer=cpu", "precision=fp32", "nfe=6", "logger=local", *words)
+    job = Training.of(config, "test")
+    drawn = job.recipe.draw(job.model.denoiser, torch.zeros(2, dtype=torch.long), seed=0)
+    assert drawn.x.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sampler=adaptive"], "choose sampler=ddim or heun for this run, or train with schedule=vp"),
+        (["schedule=linear"], "choose target=v, velocity or x0"),
+        (["paradigm=rectified_flow", "target=edm"], r"schedule\.t_max=0\.999"),
+        (["paradigm=rectified_flow", "sampler=euler_maruyama"], "sampler=ancestral"),
+        (["paradigm=edm", "draws=two"], "draws= belongs to DDPM"),
+        (["draws=chain"], "schedule.T=128"),
+        (["backbone=mlp"], "choose backbone=unet or dit"),
+        (["data=moons"], "choose backbone=mlp"),
+        (["model.vlb_weight=1.0"], "backbone.learned_variance=true"),
+        (["experiment=toy", "data=checkerboard", "paradigm=exact", "denoiser=known"], "choose denoiser=empirical"),
+        (["protocol.n_likelihood=1"], "two samples at least"),
+    ],
+)
+def test_combinations_without_meaning_are_refused_with_what_works(words, message):
+    with pytest.raises(ValueError, match=message):
+        Training.of(composed("trainer=cpu", "precision=fp32", "logger=local", *words), "test")
