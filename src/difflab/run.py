@@ -25,7 +25,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 IDENTITY = ("data", "model", "seed", "images", "batch_size", "precision", "ema")  # what decides the weights
-INDIFFERENT = ("workers", "pairs")  # keys of theirs that do not: the pairs' content does
+INDIFFERENT = ("workers", "pairs", "reach")  # keys of theirs that do not by themselves
 
 
 def digest(value: object) -> str:

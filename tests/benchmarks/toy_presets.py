@@ -44,7 +44,8 @@ def main() -> None:
             run = Path(next(line.split()[1] for line in said.splitlines() if line.startswith("run:")))
             found = json.loads((run / "result.json").read_text())["metrics"]
             line = f"W2 {found['w2']:.3f} (floor {found['w2_floor']:.3f})"
-            print(f"{data} {preset}: {line}, bits/dim {found['bits_per_dim']:.3f}", flush=True)
+            bits = f"{found['bits_per_dim']:.3f}" if "bits_per_dim" in found else "-"
+            print(f"{data} {preset}: {line}, bits/dim {bits}", flush=True)
             call("sample", f"run={run}", f"n={N}", f"out={out / data / preset}")
             panel(axis, np.load(out / data / preset / "samples.npz")["arr_0"], f"{data}\n{preset}\n{line}")
     figure.tight_layout()
