@@ -262,6 +262,6 @@ def test_help_states_the_defaults_of_the_configuration(name):
     assert stated.pop("init", "RUN") == "RUN"
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         config = compose(name, ["sampler=ddim"])
-    assert len(stated) >= 5
+    assert len(stated) >= 2
     for key, value in stated.items():
         assert OmegaConf.select(config, key) == yaml.safe_load(value), key

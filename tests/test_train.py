@@ -97,8 +97,8 @@ def test_checkpoints_hold_plain_values_and_raw_weights_beside_the_averages(finis
     checkpoint = torch.load(run.checkpoint, weights_only=True)
     averaged = load_file(run.weights)
     name = "conv1.weight"
-    key = next(k for k in checkpoint["state_dict"] if k.endswith(name)).removeprefix("denoiser.backbone.")
-    raw = checkpoint["state_dict"][f"denoiser.backbone.{key}"]
+    key = next(k for k in checkpoint["state_dict"] if k.endswith(name)).removeprefix("denoiser.")
+    raw = checkpoint["state_dict"][f"denoiser.{key}"]
     assert not torch.equal(raw, averaged[f"0.9/{key}"])
     assert not torch.equal(averaged[f"0.99/{key}"], averaged[f"0.9/{key}"])
     assert checkpoint["global_step"] == 100
