@@ -38,10 +38,10 @@ def call(command: str, *words: str) -> str:
     return done.stdout
 
 
-def recipe(preset: str) -> list[str]:
+def recipe(preset: str, *words: str) -> list[str]:
     """The sampler, grid and guidance of a preset, as overrides: a run's own may be those of another one."""
     with initialize_config_dir(conf_dir(), version_base="1.3"):
-        choices = compose("train", [f"paradigm={preset}"], return_hydra_config=True).hydra.runtime.choices
+        choices = compose("train", [f"paradigm={preset}", *words], return_hydra_config=True).hydra.runtime.choices
     return [f"{group}={choices[group]}" for group in ("sampler", "grid", "guidance")]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from presets import call, presets
+from presets import call, presets, recipe
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
@@ -42,11 +42,12 @@ def main() -> None:
             words = ["experiment=toy", f"data={data}", f"paradigm={preset}", f"runs_dir={out / 'runs'}", "logger=local"]
             said = call("train", *words)
             run = Path(next(line.split()[1] for line in said.splitlines() if line.startswith("run:")))
-            found = json.loads((run / "result.json").read_text())["metrics"]
+            own = [f"run={run}", words[3], *recipe(preset, "experiment=toy")]  # two presets may share their weights
+            found = json.loads(Path(call("evaluate", *own).split()[-1]).read_text())["metrics"]
             line = f"W2 {found['w2']:.3f} (floor {found['w2_floor']:.3f})"
             bits = f"{found['bits_per_dim']:.3f}" if "bits_per_dim" in found else "-"
             print(f"{data} {preset}: {line}, bits/dim {bits}", flush=True)
-            call("sample", f"run={run}", f"n={N}", f"out={out / data / preset}")
+            call("sample", *own, f"n={N}", f"out={out / data / preset}")
             panel(axis, np.load(out / data / preset / "samples.npz")["arr_0"], f"{data}\n{preset}\n{line}")
     figure.tight_layout()
     figure.savefig(out / "toy.png", dpi=130)
