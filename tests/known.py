@@ -6,6 +6,8 @@ import torch
 from conftest import built, options, schedules
 from difflab.exact import Gaussian
 from difflab.generate import trajectory
+from difflab.sampler.adaptive import Adaptive
+from difflab.sampler.runge_kutta import RK4, Midpoint
 
 MEAN, VAR = 0.3, 0.25
 SAMPLERS = [pytest.param(built("sampler", option), id=option) for option in options("sampler")]
@@ -32,6 +34,11 @@ def bound(denoiser, n):
 
 def adapts(sampler):
     return sampler.evaluations is None
+
+
+def between(sampler):
+    """Whether it evaluates between the times of a grid, which tables refuse."""
+    return isinstance(sampler, Adaptive | Midpoint | RK4)
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from difflab.training import Training
 def test_combinations_that_the_words_promise_build_and_sample(words):
     config = composed("trainer=cpu", "precision=fp32", "nfe=6", "logger=local", *words)
     job = Training.of(config, "test")
-    drawn = job.recipe.draw(job.model.denoiser, torch.zeros(2, dtype=torch.long), seed=0)
+    drawn = job.product.recipe.draw(job.model.denoiser, torch.zeros(2, dtype=torch.long), seed=0)
     assert drawn.x.isfinite().all()
 
 
@@ -40,6 +40,9 @@ def test_combinations_that_the_words_promise_build_and_sample(words):
         (["data=moons"], "choose backbone=mlp"),
         (["model.vlb_weight=1.0"], "backbone.learned_variance=true"),
         (["experiment=toy", "data=checkerboard", "paradigm=exact", "denoiser=known"], "choose denoiser=empirical"),
+        (["backbone=half_unet"], "choose backbone=unet or dit, or paradigm=noisy_classifier"),
+        (["paradigm=noisy_classifier", "backbone=unet"], "for images choose backbone=half_unet or half_dit"),
+        (["paradigm=noisy_classifier", "data=gaussian"], "is a point, not an image"),
         (["protocol.n_likelihood=1"], "two samples at least"),
     ],
 )

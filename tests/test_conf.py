@@ -15,9 +15,11 @@ from PIL import Image
 import difflab
 from conftest import composed, options
 from difflab.config import build, check, conf_dir, explanation, target
+from difflab.product import Generated
 from difflab.training import Training
 
 GROUPS = sorted(folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir())
+SAMPLING = ("task", "problem", "restoration")  # groups of difflab-sample alone
 TINY = [
     "data=digits",
     "backbone.width=16",
@@ -45,8 +47,14 @@ NEEDS = {  # what an option asks of the others
     ("experiment", "ddpm_objectives"): ["schedule.T=16"],
     ("draws", "chain"): ["schedule.T=16"],
     ("guidance", "clip_points"): ["data=moons", "backbone=mlp", "protocol=toy"],
+    ("model", "classifier"): ["paradigm=noisy_classifier"],
+    ("backbone", "half_unet"): ["paradigm=noisy_classifier", "data=fashion16"],
+    ("backbone", "half_dit"): ["paradigm=noisy_classifier", "data=fashion16"],
     ("coupling", "optimal_transport"): ["paradigm=rectified_flow"],
-    ("sampler", "adaptive"): ["schedule=vp"],
+    **{("sampler", option): ["schedule=vp"] for option in ("adaptive", "midpoint", "rk4")},
+    ("guidance", "interval"): ["guidance=[classifier_free,interval]"],
+    ("guidance", "rescale"): ["guidance=[classifier_free,rescale]"],
+    ("grid", "explicit"): ["grid.times=[900,300,40,1]"],
     ("schedule", "linear"): ["target=v"],
     ("schedule", "conditional_ot"): ["target=v"],
     ("schedule", "trigonometric"): ["target=v"],
@@ -61,13 +69,14 @@ NOT_HERE = {  # tested elsewhere
     ("data", "fashion_mnist"),
     ("protocol", "fid"),
     ("trainer", "ddp"),
+    ("guidance", "classifier"),
     *(("backbone", f"dit_{size}") for size in ("b", "l", "xl")),
 }
 
 
 @pytest.mark.parametrize(
     ("group", "option"),
-    [(g, o) for g in GROUPS for o in options(g) if (g, o) not in NOT_HERE],
+    [(g, o) for g in GROUPS for o in options(g) if g not in SAMPLING and (g, o) not in NOT_HERE],
 )
 def test_every_option_composes_builds_and_takes_a_step(group, option, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -84,20 +93,25 @@ def test_every_option_composes_builds_and_takes_a_step(group, option, tmp_path, 
     assert (noised.weight > 0).all()
     terms = job.model.loss(noised)
     assert all(term.shape == label.shape and term.isfinite().all() for term in terms.values())
-    if parameters := list(job.model.denoiser.parameters()):
+    if parameters := list(job.model.learned.parameters()):
         sum(term.mean() for term in terms.values()).backward()
         assert sum(p.grad.abs().sum() for p in parameters if p.grad is not None) > 0
-    drawn = job.recipe.draw(job.model.denoiser, label[:2], seed=0)
+    if not isinstance(job.product, Generated):
+        return
+    drawn = job.product.recipe.draw(job.model.denoiser, label[:2], seed=0)
     assert drawn.x.shape == (2, *x0.shape[1:])
     assert drawn.x.isfinite().all()
     assert drawn.evaluations > 0
-    assert drawn.evaluations <= config["nfe"] or job.recipe.sampler.evaluations is None
+    assert drawn.evaluations <= config["nfe"] or job.product.recipe.sampler.evaluations is None
 
 
 @pytest.mark.parametrize(("group", "option"), sorted(NOT_HERE))
 def test_options_that_need_more_than_this_machine_fit_their_classes(group, option, tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "one.png")
-    needs = [f"data.source.root={tmp_path}"] if option == "folder" else []
+    needs = {
+        "folder": [f"data.source.root={tmp_path}"],
+        "classifier": ["guidance.classifier.classifier.run=RUN"],
+    }.get(option, [])
     check(composed(f"{group}={option}", *needs)[group])
 
 
@@ -110,7 +124,7 @@ def test_the_two_sides_of_conf_match():
             named.add(node["_target_"])
             assert target(node["_target_"])
         else:
-            assert path.parent.name in ("paradigm", "protocol", "experiment")
+            assert path.parent.name in ("model", "paradigm", "protocol", "experiment")
     concepts = {
         "schedule": "Schedule",
         "table": "Table",
@@ -130,10 +144,11 @@ def test_the_two_sides_of_conf_match():
 
 LAYERS = [  # each may import what stands before it
     {"gaussian"},
-    {"schedule"},
+    {"schedule", "operator"},
     {"table", "learned"},
     {"target", "times", "coupling", "grid"},
-    {"weighting", "denoiser"},
+    {"weighting", "denoiser", "classifier"},
+    {"path", "classifier"},
     {"sampler", "guidance", "exact"},
     {"generate"},
     {"likelihood"},

@@ -1,31 +1,56 @@
 """Grids: laws for every option and schedule, and the spacings that others publish, which count from zero."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 
 from conftest import built, options, schedules
-from difflab.grid import Leading, Linspace, Sections, Uniform
-from difflab.table import LinearTable
+from difflab.gaussian import Mix
+from difflab.grid import Cosine, Explicit, Karras, Leading, Linspace, Sections, Shift, Uniform
+from difflab.schedule import EDM, VP, Linear
+from difflab.table import GeometricTable, LinearTable
+
+GRIDS = {option: built("grid", option) for option in options("grid")}
 
 
 def zero_based(grid, steps, table=None):
     return (grid(table or LinearTable(), steps)[:-1].flip(0) - 1).long().tolist()
 
 
-@pytest.mark.parametrize("option", options("grid"))
+def grid_of_ten(option, schedule):
+    """The option's grid of ten steps, which two of them must be told."""
+    ten = [1 + round(0.1 * k * (schedule.t_max - 1)) if schedule.discrete else 0.1 * k for k in range(10, 0, -1)]
+    told = {"sections": Sections((3, 4, 3)), "explicit": Explicit(tuple(ten))}
+    return told.get(option) or GRIDS[option]
+
+
+@pytest.mark.parametrize("option", GRIDS)
 @pytest.mark.parametrize("schedule", schedules())
 def test_grids_fall_strictly_from_noise_to_data(option, schedule):
-    times = (
-        built("grid", option)(schedule, 45 if option == "sections" else 10)
-        if option != "sections"
-        else Sections((3, 4, 3))(schedule, 10)
-    )
+    times = grid_of_ten(option, schedule)(schedule, 10)
     assert len(times) == 11
+    assert times.dtype == torch.float64
     assert (times.diff() < 0).all()
     assert times[-1] == 0
     assert times[0] <= schedule.t_max
     if option not in ("leading",):
         assert times[0] == pytest.approx(schedule.t_max, rel=1e-3)
+    if schedule.discrete:
+        assert torch.equal(times, times.round())
+
+
+@pytest.mark.parametrize("option", [option for option in GRIDS if option not in ("sections", "explicit")])
+@pytest.mark.parametrize("steps", [1, 7, 19, 20])
+def test_a_table_is_asked_for_each_of_its_steps_once_at_most(option, steps):
+    table = GeometricTable(T=20)
+    times = GRIDS[option](table, steps)
+    assert len(set(times.tolist())) == steps + 1
+    assert set(times.tolist()) <= set(range(21))
+    with pytest.raises(ValueError, match="at most 20"):
+        GRIDS[option](table, 21)
 
 
 def test_spacings_are_those_of_diffusers():
@@ -71,3 +96,61 @@ def test_the_respaced_chain_has_the_published_betas():
 def test_sections_must_sum_up():
     with pytest.raises(ValueError, match="makes 45 steps, not 50"):
         Sections((10, 15, 20))(LinearTable(), 50)
+
+
+def test_a_list_must_have_as_many_times_as_there_are_steps():
+    with pytest.raises(ValueError, match=r"grid\.times makes 3 steps, not 4: set nfe"):
+        Explicit((1.0, 0.5, 0.2))(VP(), 4)
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.0, 3.0])
+def test_the_shift_is_that_of_diffusers(shift):
+    theirs = FlowMatchEulerDiscreteScheduler(shift=shift)
+    theirs.set_timesteps(sigmas=np.linspace(1, 0.1, 10))
+    torch.testing.assert_close(Shift(shift)(Linear(), 10), theirs.sigmas.double(), rtol=1e-6, atol=1e-6)
+
+
+def test_a_shift_multiplies_the_noise_on_the_straight_path():
+    for grid in (Uniform(), Karras(), Cosine()):
+        plain, moved = (Mix(*(part[1:-1] for part in Linear()(g(Linear(), 10)))) for g in (grid, Shift(3.0, grid)))
+        torch.testing.assert_close(moved.sigma / moved.alpha, 3 * plain.sigma / plain.alpha)
+
+
+def test_shifts_follow_one_another_and_1_moves_nothing():
+    for schedule in (VP(), Linear(t_max=0.999), EDM()):
+        torch.testing.assert_close(Shift(3.0, Shift(2.0))(schedule, 10), Shift(6.0)(schedule, 10))
+        torch.testing.assert_close(Shift(1.0)(schedule, 10), Uniform()(schedule, 10))
+    assert torch.equal(Shift(1.0)(LinearTable(), 10), Uniform()(LinearTable(), 10))
+
+
+def test_the_cosine_of_equal_angles():
+    """1 - cos(pi u / 2) counted from noise, as CosyVoice's flow does."""
+    angles = torch.linspace(0, math.pi / 2, 11, dtype=torch.float64)
+    torch.testing.assert_close(1 - Cosine()(Linear(), 10), 1 - angles.cos())
+    assert (Cosine()(Linear(), 10).diff().diff() < 0).all(), "steps grow towards data"
+
+
+def test_a_list_is_taken_as_it_is_and_the_data_end_added():
+    ours = torch.tensor([1, 0.7, 0.1, 0], dtype=torch.float64)
+    assert torch.equal(Explicit((1.0, 0.7, 0.1))(VP(), 3), ours)
+    assert torch.equal(Explicit((1.0, 0.7, 0.1, 0.0))(VP(), 3), ours)
+    assert Explicit((999, 400, 7))(LinearTable(), 3).tolist() == [999, 400, 7, 0]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Explicit((0.5, 1.0)), "must fall"),
+        (lambda: Explicit((0.5, 0.5)), "must fall"),
+        (lambda: Explicit((0.5, -0.5)), "must fall"),
+        (lambda: Explicit((0.0,)), "must fall"),
+        (lambda: Explicit(()), "must fall"),
+        (lambda: Shift(0.0), r"grid\.shift=0\.0 must be positive"),
+        (lambda: Explicit((1000, 500))(VP(), 2), r"VP\(.*\) has times up to 1"),
+        (lambda: Explicit((1000, 500))(GeometricTable(T=50), 2), "has whole times up to 50"),
+        (lambda: Explicit((1.0, 0.5))(LinearTable(), 2), "has whole times up to 1000"),
+    ],
+)
+def test_settings_without_meaning_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

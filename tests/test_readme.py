@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from conftest import options
+from difflab.catalogue import table
 from difflab.config import conf_dir
 from jobs import finish, start
 
@@ -38,6 +39,10 @@ def test_the_notebook_of_the_readme_runs():
     exec("\n".join(lines), scope)  # our own text
     assert scope["samples"].images.shape == (64, 1, 8, 8)
     assert scope["samples"].evaluations == 20
+
+
+def test_the_readmes_table_of_samplers_is_that_of_the_code():
+    assert table() in README.read_text()
 
 
 def test_the_readmes_table_lists_every_option():

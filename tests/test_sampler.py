@@ -4,12 +4,17 @@ import itertools
 
 import pytest
 import torch
+from torch import nn
 
-from conftest import built, options
-from difflab.generate import generate, steps_for, times_for, trajectory
+from difflab.generate import cost, generate, times_for, trajectory
 from difflab.grid import Leading, Uniform
 from difflab.guidance import Chain
+from difflab.guidance.autoguidance import Autoguidance
+from difflab.guidance.classifier import ClassifierGuidance
+from difflab.guidance.classifier_free import ClassifierFree
 from difflab.guidance.clip import Clip
+from difflab.guidance.dynamic_threshold import DynamicThreshold
+from difflab.guidance.interval import Interval
 from difflab.sampler.adaptive import Adaptive
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.ddim import DDIM
@@ -22,12 +27,12 @@ from difflab.sampler.predictor_corrector import PredictorCorrector
 from difflab.schedule import EDM as SigmaTime
 from difflab.schedule import VE, VP, Linear
 from difflab.table import LinearTable
-from known import SAMPLERS, SCHEDULES, adapts, bound, column, end, gaussian
+from known import SAMPLERS, SCHEDULES, adapts, between, bound, column, end, gaussian
 
 
 def home(sampler):
     """A schedule that the sampler takes: a table if it can."""
-    return VP() if adapts(sampler) else LinearTable()
+    return VP() if between(sampler) else LinearTable()
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -61,32 +66,71 @@ def test_samplers_that_are_the_same_on_a_schedule(one, other, schedule):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_steps_taken_up_again_are_the_steps_not_interrupted(sampler):
+def test_a_state_is_a_value_that_steps_can_be_taken_up_from_again_and_again(sampler):
     schedule = home(sampler)
     times = Uniform()(schedule, 10)
     denoise = bound(gaussian(schedule), 3)
-    noise = torch.randn(100, 3, 1, 1, 1, dtype=torch.float64)
+    noise = torch.randn(200, 3, 1, 1, 1, dtype=torch.float64)
     x = torch.randn(3, 1, 1, 1, dtype=torch.float64)
 
-    def draw(like, k):
-        return noise[k]
+    def steps(x, state, times, draws):
+        for t, s in itertools.pairwise(times):
+            x, state = sampler.step(denoise, x, t, s, state, lambda like: noise[next(draws)])
+        return x, state
 
-    whole = [out for _, out in trajectory(denoise, sampler, times, x, draw)]
+    whole = [out for _, out in trajectory(denoise, sampler, times, x, lambda like, k: noise[k])][-1]
     draws = itertools.count(1)
-    first = list(itertools.islice(trajectory(denoise, sampler, times, x, draw, draws), 5))
-    rest = [out for _, out in trajectory(denoise, sampler, times[5:], first[-1][1], draw, draws)]
-    torch.testing.assert_close(rest, whole[5:], rtol=0, atol=0)
+    half, state = steps(x, sampler.init(x), times[:6], draws)
+    drawn = next(draws)
+    for _ in range(2):
+        torch.testing.assert_close(steps(half, state, times[5:], itertools.count(drawn))[0], whole, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("guidance", options("guidance"))
+class Doubtful(nn.Module):
+    """A classifier that has no opinion."""
+
+    counted = True
+    classes = 2
+
+    def __init__(self, schedule):
+        super().__init__()
+        self.schedule = schedule
+
+    def forward(self, x, t):
+        return 0 * x.flatten(1)[:, :1].expand(-1, 2)
+
+
+def labelled(schedule):
+    denoiser = gaussian(schedule)
+    denoiser.classes = 2
+    return denoiser
+
+
+GUIDANCES = {
+    "clip": lambda schedule: Clip(),
+    "classifier_free": lambda schedule: ClassifierFree(3.0),
+    "autoguidance": lambda schedule: Autoguidance(lambda: labelled(schedule), 3.0),
+    "classifier": lambda schedule: ClassifierGuidance(lambda: Doubtful(schedule), 3.0),
+    "interval": lambda schedule: Chain((ClassifierFree(3.0), Interval(0.2, 2.0), DynamicThreshold())),
+}
+
+
+@pytest.mark.parametrize("guidance", GUIDANCES)
 @pytest.mark.parametrize("sampler", [param for param in SAMPLERS if not adapts(param.values[0])])
 @pytest.mark.parametrize("nfe", [5, 12, 16])
 def test_counted_evaluations_are_those_declared_and_the_most_that_fit(sampler, guidance, nfe):
-    denoiser = built("guidance", guidance)(gaussian(LinearTable()))
+    schedule = home(sampler)
+    denoiser = GUIDANCES[guidance](schedule)(labelled(schedule))
+    prices = {denoiser.price(t) for t in Uniform()(schedule, 50)[:-1]}
+    if nfe < max(prices) * sampler.evaluations and len(prices) > 1:
+        pytest.skip("less than a step")
     samples = generate(denoiser, sampler, Uniform(), nfe=nfe, labels=torch.zeros(7, dtype=torch.long), batch_size=3)
-    declared = sampler.evaluations * (steps_for(denoiser, sampler, nfe) - 1) + sampler.last
-    assert samples.evaluations == declared * denoiser.evaluations
-    assert nfe - sampler.evaluations * denoiser.evaluations < samples.evaluations <= nfe
+    times = times_for(denoiser, sampler, Uniform(), nfe)
+    steps = len(times) - 1
+    assert samples.evaluations == cost(denoiser, sampler, times) <= nfe
+    assert cost(denoiser, sampler, Uniform()(schedule, steps + 1)) > nfe
+    assert min(prices) * sampler.evaluations * (steps - 1) < samples.evaluations
+    assert samples.evaluations <= max(prices) * sampler.evaluations * steps
 
 
 def test_what_an_adaptive_sampler_takes_is_counted_and_needs_no_grid(caplog):
@@ -116,7 +160,7 @@ def test_a_sample_is_a_function_of_seed_index_and_label_alone(sampler):
 
 def test_too_few_evaluations_for_a_step_are_refused():
     with pytest.raises(ValueError, match="nfe=0"):
-        steps_for(gaussian(LinearTable()), DDIM(), 0)
+        times_for(gaussian(LinearTable()), DDIM(), Uniform(), 0)
 
 
 @pytest.mark.parametrize(

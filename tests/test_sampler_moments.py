@@ -18,16 +18,17 @@ from difflab.sampler.euler_maruyama import EulerMaruyama
 from difflab.sampler.heun import Heun
 from difflab.sampler.langevin import Langevin, best_step
 from difflab.sampler.predictor_corrector import PredictorCorrector
+from difflab.sampler.runge_kutta import Midpoint
 from difflab.schedule import VE, VP, Linear
 from difflab.table import BetaTable, LinearTable
-from known import MEAN, SAMPLERS, SCHEDULES, VAR, adapts, bound, column, end, gaussian
+from known import MEAN, SAMPLERS, SCHEDULES, VAR, adapts, between, bound, column, end, gaussian
 
 
 def moments(sampler, schedule, times):
     """Mean and variance of the samples, from the responses to x_T and to each draw of noise: no Monte Carlo."""
     m = schedule(times[0])
     mean, std = m.alpha * MEAN, (m.alpha**2 * VAR + m.sigma**2).sqrt()
-    x = torch.zeros(2 + (sampler.evaluations or 0) * len(times), 1, 1, 1, dtype=torch.float64)
+    x = torch.zeros(2 + 2 * (sampler.evaluations or 0) * len(times), 1, 1, 1, dtype=torch.float64)
     x[1] = std
 
     def impulse(like, k):
@@ -51,7 +52,7 @@ def excess(sampler, schedule, times):
 PAIRS = [
     pytest.param(*sampler.values, *schedule.values, id=f"{sampler.id}-{schedule.id}")
     for sampler, schedule in itertools.product(SAMPLERS, SCHEDULES)
-    if not (adapts(*sampler.values) and schedule.values[0].discrete)
+    if not (between(*sampler.values) and schedule.values[0].discrete) and sampler.id not in ("consistency", "repaint")
 ]
 
 
@@ -81,21 +82,32 @@ class Drew(Exception):
     """A sampler asked for noise."""
 
 
+DETERMINISTIC = [p for p in SAMPLERS if not (p.values[0].stochastic or adapts(p.values[0]))]
+
+
 @pytest.mark.parametrize("schedule", [VP(), VE(), Linear()], ids=["vp", "ve", "linear"])
-@pytest.mark.parametrize("sampler", [param for param in SAMPLERS if not adapts(param.values[0])])
+@pytest.mark.parametrize("sampler", DETERMINISTIC)
 def test_deterministic_samplers_follow_the_probability_flow_with_their_order(sampler, schedule):
     def refuse(like, k):
         raise Drew
 
     x, errors = column(-2, -1, 0, 1, 2), []
-    for steps in (40, 80):
-        times = schedule.time_at(torch.linspace(-3, 3, steps + 1, dtype=torch.float64))
-        try:
-            out = end(sampler, schedule, times, x, refuse)
-        except Drew:
-            return
+    for steps in (42, 84):
+        times = schedule.time_at(torch.linspace(1, 5, steps + 1, dtype=torch.float64))
+        out = end(sampler, schedule, times, x, refuse)
         errors.append((out - flow(schedule, times[0], times[-1], x)).abs().max().item())
-    assert math.log2(errors[0] / errors[1]) == pytest.approx(sampler.order, abs=0.15)
+    order = math.log2(errors[0] / errors[1])
+    better = isinstance(sampler, Midpoint) and isinstance(schedule, Linear)  # of order 3 on Gaussian data
+    assert order == pytest.approx(3 if better else sampler.order, abs=0.15)
+
+
+@pytest.mark.parametrize("sampler", [p for p in SAMPLERS if p.values[0].stochastic])
+def test_stochastic_samplers_draw_noise(sampler):
+    def refuse(like, k):
+        raise Drew
+
+    with pytest.raises(Drew):
+        end(sampler, VP(), torch.tensor([0.6, 0.3], dtype=torch.float64), column(0, 1), refuse)
 
 
 @pytest.mark.parametrize("schedule", [param for param in SCHEDULES if not param.values[0].discrete])

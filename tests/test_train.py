@@ -132,7 +132,7 @@ def test_a_run_is_found_by_folder_or_beginning(finished, tmp_path):
 def test_sampling_writes_grid_arrays_and_single_images_whatever_the_batch(finished):
     folder, run, _ = finished
     words = [f"run={run.folder.name}", "n=12", "nfe=6", "sampler=ddim", "seed=1"]
-    finish(start("sample", *words, "singles=true", "out=a", cwd=folder))
+    finish(start("sample", *words, "task.singles=true", "out=a", cwd=folder))
     finish(start("sample", *words, "batch_size=5", "out=b", cwd=folder))
     a, b = np.load(folder / "a" / "samples.npz"), np.load(folder / "b" / "samples.npz")
     assert a["arr_0"].shape == (12, 8, 8, 1)

@@ -10,7 +10,16 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table as RichTable
 
-COLUMNS = ("loss", "loss_spread", "bits_per_dim", "fd_lite0", "kid_lite0", "w2", "energy")  # shown where they are found
+COLUMNS = (
+    "loss",
+    "loss_spread",
+    "accuracy",
+    "bits_per_dim",
+    "fd_lite0",
+    "kid_lite0",
+    "w2",
+    "energy",
+)  # shown where they are found
 
 
 class Table(Callback):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import hydra
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -40,7 +41,8 @@ def command(name: str, task: Callable[[DictConfig], object]) -> Callable[[], Non
 
     def main() -> None:
         OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)
-        words, started = sys.argv[1:], []
+        sys.argv[1:] = words = [spelled(name, word) for word in sys.argv[1:]]
+        started = []
 
         @functools.wraps(task)
         def job(config: DictConfig) -> object:
@@ -64,6 +66,14 @@ def command(name: str, task: Callable[[DictConfig], object]) -> Callable[[], Non
             raise
 
     return main
+
+
+def spelled(name: str, word: str) -> str:
+    """A word for the group that `conf/<name>.yaml` has at `a.b`, from `a.b=option` to Hydra's `b@a.b=option`."""
+    defaults = yaml.safe_load(Path(conf_dir(), f"{name}.yaml").read_text())["defaults"]
+    placed = {key.partition("@")[2]: key for entry in defaults for key in entry if "@" in key}
+    key, equals, option = word.partition("=")
+    return f"{placed.get(key, key)}{equals}{option}"
 
 
 def sweeps(word: str) -> bool:
@@ -104,14 +114,16 @@ def explanation(name: str, overrides: Sequence[str]) -> str:
         parsed = OverridesParser.create().parse_overrides([*overrides])
     except HydraException:
         return ""
-    given = {o.key_or_group: o.value() for o in parsed if not (o.is_add() or o.is_delete())}
-    chosen = {group: option for group, option in given.items() if group in groups and isinstance(option, str)}
-    for group, option in chosen.items():
-        if option not in groups[group]:
-            return f"{group}={option} does not exist; {suggestion(option, groups[group])}"
+    given = [o for o in parsed if not (o.is_add() or o.is_delete())]
+    chosen = [o for o in given if o.key_or_group in groups and isinstance(o.value(), str | list)]
+    for override in chosen:
+        group, value = override.key_or_group, override.value()
+        for option in value if isinstance(value, list) else [str(value)]:
+            if option not in groups[group]:
+                return f"{group}={option} does not exist; {suggestion(str(option), groups[group])}"
     with initialize_config_dir(conf_dir(), version_base="1.3"):
-        known = compose(name, [f"{group}={option}" for group, option in chosen.items()], return_hydra_config=True)
-    keys = [key for key in given if key not in groups and not key.startswith("hydra.")]
+        known = compose(name, [str(o.input_line) for o in chosen], return_hydra_config=True)
+    keys = [o.key_or_group for o in given if o.key_or_group not in groups and not o.key_or_group.startswith("hydra.")]
     return next(filter(None, (unknown_part(name, key, known, groups) for key in keys)), "")
 
 

@@ -22,6 +22,7 @@ class Estimate(NamedTuple):
     eps: Tensor
     out: Tensor  # the network's output, in its own target
     spread: Tensor | None = None  # in [0, 1]: where the learned log-variance lies between its bounds
+    unguided: Tensor | None = None  # `out` as it was before guidance
 
 
 class Denoise(Protocol):
@@ -51,7 +52,7 @@ class AnyDenoiser(nn.Module):
     target: Target  # that `Estimate.out` is in
     shape: tuple[int, ...]  # of one sample
     classes: int  # 0: unconditional; the index `classes` is the null label
-    evaluations: int = 1  # of the network, for each call and sample
+    counted: bool = False  # whether a call is a network evaluation, rather than calls that are
     learned_variance: bool = False  # whether estimates have a spread
     density: bool = True  # whether what it generates has one
 
@@ -59,6 +60,10 @@ class AnyDenoiser(nn.Module):
     def device(self) -> torch.device:
         """Where its weights lie."""
         return next(itertools.chain(self.parameters(), self.buffers())).device
+
+    def price(self, t: Tensor) -> int:
+        """Network evaluations of one call at the time `t`, for each sample."""
+        return 1
 
     def bind(self, label: Tensor) -> Bound:
         """The denoiser of these labels, of shape `(B,)`."""
@@ -100,8 +105,15 @@ class Denoiser(AnyDenoiser):
     Raises ValueError where the target does not determine the noise and the clean sample, as eps where alpha = 0.
     """
 
+    counted = True
+
     def __init__(self, backbone: nn.Module, schedule: Schedule, target: Target) -> None:
         super().__init__()
+        if not hasattr(backbone, "learned_variance"):
+            raise ValueError(
+                f"{type(backbone).__name__} tells classes and gives no samples: choose backbone=unet or dit, "
+                f"or paradigm=noisy_classifier"
+            )
         for t in torch.tensor([schedule.t_min, schedule.t_max], dtype=torch.float64):
             d = det(schedule(t), target.mix(schedule, t)).abs()
             if not (d.isfinite() and d > 1e-12 and target.time_code(schedule, t).isfinite()):

@@ -16,7 +16,7 @@ from difflab.data.module import DataModule
 from difflab.metric.card import ProtocolCard
 from difflab.metric.features import Extractor
 from difflab.metric.reference import measure
-from difflab.paradigm.base import Diffusion
+from difflab.paradigm.diffusion import Diffusion
 from difflab.sampling import Recipe, balanced
 
 SPLITS = ("test", "train")

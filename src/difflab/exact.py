@@ -34,6 +34,7 @@ class Data(Protocol):
 class Exact(AnyDenoiser):
     """A denoiser that says `E[x0 | x_t]` and derives the rest, in full precision whatever autocast is set to."""
 
+    counted = True
     target: Target = X0()
     classes = 0
 

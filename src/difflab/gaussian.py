@@ -50,6 +50,14 @@ def unmix(x: Tensor, m: Mix, y: Tensor, n: Mix) -> tuple[Tensor, Tensor]:
     return x0, eps
 
 
+def transition(s: Mix, t: Mix) -> tuple[Tensor, Tensor]:
+    """The factor and the variance of the forward step `q(x_t | x_s) = N(a x_s, v)`, for `s < t`.
+
+    `a = alpha_t / alpha_s`, `v = sigma_t^2 - a^2 sigma_s^2`: beta_t in Ho et al. 2020 (arXiv:2006.11239), eq. 2.
+    """
+    return t.alpha / s.alpha, -torch.expm1(t.log_snr - s.log_snr) * t.sigma**2  # without cancellation
+
+
 class Bridge(NamedTuple):
     """The posterior q(x_s | x_t, x0): its mean as a mix of `(x0, eps)`, and two variances that enclose q(x_s | x_t)."""
 

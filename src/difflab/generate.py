@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from difflab.denoiser import AnyDenoiser, Denoise
+from difflab.denoiser import AnyDenoiser, Denoise, Estimate
 from difflab.gaussian import scale
 from difflab.grid import Grid, Uniform
 from difflab.sampler import Sampler
@@ -68,16 +68,35 @@ class Samples(NamedTuple):
 
 @contextmanager
 def counting(denoiser: nn.Module) -> Iterator[list[int]]:
-    """Collect the batch size of every evaluation of the innermost denoisers: their sum is the number of evaluations."""
-    inner = [m for m in denoiser.modules() if isinstance(m, AnyDenoiser)]
-    leaves = [m for m in inner if not any(isinstance(c, AnyDenoiser) for c in m.children())]
+    """Collect the batch size of every evaluation of the networks inside: their sum is the number of evaluations."""
+    networks = [module for module in denoiser.modules() if getattr(module, "counted", False)]
     rows: list[int] = []
-    hooks = [m.register_forward_hook(lambda _module, args, _out: rows.append(len(args[0]))) for m in leaves]
+    hooks = [m.register_forward_hook(lambda _module, args, _out: rows.append(len(args[0]))) for m in networks]
     try:
         yield rows
     finally:
         for hook in hooks:
             hook.remove()
+
+
+class Meter:
+    """A `Denoise` that says nothing of `x`, and adds up what the denoiser's calls would have cost."""
+
+    def __init__(self, denoiser: AnyDenoiser) -> None:
+        self.denoiser, self.schedule, self.spent = denoiser, denoiser.schedule, 0
+
+    def __call__(self, x: Tensor, t: Tensor) -> Estimate:
+        """An estimate of zeros."""
+        self.spent += self.denoiser.price(t)
+        nothing = torch.zeros_like(x)
+        return Estimate(nothing, nothing, nothing, nothing)
+
+
+def cost(denoiser: AnyDenoiser, sampler: Sampler, times: Tensor) -> int:
+    """The network evaluations a sample that stepping down `times` takes, by a dry run of the sampler."""
+    meter = Meter(denoiser)
+    deque(trajectory(meter, sampler, times, torch.zeros(1, *denoiser.shape), lambda x, k: torch.zeros_like(x)), 0)
+    return meter.spent
 
 
 @cache
@@ -86,30 +105,72 @@ def say_once(message: str) -> None:
     log.warning(message)
 
 
-def steps_for(denoiser: AnyDenoiser, sampler: Sampler, nfe: int) -> int:
-    """The most steps that `nfe` network evaluations a sample pay for; 1 if the sampler takes as many as it needs.
+def times_for(denoiser: AnyDenoiser, sampler: Sampler, grid: Grid, nfe: int) -> Tensor:
+    """The grid's times for as many steps as `nfe` network evaluations a sample pay for.
 
-    Raises ValueError if they do not pay for one; says so where they do not come out even, or are not used.
+    They are the axis's two ends if the sampler takes as many as it needs. Raises ValueError where `nfe` does not pay
+    for a step, or where the grid cannot have that many; says so where it does not come out even, or is not used.
     """
-    if sampler.evaluations is None or sampler.last is None:
+    schedule = denoiser.schedule
+    if sampler.evaluations is None:
         say_once(f"nfe={nfe} is not used: {sampler} takes as many evaluations as its tolerances ask, and counts them")
-        return 1
-    price, last = sampler.evaluations * denoiser.evaluations, sampler.last * denoiser.evaluations
+        return Uniform()(schedule, 1)
+    last, two = (cost(denoiser, sampler, Uniform()(schedule, steps)) for steps in (1, 2))
     if nfe < last:
         raise ValueError(f"nfe={nfe} is less than one step of {sampler}, which takes {last} network evaluations")
-    steps = 1 + (nfe - last) // price
-    if (used := last + (steps - 1) * price) < nfe:
-        say_once(f"nfe={nfe}: {sampler} takes {price} evaluations a step and {last} in the last, so {used} are used")
-    return steps
+    steps = 1 + (nfe - last) // (two - last)
+    times = grid(schedule, steps)
+    while (spent := cost(denoiser, sampler, times)) > nfe:  # where the price of a call depends on its time
+        steps = min(steps - 1, steps * nfe // spent)
+        times = grid(schedule, steps)
+    while spent < nfe:
+        try:
+            finer = grid(schedule, steps := steps + 1)
+        except ValueError:  # the grid has no more
+            break
+        if (more := cost(denoiser, sampler, finer)) > nfe:
+            break
+        times, spent = finer, more
+    if spent < nfe:
+        say_once(f"nfe={nfe}: {sampler} uses {spent} in {len(times) - 1} steps, and one step more takes over {nfe}")
+    return times
 
 
-def times_for(denoiser: AnyDenoiser, sampler: Sampler, grid: Grid, nfe: int) -> Tensor:
-    """The grid's times for `nfe` network evaluations a sample; the axis's two ends if the sampler makes its own grid.
+@torch.no_grad()
+def travel(
+    denoiser: AnyDenoiser,
+    sampler: Sampler,
+    times: Tensor,
+    x: Tensor | None,
+    labels: Tensor,
+    *,
+    indices: Sequence[int] | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] = lambda done: None,
+) -> Samples:
+    """Take samples `x: (n, *)` at `times[0]`, or fresh noise there, along the times: down, or up towards noise.
 
-    Raises ValueError where `nfe` does not pay for a step, or where the grid cannot have that many.
+    Sample k depends on (seed, indices[k], labels[k]), and x[k], alone; `indices` default to 0..n-1; `progress` is told
+    the number of finished samples.
     """
-    steps = steps_for(denoiser, sampler, nfe)
-    return (Uniform() if sampler.evaluations is None else grid)(denoiser.schedule, steps)
+    indices = range(len(labels)) if indices is None else indices
+    done: list[Tensor] = []
+    with counting(denoiser) as rows:
+        for k in range(0, len(indices), batch_size):
+            part = slice(k, k + batch_size)
+            noise = SampleNoise(seed, indices[part])
+            if x is None:
+                like = torch.empty(len(noise.indices), *denoiser.shape, device=device)
+                start = scale(denoiser.schedule(times[0]).sigma, noise(like, 0))
+            else:
+                start = x[part].to(device)
+            steps = trajectory(denoiser.bind(labels[part].to(device)), sampler, times, start, noise)
+            _, end = deque(itertools.chain([(times[0], start)], steps), maxlen=1).pop()
+            done.append(end.cpu())
+            progress(k + len(end))
+    return Samples(torch.cat(done), sum(rows) / len(indices))
 
 
 @torch.no_grad()
@@ -126,21 +187,21 @@ def generate(
     device: torch.device | str = "cpu",
     progress: Callable[[int], None] = lambda done: None,
 ) -> Samples:
-    """Sample with `nfe` network evaluations a sample: sample k depends on (seed, indices[k], labels[k]) alone.
+    """Sample from noise with `nfe` network evaluations a sample.
 
-    `labels` is of shape `(n,)`; `indices` default to 0..n-1; `progress` is told the number of finished samples.
+    Sample k depends on (seed, indices[k], labels[k]) alone; `labels` is of shape `(n,)`, and the rest as in `travel`.
     Raises ValueError where the grid cannot have that many steps.
     """
-    indices = range(len(labels)) if indices is None else indices
     times = times_for(denoiser, sampler, grid, nfe)
-    done: list[Tensor] = []
-    with counting(denoiser) as rows:
-        for k in range(0, len(indices), batch_size):
-            noise = SampleNoise(seed, indices[k : k + batch_size])
-            like = torch.empty(len(noise.indices), *denoiser.shape, device=device)
-            x = scale(denoiser.schedule(times[0]).sigma, noise(like, 0))
-            denoise = denoiser.bind(labels[k : k + batch_size].to(device))
-            _, x = deque(trajectory(denoise, sampler, times, x, noise), maxlen=1).pop()
-            done.append(x.cpu())
-            progress(k + len(x))
-    return Samples(torch.cat(done), sum(rows) / len(indices))
+    return travel(
+        denoiser,
+        sampler,
+        times,
+        None,
+        labels,
+        indices=indices,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        progress=progress,
+    )

@@ -5,7 +5,9 @@ On a table every grid becomes a strided subset of its steps; asking for more ste
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+import math
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -47,6 +49,36 @@ class Quadratic:
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
         """`steps + 1` falling times, the last one 0."""
         return schedule.snap(schedule.t_max * ramp(1, 0, steps + 1) ** 2)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """`t_k = t_max cos(pi k / (2 steps))`: denser towards noise. Du et al. 2024 (arXiv:2407.05407), section 2.3."""
+
+    def __call__(self, schedule: Schedule, steps: int) -> Tensor:
+        """`steps + 1` falling times, the last one 0."""
+        return schedule.snap(schedule.t_max * (0.5 * math.pi * ramp(1, 0, steps + 1)).sin())
+
+
+@dataclass(frozen=True)
+class Shift:
+    """The times of another `grid`, moved towards noise: `u' = shift u / (1 + (shift - 1) u)` for `u = t / t_max`.
+
+    On the straight path it multiplies sigma / alpha by `shift`, as sqrt(m / n) makes up for n pixels in place of m.
+    Esser et al. 2024 (arXiv:2403.03206), eq. 23. Raises ValueError unless `shift` is positive.
+    """
+
+    shift: float = 3.0
+    grid: Grid = field(default_factory=Uniform)
+
+    def __post_init__(self) -> None:
+        if self.shift <= 0:
+            raise ValueError(f"grid.shift={self.shift} must be positive: 1 moves nothing, more leads towards noise")
+
+    def __call__(self, schedule: Schedule, steps: int) -> Tensor:
+        """`steps + 1` falling times, the last one 0."""
+        u = self.grid(schedule, steps) / schedule.t_max
+        return schedule.snap(schedule.t_max * self.shift * u / (1 + (self.shift - 1) * u))
 
 
 @dataclass(frozen=True)
@@ -119,3 +151,28 @@ class Sections:
             times.append(ramp(start, end - 1, count) if count > 1 else ramp(start, start, count))
             start = end
         return schedule.snap(ending_in_data(schedule.tick * torch.cat(times).flip(0)))
+
+
+@dataclass(frozen=True)
+class Explicit:
+    """The given `times`, in the schedule's own time: 1..T on a table. The data end is added where it is left out."""
+
+    times: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        rises = any(t <= s for t, s in itertools.pairwise(self.times))
+        if rises or min(self.times, default=-1) < 0 or max(self.times) == 0:
+            raise ValueError(f"grid.times={list(self.times)} must fall, from the noisiest time to the data at 0")
+
+    def __call__(self, schedule: Schedule, steps: int) -> Tensor:
+        """`steps + 1` falling times, the last one 0.
+
+        Raises ValueError unless `steps` is their number, or where the schedule has no such time.
+        """
+        times = torch.tensor([t for t in self.times if t > 0], dtype=torch.float64)
+        if steps != len(times):
+            raise ValueError(f"grid.times makes {len(times)} steps, not {steps}: set nfe to what {len(times)} take")
+        if times[0] > schedule.t_max or (schedule.discrete and not times.equal(times.round())):
+            kind = "whole times" if schedule.discrete else "times"
+            raise ValueError(f"grid.times={list(self.times)}: {schedule} has {kind} up to {schedule.t_max:g}")
+        return ending_in_data(times)

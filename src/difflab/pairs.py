@@ -13,7 +13,7 @@ from torch import Tensor
 from difflab.config import target
 from difflab.data.pairs import save_pairs
 from difflab.generate import SampleNoise
-from difflab.paradigm.base import Diffusion
+from difflab.paradigm.base import Paradigm
 from difflab.run import digest
 from difflab.sampling import Trained, balanced
 from difflab.weights import facts_of
@@ -44,7 +44,7 @@ def require_pairs(teacher: Trained, n: int, seed: int) -> None:
     That is: the teacher is a flow, its sampler draws no noise on the way, and the pairs fill a batch.
     """
     config = teacher.run.config
-    paradigm = cast(type[Diffusion], target(config["model"]["_target_"]))
+    paradigm = cast(type[Paradigm], target(config["model"]["_target_"]))
     if not paradigm.couples or not [*teacher.denoiser.parameters()]:
         raise ValueError(
             f"{teacher.run.folder.name} is no flow: pairs straighten rectified_flow, flow_matching or ot_flow"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,12 @@ INK = np.array([16, 42, 131])
 
 def picture(samples: Tensor, columns: int) -> Image.Image:
     """Samples as they are stored: uint8 images `(N, C, H, W)` row by row, or points `(N, 2)` as their density."""
-    return grid(samples, columns) if samples.ndim == 4 else scatter(samples)
+    return sheet(rows_of(tiles(samples), columns)) if samples.ndim == 4 else scatter(samples)
+
+
+def tiles(samples: Tensor) -> list[Image.Image]:
+    """A tile for each uint8 image `(N, C, H, W)`; or one for all the points `(N, 2)`, small, as their density."""
+    return [tile(image) for image in samples] if samples.ndim == 4 else [scatter(samples, 160)]
 
 
 def tile(image: Tensor) -> Image.Image:
@@ -24,21 +30,24 @@ def tile(image: Tensor) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).squeeze(-1).numpy()), MODES[len(image)])
 
 
-def grid(images: Tensor, columns: int, smallest: int = 48, gap: int = 2) -> Image.Image:
-    """uint8 images `(N, C, H, W)` row by row, each enlarged by whole pixels to at least `smallest` a side."""
-    tiles = [tile(image) for image in images]
-    width, height = tiles[0].size
-    zoom = max(1, -(-smallest // min(width, height)))
-    width, height = width * zoom, height * zoom
-    rows = -(-len(tiles) // columns)
-    sheet = Image.new(tiles[0].mode, (columns * (width + gap) + gap, rows * (height + gap) + gap), "white")
-    for k, one in enumerate(tiles):
-        row, column = divmod(k, columns)
-        sheet.paste(
-            one.resize((width, height), Image.Resampling.NEAREST),
-            (gap + column * (width + gap), gap + row * (height + gap)),
-        )
-    return sheet
+def rows_of(items: Sequence[Image.Image], columns: int) -> list[Sequence[Image.Image]]:
+    """The tiles in rows of `columns`, the last as long as it comes."""
+    return [items[k : k + columns] for k in range(0, len(items), columns)]
+
+
+def sheet(rows: Sequence[Sequence[Image.Image]], smallest: int = 48, gap: int = 2) -> Image.Image:
+    """Rows of tiles of one size, each tile enlarged by whole pixels to at least `smallest` a side."""
+    first = rows[0][0]
+    zoom = max(1, -(-smallest // min(first.size)))
+    width, height = first.width * zoom, first.height * zoom
+    columns = max(len(row) for row in rows)
+    size = columns * (width + gap) + gap, len(rows) * (height + gap) + gap
+    whole = Image.new(first.mode, size, "white")
+    for down, row in enumerate(rows):
+        for right, one in enumerate(row):
+            enlarged = one.resize((width, height), Image.Resampling.NEAREST)
+            whole.paste(enlarged, (gap + right * (width + gap), gap + down * (height + gap)))
+    return whole
 
 
 def scatter(points: Tensor, side: int = 400, extent: float = 3.0) -> Image.Image:
@@ -63,4 +72,11 @@ def save_png(image: Image.Image, path: Path) -> Path:
     """Write a PNG, with its folder; return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
+    return path
+
+
+def save_gif(frames: Sequence[Image.Image], path: Path, milliseconds: int = 80) -> Path:
+    """Write an endless GIF, with its folder; return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
     return path

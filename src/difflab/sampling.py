@@ -16,10 +16,12 @@ from difflab.config import build
 from difflab.denoiser import AnyDenoiser
 from difflab.generate import generate, times_for, trajectory
 from difflab.grid import Grid
-from difflab.guidance import Guidance
+from difflab.guidance import Chain, Guidance
 from difflab.hardware import autocast, best_device, settle_precision
+from difflab.path import Along
 from difflab.run import Run, find
 from difflab.sampler import Sampler
+from difflab.schedule import Schedule
 from difflab.weights import load_denoiser
 
 RECIPE = ("sampler", "grid", "guidance", "nfe")  # the keys of a configuration that make a recipe
@@ -35,19 +37,30 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """Sampler, grid, guidance and the network evaluations that each sample may take."""
+    """Sampler, grid, guidance and the network evaluations that each sample may take.
+
+    And the `path` that is sampled along, if it is another schedule than the trained one.
+    """
 
     sampler: Sampler
     grid: Grid
     guidance: Guidance
     nfe: int
+    path: Schedule | None = None
     precision: str = "fp32"
 
     @classmethod
     def of(cls, config: Mapping[str, Any], precision: str) -> Recipe:
-        """The recipe that a plain configuration says."""
-        sampler, grid, guidance = build(config["sampler"]), build(config["grid"]), build(config["guidance"])
-        return cls(sampler, grid, guidance, config["nfe"], precision)
+        """The recipe that a plain configuration says: `sampler.schedule` is the path, `guidance` a chain by names."""
+        sampler = {key: value for key, value in config["sampler"].items() if key != "schedule"}
+        path = config["sampler"].get("schedule")
+        guidance = Chain(tuple(build(config["guidance"]).values()))
+        return cls(build(sampler), build(config["grid"]), guidance, config["nfe"], path and build(path), precision)
+
+    def guided(self, denoiser: AnyDenoiser) -> AnyDenoiser:
+        """The denoiser guided, on its own schedule, and that along the path."""
+        guided = self.guidance(denoiser)
+        return guided if self.path in (None, denoiser.schedule) else Along(guided, self.path)
 
     def rehearse(
         self,
@@ -59,10 +72,10 @@ class Recipe:
 
         Raises ValueError for a sampler, grid or guidance that does not go with the denoiser.
         """
-        guided = self.guidance(denoiser)
+        guided = self.guided(denoiser)
         times = times_for(guided, self.sampler, self.grid, self.nfe)
         x = torch.zeros(1, *denoiser.shape, device=denoiser.device)
-        denoise = guided.bind(torch.tensor([denoiser.classes], device=denoiser.device))
+        denoise = guided.bind(torch.tensor([guided.classes], device=denoiser.device))
         with torch.no_grad():
             path = trajectory(denoise, self.sampler, times, x, lambda like, k: noise(like))
             for _, reached in itertools.islice(path, steps):
@@ -81,7 +94,7 @@ class Recipe:
         start = time.monotonic()
         with autocast(denoiser.device, self.precision):
             x, evaluations = generate(
-                self.guidance(denoiser),
+                self.guided(denoiser),
                 self.sampler,
                 self.grid,
                 nfe=self.nfe,
@@ -112,6 +125,8 @@ def trained(config: Mapping[str, Any]) -> Trained:
     denoiser, weights = load_denoiser(run, config["ema"])
     own = run.config
     chosen = {key: own[key] if config[key] is None else config[key] for key in RECIPE}
+    if "_target_" not in chosen["sampler"]:  # another path alone
+        chosen["sampler"] = {**own["sampler"], **chosen["sampler"]}
     recipe = Recipe.of(chosen, settle_precision(config["precision"], device))
     recipe.rehearse(denoiser)
     return Trained(run, denoiser.to(device), weights, recipe)

@@ -46,7 +46,16 @@ def show_evaluation(found: Mapping[str, Any]) -> None:
     show(metric_rows(found))
 
 
-def show_result(run: Run, result: Mapping[str, Any]) -> None:
+def show_accuracy(found: Mapping[str, Any]) -> None:
+    """The accuracy of a classifier by noise level, where that was found."""
+    bins = {key.partition("@")[2]: value for key, value in found.items() if key.startswith("accuracy@")}
+    if bins:
+        table = Table("log-SNR", *bins, "all")
+        table.add_row("accuracy", *(f"{share:.2f}" for share in (*bins.values(), found["accuracy"])))
+        Console(width=120).print(table)
+
+
+def show_result(run: Run, result: Mapping[str, Any], hint: str) -> None:
     """The result of a training run, where it lies, and what to try next."""
     training = result["training"]
     show(
@@ -58,6 +67,8 @@ def show_result(run: Run, result: Mapping[str, Any]) -> None:
             ("training seconds", f"{training['seconds']:.0f}", ""),
         ]
     )
+    show_accuracy(result)
     print(f"run:     {run.folder}")
-    print(f"samples: {run.folder / 'samples' / 'final.png'}")
-    print(f"next:    difflab-sample run={run.folder.name} sampler=ddim nfe=20")
+    if (picture := run.folder / "samples" / "final.png").exists():
+        print(f"samples: {picture}")
+    print(f"next:    {hint.format(run=run.folder.name)}")

@@ -79,7 +79,7 @@ def run_to_the_end(job: Training) -> dict[str, Any] | None:
     except BusyError as busy:
         raise SystemExit(f"{program()}: {busy}") from busy
     if result:
-        show_result(job.run, result)
+        show_result(job.run, result, job.model.hint)
     if finished and any(job.run.config[key] != job.config[key] for key in MEASURING):
         print("This run was measured before, as the table says; to measure it otherwise: difflab-evaluate run=...")
     return result

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -17,24 +17,22 @@ import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
-from PIL.Image import Image
 
 from difflab.callback.checkpoint import Resumable
 from difflab.callback.ema import EMA, Averages
-from difflab.callback.pictures import Pictures
-from difflab.callback.progress import Drawing, RunProgress
+from difflab.callback.progress import RunProgress
 from difflab.config import build, check, suggestion
-from difflab.data.images import to_float, to_stored
+from difflab.data.images import to_float
 from difflab.data.module import DataModule
-from difflab.denoiser import AnyDenoiser, Denoiser
-from difflab.evaluation import Protocol, evaluate
+from difflab.evaluation import Protocol
 from difflab.hardware import best_device, settle_precision
 from difflab.logger import MetricsFile
-from difflab.paradigm.base import Diffusion
-from difflab.picture import picture, save_png
+from difflab.paradigm.base import Paradigm
+from difflab.paradigm.diffusion import Diffusion
+from difflab.product import Generated, Product
 from difflab.run import Run, find, fingerprint, write_json, write_text
-from difflab.sampling import Recipe, balanced
-from difflab.weights import facts_of, load_denoiser, save_weights, start_from
+from difflab.sampling import Recipe
+from difflab.weights import facts_of, load_module, save_weights, start_from
 
 PRECISION: dict[str, Literal["bf16-mixed", "32-true"]] = {"bf16": "bf16-mixed", "fp32": "32-true"}  # Lightning's words
 SILENT: dict[str, Any] = {
@@ -43,8 +41,6 @@ SILENT: dict[str, Any] = {
     "enable_model_summary": False,
     "num_sanity_val_steps": 0,
 }
-ROWS = 8  # of a sample grid
-POINTS = 2000  # in a picture of points
 # The Trainer's settings that a user may choose; the others decide the weights, or are difflab's own.
 PLACEMENT = ("accelerator", "devices", "strategy", "num_nodes", "profiler", "detect_anomaly", "benchmark")
 
@@ -57,9 +53,8 @@ class Training:
     run: Run
     device: torch.device
     data: DataModule
-    model: Diffusion
-    recipe: Recipe
-    protocol: Protocol
+    model: Paradigm
+    product: Product
 
     @classmethod
     def of(cls, config: dict[str, Any], label: str) -> Training:
@@ -72,19 +67,21 @@ class Training:
             raise ValueError(f"trainer.{other[0]} is no setting of where to train; {suggestion(other[0], PLACEMENT)}")
         data: DataModule = build(config["data"])
         torch.manual_seed(config["seed"])
-        model: Diffusion = build(config["model"])
-        start = start_from(find(Path(config["runs_dir"]), config["init"]), model.denoiser) if config["init"] else None
-        run = Run.of(Path(config["runs_dir"]), label, fingerprint(config, data.training.sha256, start))
-        recipe = Recipe.of(config, config["precision"])
-        recipe.rehearse(model.denoiser)
-        protocol = Protocol.of(config["protocol"], device)
-        protocol.rehearse(data)
-        job = cls(config, run, device, data, model, recipe, protocol)
+        model: Paradigm = build(config["model"])
+        runs = Path(config["runs_dir"])
+        start = start_from(find(runs, config["init"]), model.learned) if config["init"] else None
+        run = Run.of(runs, label, fingerprint(config, data.training.sha256, start))
+        product = Product()
+        if isinstance(model, Diffusion):
+            recipe, protocol = Recipe.of(config, config["precision"]), Protocol.of(config["protocol"], device)
+            product = Generated(model, data, recipe, protocol, run.folder / "samples", runs / ".cache")
+        job = cls(config, run, device, data, model, product)
         job.rehearse()
         return job
 
     def rehearse(self) -> None:
-        """See that what the fit will need can be had. Raises ValueError if it cannot."""
+        """See that what the job will need can be had. Raises ValueError if it cannot."""
+        self.product.rehearse()
         if self.config["draws"] and "draws" not in self.config["model"]:
             raise ValueError(
                 "draws= belongs to DDPM's loss: choose paradigm=ddpm, ddim or improved_ddpm, or leave it out"
@@ -124,14 +121,14 @@ class Training:
 
         def export(averages: Averages) -> None:
             facts = {"images_seen": steps * batch_size, "seconds": round(progress.seconds, 1)}
-            save_weights(run, config["model"]["denoiser"], averages, facts)
+            save_weights(run, config["model"][model.learns], averages, facts)
 
-        if not any(p.requires_grad for p in model.denoiser.parameters()):
+        if not any(p.requires_grad for p in model.learned.parameters()):
             self.loggers(start)
             return export({decay: {} for decay in config["ema"]})
         ema = EMA(config["ema"], export)
         trainer = self.trainer(
-            Pictures(lambda: self.picture(ema.denoiser()), run.folder / "samples"),
+            *self.product.pictures(ema.average),
             ema,
             progress,
             Resumable(run.checkpoint, every),
@@ -140,7 +137,7 @@ class Training:
             val_check_interval=every,
         )
         if config["compile"]:
-            cast(Denoiser, model.denoiser).backbone.compile()
+            model.learned.get_submodule("backbone").compile()
         trainer.fit(model, self.data, ckpt_path=run.checkpoint if start else None, weights_only=True)
         if dist.is_initialized():  # what follows is one process's work
             dist.destroy_process_group()
@@ -183,24 +180,12 @@ class Training:
         mirror = build(self.config["logger"])
         return [MetricsFile(folder / "metrics.jsonl", batch_size, start), mirror(folder, self.config, batch_size)]
 
-    def picture(self, denoiser: AnyDenoiser) -> Image:
-        """A grid of samples, a class a column; of points their density."""
-        columns = self.data.classes or ROWS
-        n = ROWS * columns if len(denoiser.shape) > 1 else POINTS
-        labels = balanced(n, self.data.classes)
-        return picture(to_stored(self.recipe.draw(denoiser, labels, self.protocol.seed).x), columns)
-
     def measure(self) -> dict[str, Any]:
         """Measure the exported weights and write `result.json`, which makes the run finished."""
         run, config = self.run, self.config
-        denoiser, weights = load_denoiser(run, device=self.device)
-        self.model.denoiser = denoiser
-        save_png(self.picture(denoiser), run.folder / "samples" / "final.png")
-        found: dict[str, Any] = {}
-        if self.protocol.n:
-            with Drawing("measuring", self.protocol.n) as progress:
-                cache = Path(config["runs_dir"]) / ".cache"
-                found = evaluate(self.model, weights, self.data, self.recipe, self.protocol, cache, progress)
+        learned, weights = load_module(run, device=self.device)
+        setattr(self.model, self.model.learns, learned)
+        found = self.product.measure(weights)
         result = {**self.held_out(), "training": facts_of(run)["training"], **found}
         steps = config["images"] // config["batch_size"]
         for logger in self.loggers(steps):
@@ -211,7 +196,7 @@ class Training:
         return result
 
     def held_out(self) -> dict[str, float]:
-        """The loss on the held-out images, and what else the paradigm's validation logs."""
+        """The loss on the held-out samples, and what else the paradigm's validation logs."""
         precision = PRECISION[self.config["precision"]]
         single = pl.Trainer(
             accelerator=self.device.type,

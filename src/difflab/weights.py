@@ -1,4 +1,4 @@
-"""Trained weights as they are exchanged: safetensors, and JSON that says how to build their denoiser."""
+"""Trained weights as they are exchanged: safetensors, and JSON that says how to build the module they belong to."""
 
 from __future__ import annotations
 
@@ -6,28 +6,31 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from difflab.config import build, suggestion
 from difflab.denoiser import AnyDenoiser
-from difflab.run import Run, write_json
+from difflab.run import Run, find, write_json
 
-FORMAT = 2
+FORMAT = 3
 
 
 def save_weights(
     run: Run,
-    denoiser_config: Mapping[str, Any],
+    module: Mapping[str, Any],
     averages: Mapping[float, Mapping[str, Tensor]],
     training: Mapping[str, float],
 ) -> None:
-    """Write the denoiser's averaged weights, a set for each decay, and then the JSON that vouches for them.
+    """Write averaged weights, a set for each decay, and then the JSON that vouches for them.
 
-    `training` is what these weights cost: images seen, seconds.
+    `module` is the configuration of what they belong to; `training` is what these weights cost: images seen, seconds.
     """
     tensors = {f"{decay}/{k}": v.contiguous().cpu() for decay, state in averages.items() for k, v in state.items()}
     data = save(tensors)
@@ -41,7 +44,7 @@ def save_weights(
             "sha256": hashlib.sha256(data).hexdigest(),
             "ema": list(averages),
             "training": training,
-            "denoiser": denoiser_config,
+            "module": module,
         },
     )
 
@@ -56,8 +59,16 @@ def facts_of(run: Run) -> dict[str, Any]:
     return facts
 
 
-def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str = "cpu") -> tuple[AnyDenoiser, str]:
-    """The denoiser of a run with the weights of one decay, by default the first; and the name of these weights.
+def decay_of(run: Run, ema: float | None) -> float:
+    """The decay that is asked for, by default the first. Raises ValueError if the run has no such decay."""
+    decays: list[float] = facts_of(run)["ema"]
+    if ema is not None and ema not in decays:
+        raise ValueError(f"ema={ema} is not in {run.folder}; {suggestion(str(ema), [*map(str, decays)])}")
+    return decays[0] if ema is None else ema
+
+
+def load_module(run: Run, ema: float | None = None, device: torch.device | str = "cpu") -> tuple[nn.Module, str]:
+    """What a run trained, with the weights of one decay, by default the first; and the name of these weights.
 
     Builds difflab's own classes only, and reads tensors only. Raises ValueError if the run has no weights yet, if they
     are damaged, or if it has no such decay.
@@ -66,29 +77,66 @@ def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str
     data = run.weights.read_bytes()
     if hashlib.sha256(data).hexdigest() != facts["sha256"]:
         raise ValueError(f"{run.weights} is damaged: its sha256 is not the one in weights.json")
-    decay = facts["ema"][0] if ema is None else ema
-    if decay not in facts["ema"]:
-        raise ValueError(f"ema={decay} is not in {run.folder}; {suggestion(str(decay), [*map(str, facts['ema'])])}")
+    decay = decay_of(run, ema)
     prefix = f"{decay}/"
     state = {k.removeprefix(prefix): v for k, v in load(data).items() if k.startswith(prefix)}
-    denoiser: AnyDenoiser = build(facts["denoiser"])
+    module: nn.Module = build(facts["module"])
     try:
-        denoiser.load_state_dict(state)
+        module.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(
             f"{run.weights} is not of the network that weights.json says: another difflab made it"
         ) from error
-    return denoiser.to(device).eval().requires_grad_(False), f"ema={decay}"
+    return module.to(device).eval().requires_grad_(False), f"ema={decay}"
 
 
-def start_from(run: Run, denoiser: AnyDenoiser) -> str:
-    """Load the averaged weights of a run into a denoiser; their sha256.
+def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str = "cpu") -> tuple[AnyDenoiser, str]:
+    """The same of a run that generates. Raises ValueError also if it does not."""
+    module, weights = load_module(run, ema, device)
+    if not isinstance(module, AnyDenoiser):
+        raise ValueError(
+            f"{run.folder.name} is a {type(module).__name__.lower()}, which generates nothing: give it to another run "
+            f"as guidance=[classifier,clip] guidance.classifier.classifier.run={run.folder.name}"
+        )
+    return module, weights
+
+
+@dataclass(frozen=True, repr=False)
+class FromRun:
+    """What a run trained, for those that use it beside another: `run` and `ema` as in `difflab-sample`.
+
+    Raises ValueError if there is no such run, if it has no such decay, or if it has no weights yet.
+    """
+
+    run: str
+    runs_dir: str
+    ema: float | None = None
+
+    def __post_init__(self) -> None:
+        decay_of(self.found, self.ema)  # what is not there is missed before any work
+
+    @cached_property
+    def found(self) -> Run:
+        """The run, wherever it lies."""
+        return find(Path(self.runs_dir), self.run)
+
+    def __repr__(self) -> str:
+        """Which weights these are, in whatever words and place they were found."""
+        return f"FromRun({self.found.folder.name}, ema={decay_of(self.found, self.ema)})"
+
+    def __call__(self) -> nn.Module:
+        """Load it."""
+        return load_module(self.found, self.ema)[0]
+
+
+def start_from(run: Run, module: nn.Module) -> str:
+    """Load the averaged weights of a run into a module; their sha256.
 
     Raises ValueError if the run has no weights, or those of another network.
     """
-    trained, _ = load_denoiser(run)
+    trained, _ = load_module(run)
     try:
-        denoiser.load_state_dict(trained.state_dict())
+        module.load_state_dict(trained.state_dict())
     except RuntimeError as error:
         raise ValueError(f"init={run.folder}: its weights are of another network than this one") from error
     sha256: str = facts_of(run)["sha256"]

@@ -10,4 +10,6 @@ A backbone is an `nn.Module` with `forward(x, code, label)`:
 
 It has the attributes `shape` (of one sample), `classes: int` and `learned_variance: bool`; with `classes = 0` labels
 are ignored. The output is zero at initialisation.
+
+The `half_` ones tell classes instead: `forward(x, code)` returns logits (B, classes); they have `shape` and `classes`.
 """

@@ -63,7 +63,59 @@ class Attention(nn.Module):
         return h
 
 
-class DiT(nn.Module):
+class Transformer(nn.Module):
+    """Vision transformer over patches, up to the last block; `DiT` says what the settings mean.
+
+    `labels`: how many classes it is told of, 0 for none.
+    """
+
+    positions: Tensor  # (N, width): row by row, half the width for the row, half for the column
+
+    def __init__(self, shape: Sequence[int], labels: int, width: int, depth: int, heads: int, patch: int) -> None:
+        super().__init__()
+        channels, height, breadth = image_shape(shape)
+        if height % patch or breadth % patch:
+            raise ValueError(
+                f"images of {height}x{breadth} do not divide into patches of side {patch}: "
+                "choose a patch that divides both sides"
+            )
+        if width % heads or width % 4:
+            raise ValueError(f"width={width} must be a multiple of heads={heads} and of 4")
+
+        self.shape, self.patch, self.grid = tuple(shape), patch, (height // patch, breadth // patch)
+        self.condition = Condition(CODE_WIDTH, width, labels)
+        self.enter = xavier(nn.Linear(channels * patch**2, width))
+        self.blocks = nn.ModuleList(
+            Gated(width, layer)
+            for _ in range(depth)
+            for layer in (
+                Attention(width, heads),
+                nn.Sequential(
+                    xavier(nn.Linear(width, 4 * width)), nn.GELU("tanh"), xavier(nn.Linear(4 * width, width))
+                ),
+            )
+        )
+        self.modulated = Modulated(width)
+
+        row, column = (sinusoid(torch.arange(side), width // 2) for side in self.grid)
+        positions = torch.cat(
+            [row[:, None].expand(*self.grid, -1), column.expand(*self.grid, -1)], dim=2
+        )  # (H / patch, W / patch, width)
+        self.register_buffer("positions", positions.flatten(0, 1), persistent=False)
+        for parameter in self.condition.parameters():
+            nn.init.normal_(parameter, std=0.02) if parameter.ndim == 2 else nn.init.zeros_(parameter)
+
+    def tokens(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(B, C, H, W), (B, width) -> (B, N, width), normalised."""
+        patches = F.pixel_unshuffle(x, self.patch).flatten(2).mT  # (B, N, C patch^2)
+        tokens = self.enter(patches) + self.positions
+        for block in self.blocks:
+            tokens = block(tokens, condition)
+        normalised: Tensor = self.modulated(tokens, condition)
+        return normalised
+
+
+class DiT(Transformer):
     """Vision transformer over patches, conditioned on noise level and class through its normalisations.
 
     Peebles & Xie 2023 (arXiv:2212.09748), with adaLN-Zero blocks and the initialisation of their code.
@@ -80,8 +132,6 @@ class DiT(nn.Module):
     into heads or into four (the sines and cosines of two coordinates).
     """
 
-    positions: Tensor  # (N, width): row by row, half the width for the row, half for the column
-
     def __init__(
         self,
         shape: Sequence[int],
@@ -92,47 +142,11 @@ class DiT(nn.Module):
         patch: int = 2,
         learned_variance: bool = False,
     ) -> None:
-        super().__init__()
-        channels, height, breadth = image_shape(shape)
-        if height % patch or breadth % patch:
-            raise ValueError(
-                f"images of {height}x{breadth} do not divide into patches of side {patch}: "
-                "choose a patch that divides both sides"
-            )
-        if width % heads or width % 4:
-            raise ValueError(f"width={width} must be a multiple of heads={heads} and of 4")
-
-        self.shape, self.classes, self.learned_variance = tuple(shape), classes, learned_variance
-        self.patch, self.grid = patch, (height // patch, breadth // patch)
-        self.condition = Condition(CODE_WIDTH, width, classes)
-        self.enter = xavier(nn.Linear(channels * patch**2, width))
-        self.blocks = nn.ModuleList(
-            Gated(width, layer)
-            for _ in range(depth)
-            for layer in (
-                Attention(width, heads),
-                nn.Sequential(
-                    xavier(nn.Linear(width, 4 * width)), nn.GELU("tanh"), xavier(nn.Linear(4 * width, width))
-                ),
-            )
-        )
-        self.modulated = Modulated(width)
-        self.leave = zeroed(nn.Linear(width, (1 + learned_variance) * channels * patch**2))
-
-        row, column = (sinusoid(torch.arange(side), width // 2) for side in self.grid)
-        positions = torch.cat(
-            [row[:, None].expand(*self.grid, -1), column.expand(*self.grid, -1)], dim=2
-        )  # (H / patch, W / patch, width)
-        self.register_buffer("positions", positions.flatten(0, 1), persistent=False)
-        for parameter in self.condition.parameters():
-            nn.init.normal_(parameter, std=0.02) if parameter.ndim == 2 else nn.init.zeros_(parameter)
+        super().__init__(shape, classes, width, depth, heads, patch)
+        self.classes, self.learned_variance = classes, learned_variance
+        self.leave = zeroed(nn.Linear(width, (1 + learned_variance) * self.shape[0] * patch**2))
 
     def forward(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
         """(B, C, H, W), (B,), (B,) int64 -> (B, C or 2C, H, W), in the dtype of x also under autocast."""
-        condition = self.condition(code, label)  # (B, width)
-        patches = F.pixel_unshuffle(x, self.patch).flatten(2).mT  # (B, N, C patch^2)
-        tokens = self.enter(patches) + self.positions
-        for block in self.blocks:
-            tokens = block(tokens, condition)
-        patches = self.leave(self.modulated(tokens, condition))  # (B, N, C or 2C patch^2)
+        patches = self.leave(self.tokens(x, self.condition(code, label)))  # (B, N, C or 2C patch^2)
         return F.pixel_shuffle(patches.mT.unflatten(2, self.grid), self.patch).to(x.dtype)

@@ -71,7 +71,7 @@ class Condition(nn.Module):
         self.linear2 = nn.Linear(features, features)
         self.table = nn.Embedding(classes + 1, features) if classes else None
 
-    def forward(self, code: Tensor, label: Tensor) -> Tensor:
+    def forward(self, code: Tensor, label: Tensor | None = None) -> Tensor:
         """(B,), (B,) int64 -> (B, features)."""
         embedding = sinusoid(code, self.width).to(self.linear1.weight.dtype)
         embedding = self.linear2(F.silu(self.linear1(embedding)))
@@ -177,6 +177,32 @@ class SelfAttention(nn.Module):
         tokens = self.norm(x).flatten(2).mT  # (B, HW, C), a view of channels_last
         h: Tensor = self.project(attend_heads(self.qkv(tokens), self.heads))  # (B, HW, C)
         return x + h.mT.reshape(x.shape)  # (B, C, H, W)
+
+
+class AttentionPool(nn.Module):
+    """The logits of classes from all tokens: linear in what their mean attends to.
+
+    As in the classifier of Dhariwal & Nichol 2021 (arXiv:2105.05233), section 4, after Radford et al. 2021
+    (arXiv:2103.00020), section 2.3. Raises ValueError for fewer than two classes.
+    """
+
+    def __init__(self, channels: int, classes: int, heads: int) -> None:
+        super().__init__()
+        if classes < 2:
+            raise ValueError(f"data of {classes} classes leave nothing to tell: choose data with labels")
+        self.heads = heads
+        self.query = nn.Linear(channels, channels)
+        self.key_value = nn.Linear(channels, 2 * channels)
+        self.project = xavier(nn.Linear(channels, classes))  # zeros would take their time to learn from
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, N, C) -> (B, classes)."""
+        q, k, v = (
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, 1 or N, C / heads)
+            for part in (self.query(tokens.mean(1, keepdim=True)), *self.key_value(tokens).chunk(2, dim=2))
+        )
+        h: Tensor = self.project(attend(q, k, v).flatten(1))
+        return h
 
 
 class Upsample(nn.Module):

@@ -24,10 +24,10 @@ from difflab.backbone.layers import (
 class Stage(nn.Module):
     """A residual block and what follows it: self-attention, or nothing."""
 
-    def __init__(self, block: ResidualBlock, attention: nn.Module) -> None:
+    def __init__(self, block: ResidualBlock, attention: nn.Module | None = None) -> None:
         super().__init__()
         self.block = block
-        self.attention = attention
+        self.attention = attention or nn.Identity()
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """(B, C, H, W), (B, features) -> (B, C', H, W)."""
@@ -67,7 +67,82 @@ class Up(nn.Module):
         return h
 
 
-class UNet(nn.Module):
+class Encoder(nn.Module):
+    """The half of a U-Net that looks: the way down and the middle; `UNet` says what the settings mean.
+
+    `labels`: how many classes it is told of, 0 for none.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        labels: int,
+        width: int,
+        multipliers: Sequence[int],
+        blocks: int,
+        attention: Sequence[int],
+        head_channels: int | None,
+        dropout: float,
+        scale_shift: bool,
+        groups: int | None,
+        patch: int,
+    ) -> None:
+        super().__init__()
+        if not multipliers or blocks < 1 or width % 2:
+            raise ValueError(
+                f"multipliers={list(multipliers)}, blocks={blocks}, width={width}: "
+                "a U-Net needs one or more multipliers, one or more blocks, and an even width"
+            )
+        channels, height, breadth = image_shape(shape)
+        levels = range(len(multipliers))
+        divisor = patch * 2 ** levels[-1]
+        if height % divisor or breadth % divisor:
+            raise ValueError(
+                f"images of {height}x{breadth} do not divide by {divisor} for {len(levels)} levels with patch={patch}: "
+                f"use fewer multipliers, a smaller patch, or data whose sides are multiples of {divisor}"
+            )
+        resolutions = [height // patch // 2**level for level in levels]
+        if absent := sorted(set(attention) - set(resolutions)):
+            raise ValueError(f"attention at {absent} never occurs: the levels of this U-Net have {resolutions}")
+        if groups is not None and width % groups:
+            raise ValueError(f"groups={groups} does not divide width={width}: use a divisor, or null for the default")
+
+        modulation = ScaleShift if scale_shift else Shift
+        self.block = partial(ResidualBlock, features=4 * width, modulation=modulation, groups=groups, dropout=dropout)
+        self.attend = partial(SelfAttention, head_channels=head_channels, groups=groups)
+        self.attended = [resolution in attention for resolution in resolutions]
+        self.widths = [width * multiplier for multiplier in multipliers]
+        self.above = [width, *self.widths[:-1]]  # channels that come into a level from above
+
+        self.shape = tuple(shape)
+        self.condition = Condition(width, 4 * width, labels)
+        stem = nn.Sequential(nn.PixelUnshuffle(patch), nn.Conv2d(channels * patch**2, width, 3, padding=1))
+        enter = [stem, *(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in self.above[1:])]
+        self.down = nn.ModuleList(
+            Down(enter[i], self.stages(i, [self.above[i]] + [self.widths[i]] * (blocks - 1))) for i in levels
+        )
+        deepest = self.widths[-1]
+        self.middle = nn.ModuleList(
+            [Stage(self.block(deepest, deepest), self.attend(deepest)), Stage(self.block(deepest, deepest))]
+        )
+
+    def stages(self, level: int, sources: Sequence[int]) -> list[Stage]:
+        """New stages of a level, which come from so many channels each."""
+        width = self.widths[level]
+        return [Stage(self.block(c, width), self.attend(width) if self.attended[level] else None) for c in sources]
+
+    def descend(self, x: Tensor, condition: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
+        """(B, C, H, W), (B, 4 width) -> the middle's map, and what every stage of each level put out."""
+        h, skips = x.to(memory_format=torch.channels_last), []
+        for down in self.down:  # (B, width * multiplier, H / patch, W / patch) after the first level, then half of that
+            skips.append(down(h, condition))
+            h = skips[-1][-1]
+        for stage in self.middle:
+            h = stage(h, condition)
+        return h, skips
+
+
+class UNet(Encoder):
     """U-Net of residual blocks and self-attention, conditioned on noise level and class.
 
     Ho et al. 2020 (arXiv:2006.11239), appendix B; scale-shift and learned variance: Nichol & Dhariwal 2021
@@ -104,74 +179,32 @@ class UNet(nn.Module):
         patch: int = 1,
         learned_variance: bool = False,
     ) -> None:
-        super().__init__()
-        if not multipliers or blocks < 1 or width % 2:
-            raise ValueError(
-                f"multipliers={list(multipliers)}, blocks={blocks}, width={width}: "
-                "a U-Net needs one or more multipliers, one or more blocks, and an even width"
-            )
-        channels, height, breadth = image_shape(shape)
-        levels = range(len(multipliers))
-        divisor = patch * 2 ** levels[-1]
-        if height % divisor or breadth % divisor:
-            raise ValueError(
-                f"images of {height}x{breadth} do not divide by {divisor} for {len(levels)} levels with patch={patch}: "
-                f"use fewer multipliers, a smaller patch, or data whose sides are multiples of {divisor}"
-            )
-        resolutions = [height // patch // 2**level for level in levels]
-        if absent := sorted(set(attention) - set(resolutions)):
-            raise ValueError(f"attention at {absent} never occurs: the levels of this U-Net have {resolutions}")
-        if groups is not None and width % groups:
-            raise ValueError(f"groups={groups} does not divide width={width}: use a divisor, or null for the default")
-
-        features = 4 * width
-        modulation = ScaleShift if scale_shift else Shift
-        block = partial(ResidualBlock, features=features, modulation=modulation, groups=groups, dropout=dropout)
-        attend = partial(SelfAttention, head_channels=head_channels, groups=groups)
-
-        widths = [width * multiplier for multiplier in multipliers]
-
-        def stages(level: int, sources: Sequence[int]) -> list[Stage]:
-            attended = resolutions[level] in attention
-            return [
-                Stage(block(c, widths[level]), attend(widths[level]) if attended else nn.Identity()) for c in sources
-            ]
-
-        above = [width, *widths[:-1]]  # channels that come into a level from above
-        below = [*widths[1:], widths[-1]]  # and from below
-        out_channels = 2 * channels if learned_variance else channels
-        stem = nn.Sequential(nn.PixelUnshuffle(patch), nn.Conv2d(channels * patch**2, width, 3, padding=1))
+        super().__init__(
+            shape, classes, width, multipliers, blocks, attention, head_channels, dropout, scale_shift, groups, patch
+        )
+        self.classes, self.learned_variance = classes, learned_variance
+        widths, above = self.widths, self.above
+        below = [*widths[1:], widths[-1]]  # channels that come into a level from below
         head = nn.Sequential(
             group_norm(widths[0], groups),
             nn.SiLU(),
-            zeroed(nn.Conv2d(widths[0], out_channels * patch**2, 3, padding=1)),
+            zeroed(nn.Conv2d(widths[0], (1 + learned_variance) * self.shape[0] * patch**2, 3, padding=1)),
             nn.PixelShuffle(patch),
         )
-        enter = [stem, *(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in above[1:])]
         leave = [head, *(Upsample(c) for c in widths[1:])]
-
-        self.shape, self.classes, self.learned_variance = tuple(shape), classes, learned_variance
-        self.condition = Condition(width, features, classes)
-        self.down = nn.ModuleList(Down(enter[i], stages(i, [above[i]] + [widths[i]] * (blocks - 1))) for i in levels)
-        deepest = widths[-1]
-        self.middle = nn.ModuleList(
-            [Stage(block(deepest, deepest), attend(deepest)), Stage(block(deepest, deepest), nn.Identity())]
-        )
         self.up = nn.ModuleList(
-            Up(stages(i, [below[i] + widths[i]] + [2 * widths[i]] * (blocks - 1) + [widths[i] + above[i]]), leave[i])
-            for i in reversed(levels)
+            Up(
+                self.stages(i, [below[i] + widths[i]] + [2 * widths[i]] * (blocks - 1) + [widths[i] + above[i]]),
+                leave[i],
+            )
+            for i in reversed(range(len(widths)))
         )
         nn.utils.convert_conv2d_weight_memory_format(self, torch.channels_last)
 
     def forward(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
         """(B, C, H, W), (B,), (B,) int64 -> (B, C or 2C, H, W), in the dtype of x also under autocast."""
         condition = self.condition(code, label)  # (B, 4 width)
-        h, skips = x.to(memory_format=torch.channels_last), []
-        for down in self.down:  # (B, width * multiplier, H / patch, W / patch) after the first level, then half of that
-            skips.append(down(h, condition))
-            h = skips[-1][-1]
-        for stage in self.middle:
-            h = stage(h, condition)
+        h, skips = self.descend(x, condition)
         for up in self.up:  # twice the height and width of the level below, and (B, C or 2C, H, W) after the last
             h = up(h, skips.pop(), condition)
         return h.to(x.dtype)

@@ -1,4 +1,4 @@
-"""Exponential moving averages of the network's weights."""
+"""Exponential moving averages of the trained weights."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from difflab.denoiser import AnyDenoiser
-from difflab.paradigm.base import Diffusion
+from difflab.paradigm.base import Paradigm
 
-Averages = Mapping[float, Mapping[str, Tensor]]  # a state dict of the denoiser for each decay
+Averages = Mapping[float, Mapping[str, Tensor]]  # a state dict of what is learned for each decay
 
 
-def learning(module: pl.LightningModule) -> AnyDenoiser:
-    """What is averaged: the denoiser, with its network and, where that learns, its schedule."""
-    return cast(Diffusion, module).denoiser
+def learned(module: pl.LightningModule) -> nn.Module:
+    """What is averaged: the network and, where that learns, its schedule."""
+    return cast(Paradigm, module).learned
 
 
 def average_of(network: nn.Module, decay: float) -> AveragedModel:
@@ -33,9 +32,9 @@ def average_of(network: nn.Module, decay: float) -> AveragedModel:
 
 
 class EMA(pl.Callback):
-    """Averages of the denoiser, and of nothing else, one for each decay, in fp32.
+    """Averages of what is learned, and of nothing else, one for each decay, in fp32.
 
-    The raw weights stay what Lightning trains and saves; an average is used through `denoiser`, never swapped in. When
+    The raw weights stay what Lightning trains and saves; an average is used through `average`, never swapped in. When
     training ends the averages are handed to `finished`.
     """
 
@@ -47,7 +46,7 @@ class EMA(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Start the averages from the initial weights."""
-        self.averages = {decay: average_of(learning(pl_module), decay) for decay in self.decays}
+        self.averages = {decay: average_of(learned(pl_module), decay) for decay in self.decays}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Follow the network to its device; the update count stays on the CPU."""
@@ -57,16 +56,16 @@ class EMA(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """Average in the new weights."""
         for average in self.averages.values():
-            average.update_parameters(learning(pl_module))
+            average.update_parameters(learned(pl_module))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Hand over the averages."""
         if trainer.is_global_zero:
             self.finished({decay: average.module.state_dict() for decay, average in self.averages.items()})
 
-    def denoiser(self, decay: float | None = None) -> AnyDenoiser:
-        """The denoiser with averaged weights, by default those of the first decay."""
-        return cast(AnyDenoiser, self.averages[self.decays[0] if decay is None else decay].module)
+    def average(self) -> nn.Module:
+        """What is learned, with the averaged weights of the first decay."""
+        return self.averages[self.decays[0]].module
 
     def state_dict(self) -> dict[str, Any]:
         """Plain tensors by decay."""

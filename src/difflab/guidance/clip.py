@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from difflab.denoiser import AnyDenoiser, Estimate
-from difflab.gaussian import unmix
-from difflab.target import X0
+from difflab.guidance import Guided
 
 
 @dataclass(frozen=True)
@@ -25,18 +24,14 @@ class Clip:
         return Clipped(denoiser, self.limit)
 
 
-class Clipped(AnyDenoiser):
+class Clipped(Guided):
     """A denoiser whose clean estimate stays within [-limit, limit]."""
 
     def __init__(self, denoiser: AnyDenoiser, limit: float) -> None:
-        super().__init__()
-        self.denoiser, self.limit = denoiser, limit
-        self.schedule, self.shape, self.classes = denoiser.schedule, denoiser.shape, denoiser.classes
-        self.evaluations = denoiser.evaluations
+        super().__init__(denoiser)
+        self.limit = limit
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
         """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
         estimate: Estimate = self.denoiser(x, t, label)
-        x0 = estimate.x0.clamp(-self.limit, self.limit)
-        _, eps = unmix(x, self.schedule(t), x0, X0().mix(self.schedule, t))
-        return estimate._replace(x0=x0, eps=eps)
+        return self.believing(estimate, x, t, estimate.x0.clamp(-self.limit, self.limit))

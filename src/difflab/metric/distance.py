@@ -73,7 +73,7 @@ def wasserstein(a: Tensor, b: Tensor) -> float:
     n = min(len(a), len(b))
     a, b = _thinned(a, n), _thinned(b, n)
     shift = (a.mean(0) - b.mean(0)).square().sum()
-    cost = _distances(a - a.mean(0), b - b.mean(0)).square()
+    cost = distances(a - a.mean(0), b - b.mean(0)).square()
     return float((shift + cost[linear_sum_assignment(cost)].mean()).sqrt())
 
 
@@ -98,10 +98,11 @@ def _cubic(a: Tensor, b: Tensor) -> Tensor:
 
 def _nearness(a: Tensor, b: Tensor) -> Tensor:
     """The kernel whose mean discrepancy is the energy distance. Sejdinovic et al. 2013 (arXiv:1207.6076)."""
-    return -_distances(a, b)
+    return -distances(a, b)
 
 
-def _distances(a: Tensor, b: Tensor) -> Tensor:
+def distances(a: Tensor, b: Tensor) -> Tensor:
+    """Euclidean ones of the rows of (n, D) to those of (m, D): (n, m)."""
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")  # by products it loses half the digits
 
 

@@ -1,4 +1,4 @@
-"""What all paradigms share: noise that is a function of the step, the weighted regression, the optimiser."""
+"""What all paradigms share: noise that is a function of the step, the held-out loss, the optimiser."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from difflab.classifier import AnyClassifier
 from difflab.coupling import Coupling, Independent
-from difflab.denoiser import AnyDenoiser, Estimate
+from difflab.denoiser import AnyDenoiser
 from difflab.gaussian import scale
 from difflab.generate import keyed
-from difflab.likelihood import ExactTrace, Hutchinson, flow_bits_per_dim
+from difflab.schedule import Schedule
 from difflab.times import Times
-from difflab.weighting import Weighting
 
 TRAINING, HELD_OUT, DROPOUT = 0, 1, 2  # streams of noise that never meet
 Batch = tuple[Tensor, Tensor, Tensor | None]  # x0, label, and the noise that belongs to x0 already
@@ -63,65 +63,39 @@ def place() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-class Diffusion(pl.LightningModule):
-    """Regress the denoiser's target at random times; a paradigm says `loss` and `bits_per_dim`.
+class Paradigm(pl.LightningModule):
+    """Train one module on noisy samples at random times; a paradigm says which, and its `loss`.
 
-    `batch_size` counts the images of a step over all processes. `label_dropout` is the share of training labels
-    replaced by the null label, for classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598, Algorithm 1).
-    Raises ValueError for a coupling or a learned variance that has no meaning in the paradigm.
+    `batch_size` counts the images of a step over all processes.
     """
 
+    learns: ClassVar[str]  # the name of the module that is trained, averaged and exported
     couples: ClassVar[bool] = False  # whether noise may depend on the data
-    trains_variance: bool = False  # whether the loss has a term for the network's learned variance
+    hint: ClassVar[str]  # the command that makes use of a trained run, with `{run}` for its name
+    coupling: Coupling = Independent()
+    label_dropout: float = 0.0  # the share of training labels replaced by the null label
 
-    def __init__(
-        self,
-        denoiser: AnyDenoiser,
-        times: Times,
-        weighting: Weighting,
-        coupling: Coupling,
-        optimisation: Optimisation,
-        batch_size: int,
-        label_dropout: float = 0.1,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, times: Times, optimisation: Optimisation, batch_size: int, seed: int) -> None:
         super().__init__()
-        self.denoiser = denoiser
-        self.times, self.weighting, self.coupling, self.optimisation = times, weighting, coupling, optimisation
-        self.batch_size, self.label_dropout, self.seed = batch_size, label_dropout, seed
-        self.check()
-
-    def check(self) -> None:
-        """Raise ValueError for parts that have no meaning together."""
-        name = type(self).__name__
-        if not self.couples and self.coupling != Independent():
-            raise ValueError(
-                f"{name} takes its noise to be independent of the data: choose coupling=independent, or "
-                f"paradigm=rectified_flow, flow_matching or ot_flow with coupling=optimal_transport"
-            )
-        if self.denoiser.learned_variance and not self.trains_variance:
-            raise ValueError(
-                f"{name} has no term that would teach the network a variance: choose backbone.learned_variance=false, "
-                f"or paradigm=improved_ddpm, which learns it"
-            )
+        self.times, self.optimisation, self.batch_size, self.seed = times, optimisation, batch_size, seed
 
     def loss(self, noised: Noised) -> dict[str, Tensor]:
         """The terms of the loss, each of shape `(B,)`."""
         raise NotImplementedError
 
-    def bits_per_dim(self, x0: Tensor, label: Tensor) -> Tensor:
-        """An upper bound on, or the value of, `-log2 p(x0)` per dimension; shape `(B,)`."""
-        raise NotImplementedError
+    def held_out_loss(self, noised: Noised) -> dict[str, Tensor]:
+        """The same on held-out samples, where a paradigm may take note of more."""
+        return self.loss(noised)
 
     @property
-    def levels(self) -> int | None:
-        """The values that a pixel can have; None for points, which are continuous."""
-        return 256 if len(self.denoiser.shape) == 3 else None
+    def learned(self) -> AnyDenoiser | AnyClassifier:
+        """The module that is trained."""
+        return cast(AnyDenoiser | AnyClassifier, getattr(self, self.learns))
 
-    def flow_likelihood(self, x0: Tensor, label: Tensor) -> Tensor:
-        """Bits/dim of the probability flow, by an unbiased trace for images and the exact one for points; `(B,)`."""
-        trace = ExactTrace() if self.levels is None else Hutchinson()
-        return flow_bits_per_dim(self.denoiser.bind(label), x0, levels=self.levels, trace=trace)
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule that samples are noised by."""
+        return self.learned.schedule
 
     def rows(self, n: int) -> slice:
         """The place of this process's `n` samples in the global batch: process r of w begins at r / w of it."""
@@ -156,7 +130,7 @@ class Diffusion(pl.LightningModule):
         """
         g, n, mine = keyed(self.seed, *key), self.batch_size, self.rows(len(x0))
         times = self.times if self.training else self.times.held_out
-        t, weight = times(self.denoiser.schedule, n, g, progress)
+        t, weight = times(self.schedule, n, g, progress)
         dropped = torch.rand(n, generator=g) < dropout
         if eps is None:
             drawn = torch.randn(n, *x0.shape[1:], generator=g)
@@ -165,14 +139,8 @@ class Diffusion(pl.LightningModule):
             else:  # the last held-out batches of the processes may differ in length
                 eps = self.coupling(lambda: x0, drawn[mine]).to(x0)
         t, weight = t[mine], weight[mine]
-        label = torch.where(dropped[mine].to(label.device), self.denoiser.classes, label)
-        return Noised(t, weight, self.denoiser.schedule(t)(x0, eps), x0, eps, label)
-
-    def regress(self, estimate: Estimate, noised: Noised) -> Tensor:
-        """The weighted squared error in the network's own target, mean over dimensions: shape `(B,)`."""
-        schedule, target, t = self.denoiser.schedule, self.denoiser.target, noised.t
-        error = (estimate.out - target.mix(schedule, t)(noised.x0, noised.eps)) ** 2
-        return scale(self.weighting(schedule, target, t), error.flatten(1).mean(1))
+        label = torch.where(dropped[mine].to(label.device), self.learned.classes, label)
+        return Noised(t, weight, self.schedule(t)(x0, eps), x0, eps, label)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean loss of a batch of `(x0, label, eps or None)`."""
@@ -184,7 +152,7 @@ class Diffusion(pl.LightningModule):
         losses = self.loss(noised)
         if self.times.observes:
             total = torch.stack(list(losses.values())).detach().sum(0)
-            self.times.observe(self.denoiser.schedule, self.whole(noised.t), self.whole(total).cpu())
+            self.times.observe(self.schedule, self.whole(noised.t), self.whole(total).cpu())
         terms = {k: scale(noised.weight, v).mean() for k, v in losses.items()}
         loss = torch.stack(list(terms.values())).sum()
         self.log_dict({"train/loss": loss, **({f"train/{k}": v for k, v in terms.items()} if len(terms) > 1 else {})})
@@ -198,7 +166,7 @@ class Diffusion(pl.LightningModule):
         """Add up the held-out losses, each under the same noise every time."""
         x0, label, eps = batch
         noised = self.corrupt(x0, label, 0.0, HELD_OUT, batch_idx, eps=eps)
-        total = torch.stack([scale(noised.weight, v) for v in self.loss(noised).values()]).sum(0)
+        total = torch.stack([scale(noised.weight, v) for v in self.held_out_loss(noised).values()]).sum(0)
         whole = len(x0) * place()[1] == self.batch_size  # a shorter batch has a mean of another variance
         mean = total.mean() * whole
         self.held_out += torch.stack([total.sum(), total.new_tensor(len(total)), mean, mean**2, mean.new_tensor(whole)])
@@ -217,7 +185,7 @@ class Diffusion(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW in one fused kernel, and its learning rate by step."""
         o, steps = self.optimisation, int(self.trainer.estimated_stepping_batches)
-        adamw = AdamW(self.denoiser.parameters(), o.lr, o.betas, weight_decay=o.weight_decay, fused=True)
+        adamw = AdamW(self.learned.parameters(), o.lr, o.betas, weight_decay=o.weight_decay, fused=True)
         schedule = LambdaLR(adamw, lambda step: o.factor(step, steps))
         return {"optimizer": adamw, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -228,6 +196,6 @@ class Diffusion(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip the gradient and log the norm it had."""
-        norm = nn.utils.clip_grad_norm_(self.denoiser.parameters(), self.optimisation.clip)
+        norm = nn.utils.clip_grad_norm_(self.learned.parameters(), self.optimisation.clip)
         self.log("train/grad_norm", norm)
         self.log("train/lr", optimizer.param_groups[0]["lr"])

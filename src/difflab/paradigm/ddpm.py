@@ -7,7 +7,8 @@ from torch import Tensor
 from difflab.coupling import Coupling
 from difflab.denoiser import AnyDenoiser
 from difflab.likelihood import variational_bits_per_dim, vlb_term
-from difflab.paradigm.base import Diffusion, Noised, Optimisation
+from difflab.paradigm.base import Noised, Optimisation
+from difflab.paradigm.diffusion import Diffusion
 from difflab.paradigm.draws import Draws
 from difflab.times import Times
 from difflab.weighting import Weighting

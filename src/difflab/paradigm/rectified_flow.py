@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from difflab.denoiser import Denoise, velocity
-from difflab.paradigm.base import HELD_OUT, Diffusion, Noised, place
+from difflab.paradigm.base import HELD_OUT, Noised, place
+from difflab.paradigm.diffusion import Diffusion
 
 
 class RectifiedFlow(Diffusion):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from difflab.paradigm.base import Diffusion, Noised
+from difflab.paradigm.base import Noised
+from difflab.paradigm.diffusion import Diffusion
 
 
 class ScoreSDE(Diffusion):

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from difflab.learned import Learned
 from difflab.likelihood import continuous_bits_per_dim
-from difflab.paradigm.base import Diffusion, Noised
+from difflab.paradigm.base import Noised
+from difflab.paradigm.diffusion import Diffusion
 
 
 class VDM(Diffusion):

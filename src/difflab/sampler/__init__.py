@@ -21,11 +21,14 @@ class Sampler(Protocol):
 
     @property
     def evaluations(self) -> int | None:
-        """Calls of the denoiser in one step; None if it takes one step, with as many calls as its tolerances ask."""
+        """Calls of the denoiser in one step, and at most so many in the step that ends in the data.
+
+        None if it takes one step, with as many calls as its tolerances ask.
+        """
 
     @property
-    def last(self) -> int | None:
-        """Calls of the denoiser in the step that ends in the data."""
+    def stochastic(self) -> bool:
+        """Whether it draws noise."""
 
     @property
     def order(self) -> float:

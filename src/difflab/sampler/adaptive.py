@@ -31,7 +31,7 @@ class Adaptive:
     rtol: float = 1e-5
     atol: float = 1e-5
     evaluations: ClassVar[None] = None
-    last: ClassVar[None] = None
+    stochastic: ClassVar[bool] = False
     order: ClassVar[int] = 5
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class Adaptive:
             return velocity(denoise, at, time.to("cpu", torch.float64))
 
         end = s.clamp(min=schedule.t_min)
-        if end < t:  # with `step_t` the last step ends at the end, where otherwise it is interpolated from beyond
+        if end != t:  # with `step_t` the last step ends at the end, where otherwise it is interpolated from beyond
             options = {"norm": worst, "step_t": end[None]}
             times = torch.stack([t, end]).to(x.device)
             x = odeint(flow, x, times, rtol=self.rtol, atol=self.atol, method="dopri5", options=options)[-1]

@@ -24,7 +24,7 @@ class Ancestral:
 
     v: float | None = 0.0
     evaluations: ClassVar[int] = 1
-    last: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = True
     order: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

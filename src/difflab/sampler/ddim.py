@@ -22,12 +22,16 @@ class DDIM:
 
     eta: float = 0.0
     evaluations: ClassVar[int] = 1
-    last: ClassVar[int] = 1
     order: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.eta <= 1:
             raise ValueError(f"sampler.eta={self.eta} must lie in [0, 1]: 0 is DDIM, 1 is ancestral")
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether it draws noise."""
+        return self.eta > 0
 
     def init(self, x: Tensor) -> None:
         """No state."""
@@ -37,6 +41,6 @@ class DDIM:
     ) -> tuple[Tensor, None]:
         """Step `x` from time `t` to `s < t`."""
         then, now, estimate = denoise.schedule(t), denoise.schedule(s), denoise(x, t)
-        kick = self.eta * bridge(now, then).lower.sqrt()
+        kick = self.eta * bridge(now, then).lower.clamp(min=0).sqrt()
         x = Mix(now.alpha, (now.sigma**2 - kick**2).sqrt())(estimate.x0, estimate.eps)
         return (x + scale(kick, noise(x)) if kick > 0 else x), state

@@ -32,12 +32,16 @@ class EDM:
     sigma_max: float = FAR
     noise: float = 1.0
     evaluations: ClassVar[int] = 2
-    last: ClassVar[int] = 1
     order: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if not 0 <= self.churn <= math.sqrt(2) - 1 + 1e-4:
             raise ValueError(f"sampler.churn={self.churn} is S_churn / N, cut at sqrt(2) - 1: it lies in [0, 0.4142]")
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether it draws noise."""
+        return self.churn > 0
 
     def init(self, x: Tensor) -> None:
         """No state."""

@@ -20,7 +20,7 @@ class Euler:
     """
 
     evaluations: ClassVar[int] = 1
-    last: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = False
     order: ClassVar[int] = 1
 
     def init(self, x: Tensor) -> None:

@@ -25,12 +25,16 @@ class EulerMaruyama:
 
     noise: float = 1.0
     evaluations: ClassVar[int] = 1
-    last: ClassVar[int] = 1
     order: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if self.noise < 0:
             raise ValueError(f"sampler.noise={self.noise} must be at least 0: 0 is the flow, 1 the reverse SDE")
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether it draws noise."""
+        return self.noise > 0
 
     def init(self, x: Tensor) -> None:
         """No state."""

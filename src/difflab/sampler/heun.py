@@ -23,7 +23,7 @@ class Heun:
     """
 
     evaluations: ClassVar[int] = 2
-    last: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = False
     order: ClassVar[int] = 2
 
     def init(self, x: Tensor) -> None:

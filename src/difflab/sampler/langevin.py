@@ -12,12 +12,25 @@ from torch import Tensor
 from difflab.denoiser import Denoise
 from difflab.gaussian import scale
 from difflab.sampler import is_noise
+from difflab.sampler.preconditioner import Preconditioner
 
 
-def update(denoise: Denoise, x: Tensor, t: Tensor, step: float, noise: Callable[[Tensor], Tensor]) -> Tensor:
-    """One update of Langevin dynamics at time `t`: `x + step sigma^2 score + sqrt(2 step) sigma z`."""
-    sigma = denoise.schedule(t).sigma
-    return x - scale(step * sigma, denoise(x, t).eps) + scale((2 * step) ** 0.5 * sigma, noise(x))
+def update(
+    denoise: Denoise,
+    x: Tensor,
+    t: Tensor,
+    step: float,
+    noise: Callable[[Tensor], Tensor],
+    m: Preconditioner | None = None,
+) -> Tensor:
+    """One update of Langevin dynamics at time `t`: `x + step sigma^2 M M' score + sqrt(2 step) sigma M z`.
+
+    M is the identity where there is none; the law that small steps leave as it is does not depend on it.
+    """
+    sigma, eps, z = denoise.schedule(t).sigma, denoise(x, t).eps, noise(x)
+    if m is not None:
+        eps, z = m(m(eps)), m(z)
+    return x - scale(step * sigma, eps) + scale((2 * step) ** 0.5 * sigma, z)
 
 
 def best_step(fall: float, updates: int) -> float:
@@ -38,25 +51,30 @@ def best_step(fall: float, updates: int) -> float:
 class Langevin:
     """`x alpha_s / alpha_t`, then `corrections` updates `x + step sigma_s^2 score + sqrt(2 step) sigma_s z` at `s`.
 
-    The data end is the clean estimate, Jolicoeur-Martineau et al. 2021 (arXiv:2009.05475). Song & Ermon 2019
-    (arXiv:1907.05600), Algorithm 1, where `step = epsilon / (2 sigma_L^2)`; 2020 (arXiv:2006.09011), Algorithm 1, where
-    it is `epsilon / sigma_L^2`. Where alpha is not theirs, 1, it is their algorithm in `x / alpha`.
+    Song & Ermon 2019 (arXiv:1907.05600), Algorithm 1, where `step = epsilon / (2 sigma_L^2)`; 2020 (arXiv:2006.09011),
+    Algorithm 1, where it is `epsilon / sigma_L^2`. Where alpha is not theirs, 1, it is their algorithm in `x / alpha`.
+    The data end is the clean estimate: Jolicoeur-Martineau et al. 2021 (arXiv:2009.05475).
 
     `step_size = None` takes the `best_step` between the two levels. On a fine ladder the variance then ends above the
     data's by the share `sqrt(log(fall) / corrections) / 2`: as many evaluations do better on more levels than in more
-    corrections.
+    corrections. A `precondition` makes it the preconditioned dynamics of Ma et al. 2022 (arXiv:2207.02196).
     """
 
     corrections: int = 2
     step_size: float | None = None
-    last: ClassVar[int] = 1
+    precondition: Preconditioner | None = None
+    stochastic: ClassVar[bool] = True
     order: ClassVar[float] = 0.5
 
     def __post_init__(self) -> None:
         if self.corrections < 1:
             raise ValueError(f"sampler.corrections={self.corrections} must be at least 1")
-        if self.step_size is not None and not 0 < self.step_size < 2:
-            raise ValueError(f"sampler.step_size={self.step_size} must lie between 0 and 2, or be null for the best")
+        gain = self.precondition.gain if self.precondition else 1.0
+        if not 0 < (1 if self.step_size is None else self.step_size) * gain**2 < 2:
+            raise ValueError(
+                f"sampler.step_size={self.step_size} must lie between 0 and 2, or be null for the best, which is at "
+                f"most 1; so must its product with the square of sampler.precondition.gain, here {gain:g}"
+            )
 
     @property
     def evaluations(self) -> int:
@@ -82,5 +100,5 @@ class Langevin:
         step = best_step(fall, self.corrections) if self.step_size is None else self.step_size
         x = scale(now.alpha / then.alpha, x)
         for _ in range(self.corrections):
-            x = update(denoise, x, s, step, noise)
+            x = update(denoise, x, s, step, noise, self.precondition)
         return x, state

@@ -27,6 +27,7 @@ class PredictorCorrector:
     predictor: Sampler = field(default_factory=Ancestral)
     corrections: int = 1
     snr: float = 0.16
+    stochastic: ClassVar[bool] = True
     order: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -37,11 +38,6 @@ class PredictorCorrector:
     def evaluations(self) -> int | None:
         """Calls of the denoiser in one step: the predictor's and one for each correction."""
         return None if self.predictor.evaluations is None else self.predictor.evaluations + self.corrections
-
-    @property
-    def last(self) -> int | None:
-        """Calls of the denoiser in the step that ends in the data: the predictor's."""
-        return self.predictor.last
 
     def init(self, x: Tensor) -> Any:  # noqa: ANN401  # the predictor's
         """The predictor's state."""

@@ -1,0 +1,32 @@
+"""The diffusion transformer as a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from difflab.backbone.dit import Transformer
+from difflab.backbone.layers import AttentionPool
+
+
+class HalfDiT(Transformer):
+    """The blocks of a DiT, and attention pooling of their tokens in place of the way back to pixels.
+
+    Peebles & Xie 2023 (arXiv:2212.09748) for the blocks, Dhariwal & Nichol 2021 (arXiv:2105.05233), section 4, for the
+    pooling. `classes` are told, not heard of; the other settings are those of `DiT`.
+
+    Raises ValueError as `DiT` does.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], classes: int, width: int = 128, depth: int = 4, heads: int = 4, patch: int = 2
+    ) -> None:
+        super().__init__(shape, 0, width, depth, heads, patch)
+        self.classes = classes
+        self.pool = AttentionPool(width, classes, heads)
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """(B, C, H, W), (B,) -> (B, classes), in the dtype of x also under autocast."""
+        logits: Tensor = self.pool(self.tokens(x, self.condition(code)))
+        return logits.to(x.dtype)

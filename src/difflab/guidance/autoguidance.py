@@ -1,0 +1,58 @@
+"""Guidance by a weaker version of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from difflab.denoiser import AnyDenoiser, Estimate
+from difflab.guidance import Guided
+from difflab.guidance.classifier_free import extrapolate
+from difflab.path import Along
+
+
+@dataclass(frozen=True)
+class Autoguidance:
+    """`weak + scale (strong - weak)`, where `weak` is a denoiser trained less, or with a smaller network.
+
+    Karras et al. 2024 (arXiv:2406.02507), eq. 3 with `scale` for w, which needs no labels. `weak` is loaded when the
+    guidance is applied, and may have been trained with another target and on another schedule. It takes an evaluation
+    of each. Raises ValueError for a weak denoiser of other samples or other classes; it may have none.
+    """
+
+    weak: Callable[[], AnyDenoiser]
+    scale: float = 2.0
+
+    def __call__(self, denoiser: AnyDenoiser) -> AnyDenoiser:
+        """The guided denoiser; at scale 1 the denoiser itself."""
+        return denoiser if self.scale == 1 else Autoguided(denoiser, self.weak(), self.scale)
+
+
+class Autoguided(Guided):
+    """A denoiser that goes beyond what it has over a weaker one."""
+
+    def __init__(self, denoiser: AnyDenoiser, weak: AnyDenoiser, scale: float) -> None:
+        super().__init__(denoiser)
+        if weak.shape != denoiser.shape or weak.classes not in (0, denoiser.classes):
+            raise ValueError(
+                f"guidance=autoguidance needs a weak run of samples of shape {denoiser.shape} and of "
+                f"{denoiser.classes} classes or none, not {weak.shape} and {weak.classes}"
+            )
+        same = weak.schedule == denoiser.schedule
+        self.weak = (weak if same else Along(weak, denoiser.schedule)).to(denoiser.device)
+        self.scale = scale
+
+    @override
+    def price(self, t: Tensor) -> int:
+        return self.denoiser.price(t) + self.weak.price(t)
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
+        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
+        strong: Estimate = self.denoiser(x, t, label)
+        weak: Estimate = self.weak(x, t, label if self.weak.classes else torch.zeros_like(label))
+        out = self.target.mix(self.schedule, t)(weak.x0, weak.eps)  # in the target of the strong one
+        return extrapolate(weak._replace(out=out), strong, self.scale)

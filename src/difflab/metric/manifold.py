@@ -1,0 +1,53 @@
+"""Fidelity and diversity apart: which samples lie within reach of the others' nearest neighbours."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from difflab.metric.distance import distances
+
+BLOCK = 2048  # rows of a distance matrix held at once
+
+
+class Manifold(NamedTuple):
+    """Four shares; each of a perfect generator's is near that of real samples against real ones, which is not 1."""
+
+    precision: float  # of the generated samples that lie in a real neighbourhood
+    recall: float  # of the real samples that lie in a generated neighbourhood
+    density: float  # real neighbourhoods that a generated sample lies in, over k: may exceed 1
+    coverage: float  # of the real neighbourhoods that hold a generated sample
+
+
+def manifold(generated: Tensor, real: Tensor, k: int = 5) -> Manifold:
+    """Precision, recall, density and coverage of features (n, D) against (m, D).
+
+    A sample's neighbourhood is the ball to its k-th nearest other sample of its set. Kynkaanniemi et al. 2019
+    (arXiv:1904.06991), eq. 2; Naeem et al. 2020 (arXiv:2002.09797), eqs. 3 and 4. Values depend on n, m and k.
+    Raises ValueError for sets of no more than k samples, or of unlike D.
+    """
+    if generated.ndim != 2 or real.ndim != 2 or generated.shape[1] != real.shape[1]:
+        raise ValueError(
+            f"neighbourhoods are of features (n, D) and (m, D), not {tuple(generated.shape)}, {tuple(real.shape)}"
+        )
+    if min(len(generated), len(real)) <= k or k < 1:
+        raise ValueError(f"k={k} neighbours ask for more than k >= 1 samples: {len(generated)} and {len(real)} given")
+    reach, real_reach = radii(generated, k), radii(real, k)
+    balls = torch.zeros(len(generated))  # real ones around each generated sample
+    covered, recalled = torch.zeros(len(real), dtype=torch.bool), torch.zeros(len(real), dtype=torch.bool)
+    blocks = (torch.split(each, BLOCK) for each in (generated, reach, balls))
+    for rows, own, counted in zip(*blocks, strict=True):
+        far = distances(rows, real)
+        within = far <= real_reach
+        counted += within.sum(1)
+        covered |= within.any(0)
+        recalled |= (far <= own[:, None]).any(0)
+    shares = ((balls > 0).float(), recalled.float(), balls / k, covered.float())
+    return Manifold(*(share.mean().item() for share in shares))
+
+
+def radii(x: Tensor, k: int) -> Tensor:
+    """The distance of each row of (n, D) to its k-th nearest other row; shape (n,)."""
+    return torch.cat([distances(rows, x).kthvalue(k + 1).values for rows in torch.split(x, BLOCK)])

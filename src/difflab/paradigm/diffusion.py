@@ -1,0 +1,77 @@
+"""What all paradigms that generate share: the denoiser, the weighted regression, the likelihood of the flow."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from difflab.coupling import Coupling, Independent
+from difflab.denoiser import AnyDenoiser, Estimate
+from difflab.gaussian import scale
+from difflab.likelihood import ExactTrace, Hutchinson, flow_bits_per_dim
+from difflab.paradigm.base import Noised, Optimisation, Paradigm
+from difflab.times import Times
+from difflab.weighting import Weighting
+
+
+class Diffusion(Paradigm):
+    """Regress the denoiser's target; a paradigm says `loss` and `bits_per_dim`.
+
+    `label_dropout` is for classifier-free guidance: Ho & Salimans 2022 (arXiv:2207.12598), Algorithm 1.
+    Raises ValueError for a coupling or a learned variance that has no meaning in the paradigm.
+    """
+
+    learns: ClassVar[str] = "denoiser"
+    hint: ClassVar[str] = "difflab-sample run={run} sampler=ddim nfe=20"
+    trains_variance: bool = False  # whether the loss has a term for the network's learned variance
+
+    def __init__(
+        self,
+        denoiser: AnyDenoiser,
+        times: Times,
+        weighting: Weighting,
+        coupling: Coupling,
+        optimisation: Optimisation,
+        batch_size: int,
+        label_dropout: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(times, optimisation, batch_size, seed)
+        self.denoiser, self.weighting, self.coupling = denoiser, weighting, coupling
+        self.label_dropout = label_dropout
+        self.check()
+
+    def check(self) -> None:
+        """Raise ValueError for parts that have no meaning together."""
+        name = type(self).__name__
+        if not self.couples and self.coupling != Independent():
+            raise ValueError(
+                f"{name} takes its noise to be independent of the data: choose coupling=independent, or "
+                f"paradigm=rectified_flow, flow_matching or ot_flow with coupling=optimal_transport"
+            )
+        if self.denoiser.learned_variance and not self.trains_variance:
+            raise ValueError(
+                f"{name} has no term that would teach the network a variance: choose backbone.learned_variance=false, "
+                f"or paradigm=improved_ddpm, which learns it"
+            )
+
+    def bits_per_dim(self, x0: Tensor, label: Tensor) -> Tensor:
+        """An upper bound on, or the value of, `-log2 p(x0)` per dimension; shape `(B,)`."""
+        raise NotImplementedError
+
+    @property
+    def levels(self) -> int | None:
+        """The values that a pixel can have; None for points, which are continuous."""
+        return 256 if len(self.denoiser.shape) == 3 else None
+
+    def flow_likelihood(self, x0: Tensor, label: Tensor) -> Tensor:
+        """Bits/dim of the probability flow, by an unbiased trace for images and the exact one for points; `(B,)`."""
+        trace = ExactTrace() if self.levels is None else Hutchinson()
+        return flow_bits_per_dim(self.denoiser.bind(label), x0, levels=self.levels, trace=trace)
+
+    def regress(self, estimate: Estimate, noised: Noised) -> Tensor:
+        """The weighted squared error in the network's own target, mean over dimensions: shape `(B,)`."""
+        target, t = self.denoiser.target, noised.t
+        error = (estimate.out - target.mix(self.schedule, t)(noised.x0, noised.eps)) ** 2
+        return scale(self.weighting(self.schedule, target, t), error.flatten(1).mean(1))

@@ -1,0 +1,120 @@
+"""What exponential integrators share: the linear part of the flow is solved, the estimates between are a polynomial.
+
+With `lambda = log_snr / 2` and `h = lambda_s - lambda_t` the flow is either of::
+
+    x_s = (sigma_s / sigma_t) x_t + alpha_s int_0^h exp(u - h) x0(lambda_t + u) du
+    x_s = (alpha_s / alpha_t) x_t - sigma_s int_0^h exp(h - u) eps(lambda_t + u) du
+
+A constant estimate gives the same step of first order for both, `schedule(s)(x0, eps)`, and a polynomial adds to it.
+Lu et al. 2022 (arXiv:2211.01095), Proposition 4.1, and 2022 (arXiv:2206.00927), eq. 3.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from difflab.denoiser import Denoise
+from difflab.gaussian import Mix, scale
+from difflab.sampler import is_noise
+
+POINTS, WEIGHTS = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(32))
+
+
+def moment(h: Tensor, rate: float, k: int) -> Tensor:
+    """`int_0^h exp(rate (h - u)) u^k du`, by Gauss's rule: the closed form cancels where h is small."""
+    u = h * (1 + POINTS) / 2
+    return h / 2 * (WEIGHTS * (rate * (h - u)).exp() * u**k).sum()
+
+
+class Node(NamedTuple):
+    """A noise level, and the estimates there."""
+
+    mix: Mix
+    estimates: tuple[Tensor, Tensor]  # x0, eps
+
+
+class Form(NamedTuple):
+    """One of the two integrals: which of `(x0, eps)` is in it, and the rate of its exponential."""
+
+    part: int
+    rate: float
+
+
+DATA, NOISE = Form(0, -1.0), Form(1, 1.0)
+Nodes = tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """A multistep solver: each update goes out from the newest node, with the polynomial through those before it.
+
+    The first step is of first order, so the whole is of order 2 at most; from all but pure noise that hardly shows.
+    """
+
+    solver_order: int = 2
+    evaluations: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if self.solver_order not in (1, 2, 3):
+            raise ValueError(f"sampler.solver_order={self.solver_order} must be 1, 2 or 3")
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether it draws noise: no."""
+        return False
+
+    @property
+    def order(self) -> int:
+        """The order of convergence."""
+        return min(self.solver_order, 2)
+
+    @property
+    def form(self) -> Form:
+        """The integral that is approximated."""
+        raise NotImplementedError
+
+    def gather(self, state: Nodes, node: Node) -> Nodes:
+        """The nodes of the next update, from those of the last one and the newest."""
+        return (node, *state)[: self.solver_order]
+
+    def first(self, node: Node, now: Mix) -> Tensor:
+        """The step of first order."""
+        return now(*node.estimates)
+
+    def slope(self, h: Tensor) -> Tensor:
+        """What multiplies the slope of a line through two nodes: the published `h / 2` for u under the integral."""
+        return h / 2 * moment(h, self.form.rate, 0)
+
+    def update(self, nodes: Nodes, now: Mix) -> Tensor:
+        """The sample at `now`, going out from the first of the nodes."""
+        (part, rate), (base, *others) = self.form, nodes
+        x = self.first(base, now)
+        if not others or is_noise(now):
+            return x
+        h, *u = ((mix.log_snr - base.mix.log_snr) / 2 for mix in (now, *(node.mix for node in others)))
+        powers = range(1, len(u) + 1)
+        moments = [moment(h, rate, k) for k in powers] if len(u) > 1 else [self.slope(h)]
+        weights = torch.linalg.solve(torch.stack([torch.stack(u) ** k for k in powers]), torch.stack(moments))
+        for weight, node in zip(-rate * now[part] * weights, others, strict=True):
+            x = x + scale(weight, node.estimates[part] - base.estimates[part])
+        return x
+
+    def init(self, x: Tensor) -> Nodes:
+        """No nodes."""
+        return ()
+
+    def step(
+        self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: Nodes, noise: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Nodes]:
+        """Step `x` from time `t` to `s < t`; next to a pure end of the schedule the step is of first order."""
+        then, now, estimate = denoise.schedule(t), denoise.schedule(s), denoise(x, t)
+        if now.sigma == 0:
+            return estimate.x0, ()
+        nodes = self.gather(state, Node(then, (estimate.x0, estimate.eps)))
+        return self.update(nodes, now), () if is_noise(then) or then.sigma == 0 else nodes
