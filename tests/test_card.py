@@ -20,6 +20,7 @@ def card(**changes):
         "resize": EfficientNetLite0.resize,
         "sampler": "ddim",
         "grid": "uniform",
+        "path": "as trained",
         "nfe": 20,
         "guidance": "none",
         "weights": "ema=0.999",

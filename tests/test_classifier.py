@@ -105,7 +105,7 @@ def test_pooling_is_torchs_attention_from_the_mean():
 
 
 def test_what_cannot_be_told_is_refused():
-    with pytest.raises(ValueError, match=r"UNet gives samples and tells no classes: .* half_unet"):
+    with pytest.raises(ValueError, match=r"UNet gives samples and tells no classes: .*half_unet"):
         Classifier(UNet(SHAPE, 3, 32, (1, 2)), VP())
     with pytest.raises(ValueError, match="data of 0 classes leave nothing to tell"):
         HalfDiT(SHAPE, 0)

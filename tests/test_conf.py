@@ -70,6 +70,7 @@ NOT_HERE = {  # tested elsewhere
     ("protocol", "fid"),
     ("trainer", "ddp"),
     ("guidance", "classifier"),
+    ("guidance", "autoguidance"),
     *(("backbone", f"dit_{size}") for size in ("b", "l", "xl")),
 }
 
@@ -111,6 +112,7 @@ def test_options_that_need_more_than_this_machine_fit_their_classes(group, optio
     needs = {
         "folder": [f"data.source.root={tmp_path}"],
         "classifier": ["guidance.classifier.classifier.run=RUN"],
+        "autoguidance": ["guidance.autoguidance.weak.run=RUN"],
     }.get(option, [])
     check(composed(f"{group}={option}", *needs)[group])
 

@@ -104,6 +104,7 @@ def evaluate(
         resize=protocol.extractor.resize,
         sampler=str(recipe.sampler),
         grid=str(recipe.grid),
+        path="as trained" if recipe.path is None else str(recipe.path),
         nfe=drawn.evaluations,
         guidance=str(recipe.guidance),
         weights=weights,

@@ -24,10 +24,12 @@ def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         bits = f"{metrics['bits_per_dim']:.3f} ± {metrics['bits_per_dim_se']:.3f}"
         floor = f"{metrics['bits_per_dim_floor']:.3f}" if "bits_per_dim_floor" in metrics else ""
         rows.append(("bits/dim", f"{bits} of {card['n_likelihood']} held-out samples", floor))
+    path = "" if card["path"] == "as trained" else f" along {card['path']}"
     return [
         *rows,
         ("n", f"{metrics['n']} against {metrics['n_reference']} of {card['reference']}", f"n={metrics['n_floor']}"),
-        ("sampler", f"{card['sampler']} on {card['grid']}, {card['guidance']}, {card['weights']}", ""),
+        ("sampler", f"{card['sampler']} on {card['grid']}{path}", ""),
+        ("guidance", f"{card['guidance'] or 'none'}, {card['weights']}", ""),
         ("NFE", f"{found['nfe']:g}", ""),
         ("sampling seconds", f"{found['sampling_seconds']:.1f}", ""),
     ]

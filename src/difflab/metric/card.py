@@ -30,6 +30,7 @@ class ProtocolCard:
     resize: str
     sampler: str
     grid: str
+    path: str  # the schedule that was sampled along: "as trained", or another
     nfe: float  # network evaluations a sample: a mean where the sampler adapts
     guidance: str
     weights: str  # "ema=0.999" or "raw"
