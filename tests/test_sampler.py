@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 import torch
-from torch import nn
 
+from difflab.classifier import AnyClassifier
 from difflab.generate import cost, generate, times_for, trajectory
 from difflab.grid import Leading, Uniform
 from difflab.guidance import Chain
@@ -86,15 +86,15 @@ def test_a_state_is_a_value_that_steps_can_be_taken_up_from_again_and_again(samp
         torch.testing.assert_close(steps(half, state, times[5:], itertools.count(drawn))[0], whole, rtol=0, atol=0)
 
 
-class Doubtful(nn.Module):
+class Doubtful(AnyClassifier):
     """A classifier that has no opinion."""
 
-    counted = True
-    classes = 2
+    shape, classes = (1, 1, 1), 2
 
     def __init__(self, schedule):
         super().__init__()
         self.schedule = schedule
+        self.register_buffer("nothing", torch.zeros(()))
 
     def forward(self, x, t):
         return 0 * x.flatten(1)[:, :1].expand(-1, 2)

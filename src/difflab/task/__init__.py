@@ -59,8 +59,8 @@ class Job:
 
     @property
     def classes(self) -> int:
-        """The run's classes; 0: it is unconditional."""
-        return self.denoiser.classes
+        """The classes that can be asked for, the run's or those of what guides it; 0: it is unconditional."""
+        return self.guided.classes
 
     @property
     def of_images(self) -> bool:
