@@ -17,7 +17,10 @@ from difflab.exact import Gaussian, Mixture
 from difflab.gaussian import scale
 from difflab.generate import counting, generate, trajectory
 from difflab.grid import LogSNR
+from difflab.guidance import Chain
+from difflab.guidance.classifier_free import ClassifierFree
 from difflab.guidance.clip import Clip
+from difflab.guidance.interval import Interval
 from difflab.guidance.restoration import DPS, PiGDM, Replacement
 from difflab.metric.psnr import psnr
 from difflab.operator import CompressedSensing, Deblur, InpaintBox, InpaintPixels, SuperResolution
@@ -291,3 +294,16 @@ def test_the_signal_to_noise_ratio_is_that_of_torchmetrics():
     )
     torch.testing.assert_close(psnr(x, truth), theirs, check_dtype=False)
     assert psnr(x, x).isinf().all()
+
+
+def test_what_was_measured_holds_under_guidance_that_is_limited_and_asks_twice():
+    schedule = VP()
+    prior = Gaussian(schedule, torch.zeros(SMALL, dtype=torch.float64), torch.tensor(SD**2))
+    prior.classes = 2
+    operator, t = small("inpaint"), torch.tensor(0.5, dtype=torch.float64)
+    y = operator(normal(3, *SMALL))
+    restored = Replacement(SD)(operator, y, 0.0)
+    guided = Chain((restored, ClassifierFree(3.0), Interval(1e-3, 1e-2)))(prior)
+    for denoiser in (guided, ClassifierFree(3.0)(restored(prior))):
+        estimate = denoiser(normal(3, *SMALL, seed=1), t, torch.tensor([0, 1, 2]))
+        torch.testing.assert_close(operator(estimate.x0), y)

@@ -7,7 +7,7 @@ import torch
 
 from difflab.classifier import AnyClassifier
 from difflab.generate import cost, generate, times_for, trajectory
-from difflab.grid import Leading, Uniform
+from difflab.grid import Explicit, Leading, Sections, Uniform
 from difflab.guidance import Chain
 from difflab.guidance.autoguidance import Autoguidance
 from difflab.guidance.classifier import ClassifierGuidance
@@ -131,6 +131,17 @@ def test_counted_evaluations_are_those_declared_and_the_most_that_fit(sampler, g
     assert cost(denoiser, sampler, Uniform()(schedule, steps + 1)) > nfe
     assert min(prices) * sampler.evaluations * (steps - 1) < samples.evaluations
     assert samples.evaluations <= max(prices) * sampler.evaluations * steps
+
+
+@pytest.mark.parametrize(("grid", "steps"), [(Explicit((900, 500, 100, 1)), 4), (Sections((2, 3)), 5)])
+def test_a_grid_of_its_own_steps_names_the_evaluations_that_they_take(grid, steps):
+    denoiser = Chain((ClassifierFree(3.0), Interval(0.2, 2.0)))(labelled(LinearTable()))
+    taken = cost(denoiser, DDIM(), grid(LinearTable(), steps))
+    assert len(times_for(denoiser, DDIM(), grid, taken)) == steps + 1
+    with pytest.raises(ValueError, match=f"nfe={taken - 1} does not pay for {steps} steps"):
+        times_for(denoiser, DDIM(), grid, taken - 1)
+    with pytest.raises(ValueError, match=f"give nfe={taken}"):
+        times_for(denoiser, DDIM(), grid, 30)
 
 
 def test_what_an_adaptive_sampler_takes_is_counted_and_needs_no_grid(caplog):

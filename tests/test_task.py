@@ -288,7 +288,7 @@ def test_tasks_do_not_share_a_folder(runs):
         (["run=digits", "problem=deblur"], "'problem' is not a key of Draw"),
         (["run=points", "task=restore", "problem=deblur", "restoration=dps"], "inverse problems are about images"),
         (["run=digits", "task=restore", "problem=deblur", "restoration=dps", "task.noise_std=-1.0"], "noise_std=-1"),
-        (["run=digits", "n=0"], "at least one image"),
+        (["run=digits", "n=0"], "n and batch_size must be at least 1"),
         (["run=digits", "label=10"], "none of this run's 10 classes"),
     ],
 )

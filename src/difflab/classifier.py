@@ -52,6 +52,8 @@ class Classifier(AnyClassifier):
                 f"for images choose backbone=half_unet or half_dit"
             )
         self.backbone, self.schedule, self.input = backbone, schedule, Target()
+        if isinstance(schedule, nn.Module):
+            schedule.requires_grad_(False)  # to tell classes it would flee from noise
         network = cast(Telling, backbone)
         self.shape, self.classes = tuple(network.shape), network.classes
 

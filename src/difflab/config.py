@@ -73,6 +73,8 @@ def spelled(name: str, word: str) -> str:
     defaults = yaml.safe_load(Path(conf_dir(), f"{name}.yaml").read_text())["defaults"]
     placed = {key.partition("@")[2]: key for entry in defaults for key in entry if "@" in key}
     key, equals, option = word.partition("=")
+    if option == "[]" and Path(conf_dir(), key).is_dir():
+        raise SystemExit(f"{program()}: {key}=[] chooses nothing; for no {key}, where there is that option, {key}=none")
     return f"{placed.get(key, key)}{equals}{option}"
 
 
@@ -157,7 +159,8 @@ def plain(config: DictConfig) -> dict[str, Any]:
     try:
         return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]  # a DictConfig gives a dict
     except InterpolationResolutionError as error:
-        raise ValueError(str(error).splitlines()[0].partition(": ")[2]) from error
+        line = str(error).splitlines()[0]
+        raise ValueError(line.partition(": ")[2] or line) from error
 
 
 def keys_of(node: object, value: object, path: tuple[str, ...] = ()) -> Iterator[str]:

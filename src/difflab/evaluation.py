@@ -87,7 +87,8 @@ def evaluate(
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
     """Draw the protocol's samples and measure them: distances, their floors, bits/dim, the cost, and the card."""
-    drawn = recipe.draw(model.denoiser, balanced(protocol.n, data.classes), protocol.seed, progress=progress)
+    classes = recipe.guided(model.denoiser).classes
+    drawn = recipe.draw(model.denoiser, balanced(protocol.n, classes), protocol.seed, progress=progress)
     splits = {"train": data.images.train, "test": data.images.test}
     reference = splits.pop(protocol.reference)
     (other,) = splits.values()
@@ -108,7 +109,7 @@ def evaluate(
         nfe=drawn.evaluations,
         guidance=str(recipe.guidance),
         weights=weights,
-        labels="balanced" if data.classes else "none",
+        labels="balanced" if classes else "none",
         precision=recipe.precision,
         seed=protocol.seed,
     )

@@ -151,7 +151,7 @@ class Empirical(Mixture):
     def log_prior(self, x: Tensor, label: Tensor) -> Tensor:
         """`log 1 / N` at the points of the label's class, else minus infinity: of shape `(B, N)`."""
         label = label[:, None]
-        allowed = (label == self.labels) | (label == self.classes)
+        allowed = (label == self.labels) | (label == self.classes) | (self.classes == 0)
         return torch.where(allowed, super().log_prior(x, label), -math.inf)
 
 

@@ -116,23 +116,25 @@ def times_for(denoiser: AnyDenoiser, sampler: Sampler, grid: Grid, nfe: int) -> 
         say_once(f"nfe={nfe} is not used: {sampler} takes as many evaluations as its tolerances ask, and counts them")
         return Uniform()(schedule, 1)
     last, two = (cost(denoiser, sampler, Uniform()(schedule, steps)) for steps in (1, 2))
-    if nfe < last:
-        raise ValueError(f"nfe={nfe} is less than one step of {sampler}, which takes {last} network evaluations")
-    steps = 1 + (nfe - last) // (two - last)
+    steps = grid.steps or max(1, 1 + (nfe - last) // (two - last))
     times = grid(schedule, steps)
     while (spent := cost(denoiser, sampler, times)) > nfe:  # where the price of a call depends on its time
-        steps = min(steps - 1, steps * nfe // spent)
+        if steps == 1 or grid.steps:
+            raise ValueError(f"nfe={nfe} does not pay for {steps} steps of {sampler}, which take {spent} evaluations")
+        steps = max(1, min(steps - 1, steps * nfe // spent))
         times = grid(schedule, steps)
-    while spent < nfe:
+    more = spent
+    while more < nfe and not grid.steps:
         try:
             finer = grid(schedule, steps := steps + 1)
         except ValueError:  # the grid has no more
             break
-        if (more := cost(denoiser, sampler, finer)) > nfe:
-            break
-        times, spent = finer, more
+        if (more := cost(denoiser, sampler, finer)) <= nfe:
+            times, spent = finer, more
+    if grid.steps and spent + two - last <= nfe:
+        raise ValueError(f"nfe={nfe}: the {steps} steps of {grid} take {spent} network evaluations: give nfe={spent}")
     if spent < nfe:
-        say_once(f"nfe={nfe}: {sampler} uses {spent} in {len(times) - 1} steps, and one step more takes over {nfe}")
+        say_once(f"nfe={nfe}: {sampler} uses {spent} in {len(times) - 1} steps, the most that it pays for")
     return times
 
 

@@ -8,19 +8,25 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from difflab.schedule import Schedule
 
 
-class Grid(Protocol):
+class Grid:
     """A law of sampling times."""
+
+    @property
+    def steps(self) -> int | None:
+        """The only number of steps that it makes; None if it makes any."""
+        return None
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
         """`steps + 1` falling times, the last one 0; float64 on the CPU."""
+        raise NotImplementedError
 
 
 def ramp(start: float, end: float, n: int) -> Tensor:
@@ -34,7 +40,7 @@ def ending_in_data(times: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Uniform:
+class Uniform(Grid):
     """`t_k = t_max (1 - k / steps)`: "trailing" spacing on a table. Lin et al. 2024 (arXiv:2305.08891), section 3.3."""
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
@@ -43,7 +49,7 @@ class Uniform:
 
 
 @dataclass(frozen=True)
-class Quadratic:
+class Quadratic(Grid):
     """`t_k = t_max (1 - k / steps)^2`: denser towards data. Song, Meng & Ermon 2021 (arXiv:2010.02502), app. D.2."""
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
@@ -52,7 +58,7 @@ class Quadratic:
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(Grid):
     """`t_k = t_max cos(pi k / (2 steps))`: denser towards noise. Du et al. 2024 (arXiv:2407.05407), section 2.3."""
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
@@ -61,7 +67,7 @@ class Cosine:
 
 
 @dataclass(frozen=True)
-class Shift:
+class Shift(Grid):
     """The times of another `grid`, moved towards noise: `u' = shift u / (1 + (shift - 1) u)` for `u = t / t_max`.
 
     On the straight path it multiplies sigma / alpha by `shift`, as sqrt(m / n) makes up for n pixels in place of m.
@@ -75,6 +81,11 @@ class Shift:
         if self.shift <= 0:
             raise ValueError(f"grid.shift={self.shift} must be positive: 1 moves nothing, more leads towards noise")
 
+    @property
+    @override
+    def steps(self) -> int | None:
+        return self.grid.steps
+
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
         """`steps + 1` falling times, the last one 0."""
         u = self.grid(schedule, steps) / schedule.t_max
@@ -82,7 +93,7 @@ class Shift:
 
 
 @dataclass(frozen=True)
-class LogSNR:
+class LogSNR(Grid):
     """Equal steps of log-SNR from t_max to t_min, then data. Lu et al. 2022 (arXiv:2206.00927), section 3.4."""
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
@@ -92,7 +103,7 @@ class LogSNR:
 
 
 @dataclass(frozen=True)
-class Karras:
+class Karras(Grid):
     """`(sigma / alpha)^(1 / rho)` in equal steps from t_max to t_min, then data.
 
     Karras et al. 2022 (arXiv:2206.00364), eq. 5.
@@ -108,7 +119,7 @@ class Karras:
 
 
 @dataclass(frozen=True)
-class Leading:
+class Leading(Grid):
     """`t_min` and each whole stride above it: 1, 1 + k, 1 + 2k .. on a table, `k = floor(T / steps)`.
 
     Song, Meng & Ermon 2021 (arXiv:2010.02502), app. D.2, "linear". It leaves out the noisiest times.
@@ -121,7 +132,7 @@ class Leading:
 
 
 @dataclass(frozen=True)
-class Linspace:
+class Linspace(Grid):
     """Both ends of the training times and equal steps between. Nichol & Dhariwal 2021 (arXiv:2102.09672), section 4."""
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
@@ -130,13 +141,18 @@ class Linspace:
 
 
 @dataclass(frozen=True)
-class Sections:
+class Sections(Grid):
     """The axis in equal sections, the one nearest to data first, with as many linspace steps in each as `counts` says.
 
     Nichol & Dhariwal 2021 (arXiv:2102.09672), section 4 and their code's `space_timesteps`.
     """
 
     counts: tuple[int, ...]
+
+    @property
+    @override
+    def steps(self) -> int:
+        return sum(self.counts)
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
         """`steps + 1` falling times, the last one 0. Raises ValueError unless `steps` is the sum of the counts."""
@@ -154,7 +170,7 @@ class Sections:
 
 
 @dataclass(frozen=True)
-class Explicit:
+class Explicit(Grid):
     """The given `times`, in the schedule's own time: 1..T on a table. The data end is added where it is left out."""
 
     times: tuple[float, ...]
@@ -163,6 +179,11 @@ class Explicit:
         rises = any(t <= s for t, s in itertools.pairwise(self.times))
         if rises or min(self.times, default=-1) < 0 or max(self.times) == 0:
             raise ValueError(f"grid.times={list(self.times)} must fall, from the noisiest time to the data at 0")
+
+    @property
+    @override
+    def steps(self) -> int:
+        return sum(t > 0 for t in self.times)
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
         """`steps + 1` falling times, the last one 0.

@@ -29,7 +29,7 @@ def pairs(teacher: Trained, n: int, seed: int, progress: Callable[[int], None] =
     path.parent.mkdir(exist_ok=True)
     with FileLock(f"{path}.lock"):
         if not path.exists():
-            y = balanced(n, teacher.denoiser.classes)
+            y = balanced(n, teacher.recipe.guided(teacher.denoiser).classes)
             x = teacher.recipe.draw(teacher.denoiser, y, seed, progress=progress).x
             eps = SampleNoise(seed, range(n))(x, 0)
             unfinished = path.with_suffix(".unfinished")

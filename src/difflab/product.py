@@ -72,5 +72,5 @@ class Generated(Product):
         """A grid of samples, a class a column; of points their density."""
         columns = self.data.classes or ROWS
         n = ROWS * columns if len(denoiser.shape) > 1 else POINTS
-        labels = balanced(n, self.data.classes)
+        labels = balanced(n, self.recipe.guided(denoiser).classes)
         return picture(to_stored(self.recipe.draw(denoiser, labels, self.protocol.seed).x), columns)

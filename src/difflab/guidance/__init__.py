@@ -46,6 +46,8 @@ class Unguided:
 class Guided(AnyDenoiser):
     """A denoiser made from the one that it wraps, whose facts are its own."""
 
+    holds: bool = False  # at every noise level, whatever limits the guidance
+
     def __init__(self, denoiser: AnyDenoiser) -> None:
         super().__init__()
         self.denoiser = denoiser
@@ -64,7 +66,7 @@ class Guided(AnyDenoiser):
 
 
 def plain(denoiser: AnyDenoiser) -> AnyDenoiser:
-    """The denoiser under all guidance."""
-    while isinstance(denoiser, Guided):
+    """The denoiser under all guidance that can be left out."""
+    while isinstance(denoiser, Guided) and not denoiser.holds:
         denoiser = denoiser.denoiser
     return denoiser

@@ -37,6 +37,10 @@ class Autoguided(Guided):
 
     def __init__(self, denoiser: AnyDenoiser, weak: AnyDenoiser, scale: float) -> None:
         super().__init__(denoiser)
+        if not isinstance(weak, AnyDenoiser):
+            raise ValueError(
+                f"guidance=autoguidance needs a weak run that generates, and this is a {type(weak).__name__.lower()}"
+            )
         if weak.shape != denoiser.shape or weak.classes not in (0, denoiser.classes):
             raise ValueError(
                 f"guidance=autoguidance needs a weak run of samples of shape {denoiser.shape} and of "

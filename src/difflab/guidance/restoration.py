@@ -33,10 +33,14 @@ class Measured(NamedTuple):
     noise_std: float
 
     def residual(self, x0: Tensor) -> Tensor:
-        """What `x0` leaves unexplained: `y - A x0`. Raises ValueError unless there is a row of y for each of them."""
-        if len(x0) != len(self.y):
+        """What `x0` leaves unexplained: `y - A x0`, of the samples once or, as other guidance may ask, several times.
+
+        Raises ValueError unless there is a row of y for each sample.
+        """
+        times, rest = divmod(len(x0), len(self.y))
+        if rest:
             raise ValueError(f"{len(self.y)} images were measured and {len(x0)} are sampled: make them one batch")
-        return self.y.to(x0) - self.operator(x0)
+        return torch.cat(times * [self.y]).to(x0) - self.operator(x0)
 
 
 class Restoration:
@@ -60,6 +64,8 @@ class Restoration:
 
 class Restored(Guided):
     """A denoiser of images of which something was measured."""
+
+    holds = True
 
     def __init__(self, denoiser: AnyDenoiser, method: Restoration, measured: Measured) -> None:
         super().__init__(denoiser)

@@ -52,8 +52,9 @@ class Job:
     bar: Callable[[str, int], AbstractContextManager[Progress]] = Drawing
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise ValueError(f"n={self.n}: ask for at least one image")
+        if self.n < 1 or self.batch_size < 1 or self.seed < 0:
+            asked = f"n={self.n}, batch_size={self.batch_size}, seed={self.seed}"
+            raise ValueError(f"{asked}: n and batch_size must be at least 1, seed at least 0")
         if self.label is not None and not 0 <= self.label < self.classes:
             raise ValueError(f"label={self.label} is none of this run's {self.classes} classes, which count from 0")
 
@@ -128,7 +129,11 @@ class Job:
         """
         test = self.data.images.test
         order = torch.randperm(len(test), generator=keyed(seed))
-        known = test.y[order] if self.classes else torch.zeros(len(test), dtype=torch.int64)
+        if not (self.classes and self.data.classes):
+            if self.n > len(test):
+                raise ValueError(f"n={self.n} asks for more than the {len(test)} held-out samples")
+            return to_float(test.x[order[: self.n]])
+        known = test.y[order]
         rows = torch.empty(self.n, dtype=torch.int64)
         for label in torch.unique(self.labels):
             wanted, those = self.labels == label, order[known == label]

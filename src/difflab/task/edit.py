@@ -40,6 +40,7 @@ class Edit:
                 if job.classes
                 else "task=edit changes the label, and this run is unconditional"
             )
+        self.times(job)
         if self.invert:
             require_flow(job)
         job.held_out(job.seed)

@@ -45,6 +45,8 @@ class Interpolate:
     n: ClassVar[int] = 4
 
     def __post_init__(self) -> None:
+        if self.to < 0:
+            raise ValueError(f"task.to={self.to} is a seed, 0 or more")
         if self.frames < 2:
             raise ValueError(f"task.frames={self.frames}: an arc has two ends at least")
 

@@ -41,7 +41,8 @@ class Trajectory:
             raise ValueError(f"task.columns={self.columns}: ask for two at least, noise and data")
 
     def require(self, job: Job) -> None:
-        """Every recipe has a way from noise to data."""
+        """Raise ValueError where the grid has no such steps."""
+        len(job.stops)  # made now, while it can be refused
 
     @torch.no_grad()
     def follow(self, job: Job) -> tuple[list[Tensor], list[Tensor], float]:
