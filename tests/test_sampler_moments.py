@@ -21,24 +21,7 @@ from difflab.sampler.predictor_corrector import PredictorCorrector
 from difflab.sampler.runge_kutta import Midpoint
 from difflab.schedule import VE, VP, Linear
 from difflab.table import BetaTable, LinearTable
-from known import MEAN, SAMPLERS, SCHEDULES, VAR, adapts, between, bound, column, end, gaussian
-
-
-def moments(sampler, schedule, times):
-    """Mean and variance of the samples, from the responses to x_T and to each draw of noise: no Monte Carlo."""
-    m = schedule(times[0])
-    mean, std = m.alpha * MEAN, (m.alpha**2 * VAR + m.sigma**2).sqrt()
-    x = torch.zeros(2 + 2 * (sampler.evaluations or 0) * len(times), 1, 1, 1, dtype=torch.float64)
-    x[1] = std
-
-    def impulse(like, k):
-        z = torch.zeros_like(like)
-        z[1 + k] = 1
-        return z
-
-    base, response, *kicks = end(sampler, schedule, times, x, impulse).flatten()
-    var = (response - base) ** 2 + sum((k - base) ** 2 for k in kicks)
-    return (base + (response - base) * mean / std).item(), var.item()
+from known import MEAN, SAMPLERS, SCHEDULES, VAR, adapts, between, bound, column, end, gaussian, moments
 
 
 def excess(sampler, schedule, times):

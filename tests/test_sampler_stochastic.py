@@ -33,7 +33,7 @@ from difflab.sampler.resampling import Resampling
 from difflab.sampler.reverse_diffusion import ReverseDiffusion
 from difflab.schedule import VE, VP, Linear, Schedule
 from difflab.table import GeometricTable, LinearTable
-from known import MEAN, SAMPLERS, SCHEDULES, VAR, adapts, bound, column, end, gaussian
+from known import MEAN, SAMPLERS, SCHEDULES, VAR, adapts, bound, column, end, gaussian, moments
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # diffusers' own
 
@@ -44,22 +44,6 @@ VARIED = [DDIM(0.5), EDM(churn=0.1), EulerMaruyama(0.0), PredictorCorrector(DDIM
 def law(m):
     """Mean and standard deviation of the noisy data."""
     return m.alpha * MEAN, (m.alpha**2 * VAR + m.sigma**2).sqrt()
-
-
-def moments(sampler, schedule, times):
-    """Mean and variance of the samples, from the responses to x_T and to each draw of noise: no Monte Carlo."""
-    mean, std = law(schedule(times[0]))
-    x = torch.zeros(2 + 2 * sampler.evaluations * len(times), 1, 1, 1, dtype=torch.float64)
-    x[1] = std
-
-    def impulse(like, k):
-        z = torch.zeros_like(like)
-        z[1 + k] = 1
-        return z
-
-    base, response, *kicks = end(sampler, schedule, times, x, impulse).flatten()
-    var = (response - base) ** 2 + sum((k - base) ** 2 for k in kicks)
-    return (base + (response - base) * mean / std).item(), var.item()
 
 
 @pytest.mark.parametrize("sampler", [*SAMPLERS, *VARIED])
