@@ -25,6 +25,7 @@ def card(**changes):
         "guidance": "none",
         "weights": "ema=0.999",
         "labels": "balanced",
+        "classifier": "none",
         "precision": "fp32",
         "seed": 0,
     }

@@ -14,12 +14,13 @@ from PIL import Image
 
 import difflab
 from conftest import composed, options
-from difflab.config import build, check, conf_dir, explanation, target
+from difflab.command import explanation
+from difflab.config import build, check, conf_dir, target
 from difflab.product import Generated
 from difflab.training import Training
 
 GROUPS = sorted(folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir())
-SAMPLING = ("task", "problem", "restoration")  # groups of difflab-sample alone
+ELSEWHERE = ("task", "problem", "restoration", "extractor")  # groups of difflab-sample, and of the protocol
 TINY = [
     "data=digits",
     "backbone.width=16",
@@ -67,7 +68,7 @@ NEEDS = {  # what an option asks of the others
 NOT_HERE = {  # tested elsewhere
     ("data", "folder"),
     ("data", "fashion_mnist"),
-    ("protocol", "fid"),
+    ("protocol", "paper"),
     ("trainer", "ddp"),
     ("guidance", "classifier"),
     ("guidance", "autoguidance"),
@@ -77,7 +78,7 @@ NOT_HERE = {  # tested elsewhere
 
 @pytest.mark.parametrize(
     ("group", "option"),
-    [(g, o) for g in GROUPS for o in options(g) if g not in SAMPLING and (g, o) not in NOT_HERE],
+    [(g, o) for g in GROUPS for o in options(g) if g not in ELSEWHERE and (g, o) not in NOT_HERE],
 )
 def test_every_option_composes_builds_and_takes_a_step(group, option, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -117,6 +118,12 @@ def test_options_that_need_more_than_this_machine_fit_their_classes(group, optio
     check(composed(f"{group}={option}", *needs)[group])
 
 
+@pytest.mark.parametrize("extractor", options("extractor"))
+def test_extractors_fit_their_classes(extractor):
+    needs = ["protocol.extractor.run=RUN"] if extractor == "classifier" else []
+    check(composed(f"extractor@protocol.extractor={extractor}", *needs)["protocol"]["extractor"])
+
+
 def test_the_two_sides_of_conf_match():
     """Each option names a class that exists, and each class of a concept has an option."""
     named = set()
@@ -152,14 +159,15 @@ LAYERS = [  # each may import what stands before it
     {"weighting", "denoiser", "classifier"},
     {"path", "classifier"},
     {"sampler", "guidance", "exact"},
+    {"counting"},
     {"generate"},
     {"likelihood"},
     {"paradigm"},
     {"callback"},
 ]
 FREE = {"backbone", "data", "metric"}  # import nothing of the others
-LIGHTNING = {"data", "paradigm", "callback", "logger", "training"}
-HYDRA = {"config", "compare", "train", "reflow", "sample", "evaluate"}
+LIGHTNING = {"data", "paradigm", "callback", "logger", "placement", "training"}
+HYDRA = {"command", "sweep", "train", "reflow", "sample", "evaluate", "search", "space"}
 
 
 def imports(path):

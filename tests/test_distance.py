@@ -12,7 +12,7 @@ from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
-from difflab.metric.distance import BLOCK, energy, frechet, kernel, wasserstein
+from difflab.metric.distance import BLOCK, energy, frechet, kernel, squared_distances, wasserstein
 
 
 def rng(seed=0):
@@ -153,6 +153,14 @@ def test_wasserstein_thins_the_larger_set_without_replacement_and_always_alike()
     total = round(12 * wasserstein(powers, torch.zeros(12, 1)) ** 2)
     assert total.bit_count() == 12
     assert total == round(12 * wasserstein(powers, torch.zeros(12, 1)) ** 2)
+
+
+def test_squared_distances_by_products_are_those_of_scipy():
+    a, b = gaussian(60, 40, seed=1), gaussian(50, 40, seed=2)
+    np.testing.assert_allclose(squared_distances(a, b), cdist(a, b, "sqeuclidean"), rtol=1e-12)
+    levels = torch.randint(0, 256, (2, 30, 3072), generator=rng()).double()
+    assert np.array_equal(squared_distances(*levels), cdist(*levels, "sqeuclidean"))  # of bytes, exactly
+    assert squared_distances(levels[0], levels[0]).diagonal().count_nonzero() == 0
 
 
 @pytest.mark.parametrize("distance", [energy, wasserstein])

@@ -7,10 +7,11 @@ import torch
 from diffusers import DDPMScheduler
 from diffusers.guiders.guider_utils import rescale_noise_cfg
 
+from difflab.counting import counting
 from difflab.denoiser import Denoiser
 from difflab.exact import Gaussian, Mixture
 from difflab.gaussian import scale
-from difflab.generate import counting, generate
+from difflab.generate import generate
 from difflab.grid import LogSNR
 from difflab.guidance import Chain
 from difflab.guidance.autoguidance import Autoguidance

@@ -8,10 +8,11 @@ from torch import nn
 from torch.distributions import Normal
 
 from conftest import schedules
+from difflab.counting import counting
 from difflab.denoiser import AnyDenoiser, Denoiser, Estimate
 from difflab.exact import Gaussian, Mixture
 from difflab.gaussian import discretised_log_likelihood
-from difflab.generate import counting, keyed
+from difflab.generate import keyed
 from difflab.likelihood import (
     ExactTrace,
     Hutchinson,

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from prdc import compute_prdc
 from sklearn.neighbors import NearestNeighbors
 
-from difflab.metric.manifold import manifold
+from difflab.metric.manifold import BLOCK, comparable_manifold, manifold
 
 
 def neighbourhoods(x, k):
@@ -20,6 +21,31 @@ def test_equals_the_definition_by_an_independent_nearest_neighbour_search(n, m, 
     in_real, in_generated = far <= neighbourhoods(b, k), far <= neighbourhoods(a, k)[:, None]
     expected = in_real.any(1).mean(), in_generated.any(0).mean(), in_real.sum(1).mean() / k, in_real.any(0).mean()
     assert manifold(torch.tensor(a), torch.tensor(b), k) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_equals_the_published_implementation(offset):
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(0.2, 0.9, (BLOCK + 50, 30)) + offset, rng.normal(0, 1, (700, 30)) + offset
+    theirs = compute_prdc(real_features=b, fake_features=a, nearest_k=5)
+    assert manifold(torch.tensor(a), torch.tensor(b))._asdict() == pytest.approx(theirs, abs=1e-6)
+
+
+def test_equal_sets_are_inside_each_other_and_so_are_duplicates():
+    x = 100 + torch.randn(300, 40, generator=torch.Generator().manual_seed(0))
+    assert manifold(x, x.flip(0)) == pytest.approx((1, 1, 1.2, 1))
+    seven = torch.cat((x[:1].expand(7, -1), x))  # balls of radius 0
+    assert manifold(seven, seven).coverage == 1
+
+
+def test_sets_are_compared_at_one_size():
+    g = torch.Generator().manual_seed(0)
+    real, shifted = torch.randn(900, 3, generator=g), 0.5 + torch.randn(300, 3, generator=g)
+    found = comparable_manifold(shifted, real)
+    assert found == comparable_manifold(shifted, real)
+    assert tuple(found) == pytest.approx(tuple(manifold(shifted, real[-300:])), abs=0.15)  # any 300 of the real ones
+    assert found.coverage > manifold(shifted, real).coverage + 0.1  # more real ones have smaller neighbourhoods
+    assert all(np.isnan(comparable_manifold(shifted[:5], real)))
 
 
 def test_fidelity_and_diversity_are_told_apart():

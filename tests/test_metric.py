@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from types import SimpleNamespace
 
@@ -10,12 +11,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from difflab.metric import higher_is_better, title
+from difflab.metric.cache import kept
+from difflab.metric.dinov2 import DINOv2
+from difflab.metric.distance import energy, frechet
 from difflab.metric.efficientnet_lite0 import Lite0Network
-from difflab.metric.features import EfficientNetLite0, fold, load
+from difflab.metric.extrapolated import frechet_and_limit
+from difflab.metric.features import EfficientNetLite0, Score, fold, load
 from difflab.metric.inception import FILES, Inception, find_weights
 from difflab.metric.inception_v3 import InceptionNetwork, resize_tensorflow1
 from difflab.metric.points import Points
-from difflab.metric.reference import measure, real_features
+from difflab.metric.reference import floor, measure, real_features
 
 
 def split(x):
@@ -92,6 +98,16 @@ def test_features_are_full_precision_under_autocast(lite0):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = lite0(images)
     assert torch.equal(inside["pool"], lite0(images)["pool"])
+
+
+def test_measuring_leaves_the_precision_of_matrix_products_alone(lite0):
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        lite0(random_images(1))
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def test_grey_is_equal_red_green_and_blue(lite0):
@@ -236,3 +252,108 @@ def test_images_of_another_shape_are_not_measured(lite0, tmp_path):
     real = split(random_images(4))
     with pytest.raises(ValueError, match="cannot be measured"):
         measure(lite0, random_images(4, channels=1), real, real, tmp_path)
+
+
+class Pixels:
+    """Images as they are, and how many were asked for."""
+
+    name, sha256, resize = "pixels", "none", "none"
+    scores = (
+        Score("pixel", ("fd", "fd_inf"), frechet_and_limit),
+        Score.single("pixel", "energy", energy),
+    )
+
+    def __init__(self):
+        self.seen = 0
+
+    def __call__(self, images):
+        self.seen += len(images)
+        return {"pixel": images.flatten(1).float()}
+
+
+def test_one_pass_of_features_gives_every_score_against_both_splits(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    fake, test, train = (torch.randn(n, 2, generator=generator) for n in (40, 30, 50))
+    pixels = Pixels()
+    values = measure(pixels, fake, split(test), split(train), tmp_path, also="train")
+    plain = {"fd": frechet, "energy": energy}
+    for key, distance in plain.items():
+        assert values[key] == distance(fake, test)
+        assert values[f"{key}_vs_train"] == distance(fake, train)
+        assert values[f"{key}_vs_train_floor"] == distance(test, train)
+        assert values[f"{key}_floor"] == pytest.approx(distance(train, test), rel=0.9)  # 40 of the 50
+    counts = {key: value for key, value in values.items() if key.startswith("n")}
+    assert counts == {"n": 40, "n_reference": 30, "n_floor": 40, "n_reference_vs_train": 50, "n_floor_vs_train": 30}
+    alone = measure(Pixels(), fake, split(train), split(test), tmp_path)
+    assert {f"{key}_vs_train" for key in alone if not key.startswith("n") and not key.endswith("floor")} < set(values)
+    assert alone["fd"] == values["fd_vs_train"]
+    assert pixels.seen == 40 + 30 + 40 + 50 + 30 - 30  # of the 30, one time
+
+
+def test_a_second_measurement_sees_the_generated_samples_alone(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    fake, test, train = (torch.randn(n, 2, generator=generator) for n in (40, 30, 50))
+    first = measure(Pixels(), fake, split(test), split(train), tmp_path)
+    again = Pixels()
+    assert measure(again, fake, split(test), split(train), tmp_path) == first
+    assert again.seen == 40
+    for path in tmp_path.glob("pixels-floor-*.safetensors"):
+        save_file({"energy": torch.tensor(7.0)}, path)
+    stored = measure(again, fake, split(test), split(train), tmp_path)
+    assert stored["energy_floor"] == 7  # the file is what is read
+    assert "fd_floor" not in stored
+
+
+def test_floors_are_told_apart_by_all_that_they_depend_on(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    a, b = (split(torch.randn(30, 2, generator=generator)) for _ in range(2))
+    for reference, other, n in ((a, b, 30), (b, a, 30), (a, b, 20), (a, a, 30)):
+        found = floor(Pixels(), reference, other, n, tmp_path)
+        own = real_features(Pixels(), other, n, tmp_path)["pixel"]
+        assert found["energy"] == energy(own, reference.x)
+    assert len(list(tmp_path.glob("pixels-floor-*.safetensors"))) == 4
+
+
+def test_scores_that_the_samples_are_too_few_for_are_left_out(lite0, tmp_path):
+    values = measure(lite0, random_images(6), split(random_images(7)), split(random_images(5)), tmp_path)
+    shares = {f"{name}_lite0" for name in ("precision", "recall", "density", "coverage")}
+    assert set(values) - {"n", "n_reference", "n_floor"} == (
+        {"fd_lite0", "fd_lite0_floor", "kid_lite0", "kid_lite0_floor"} | shares  # of 5 there are none
+    )
+
+
+def test_one_of_many_who_ask_computes(tmp_path):
+    asked = []
+
+    def compute():
+        asked.append(1)
+        return {"value": torch.arange(3)}
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: kept(tmp_path, "it", ("same",), compute)["value"], range(8)))
+    assert len(asked) == 1
+    assert all(torch.equal(value, torch.arange(3)) for value in found)
+
+
+# --- Reading
+
+
+@pytest.mark.parametrize("extractor", [EfficientNetLite0, Inception, Points, DINOv2])
+def test_every_score_has_a_direction_and_a_title(extractor):
+    for name in (name for score in extractor.scores for name in score.names):
+        better = name.startswith(("precision", "recall", "density", "coverage"))
+        for key in (name, f"{name}_floor", f"{name}_vs_train", f"{name}_vs_train_floor"):
+            assert higher_is_better(key) == better
+        assert title(f"{name}_vs_train_floor") != title(name)
+
+
+def test_other_scores_have_one_too_and_counts_have_none():
+    assert [
+        key
+        for key in ("copies", "nn_gap", "bits_per_dim", "class_accuracy", "is_classifier", "kid_floor")
+        if higher_is_better(key)
+    ] == ["nn_gap", "class_accuracy", "is_classifier"]
+    assert title("precision_dinov2_vs_train_floor") == "Precision (DINOv2, train, floor)"
+    for key in ("n", "n_floor", "fd_", "precision_lite1", "bits_per_dim_se", "fd_lite0_vs_all"):
+        with pytest.raises(ValueError, match=f"{key} is no score"):
+            higher_is_better(key)

@@ -21,7 +21,7 @@ from difflab.times import Uniform
 from difflab.weighting import Simple
 
 MEAN, VAR = 0.3, 0.25
-GENERATIVE = [p for p in options("paradigm") if p != "noisy_classifier"]
+GENERATIVE = [p for p in options("paradigm") if "classifier" not in p]
 PRESETS = [p for p in GENERATIVE if p not in ("improved_ddpm", "improved_ddpm_vlb", "exact")]
 
 

@@ -10,12 +10,13 @@ from omegaconf import OmegaConf
 
 from conftest import options
 from difflab.config import build, conf_dir
+from difflab.counting import counting
 from difflab.data.fashion16 import Fashion16
 from difflab.data.images import to_float
 from difflab.denoiser import Denoiser
 from difflab.exact import Gaussian, Mixture
 from difflab.gaussian import scale
-from difflab.generate import counting, generate, trajectory
+from difflab.generate import generate, trajectory
 from difflab.grid import LogSNR
 from difflab.guidance import Chain
 from difflab.guidance.classifier_free import ClassifierFree

@@ -15,12 +15,18 @@ from safetensors.torch import load_file
 
 from difflab.run import Run, find
 from difflab.weights import load_denoiser
-from jobs import TINY, finish, start
+from jobs import TINY, finish, run_here, start
 
 
 def the_run(folder):
     (config,) = Path(folder).glob("runs/*/config.yaml")
     return Run(config.parent)
+
+
+def measured(run):
+    """What the only evaluation of a run found."""
+    (path,) = run.folder.glob("evaluations/*.json")
+    return json.loads(path.read_text())
 
 
 def wait_for(path, process):
@@ -46,11 +52,18 @@ def test_a_run_leaves_what_was_promised(finished):
         "step-0000050.png",
         "step-0000100.png",
     ]
-    result = run.result
-    assert result["metrics"].keys() >= {"fd_lite0", "fd_lite0_floor", "kid_lite0", "kid_lite0_floor", "n"}
-    assert result["card"]["nfe"] == result["nfe"] == 4
-    assert result["card"]["weights"] == "ema=0.9"
-    assert result["training"]["images_seen"] == 1600
+    found = measured(run)
+    assert found["metrics"].keys() >= {"fd_lite0", "fd_lite0_floor", "kid_lite0", "kid_lite0_floor", "n", "copies"}
+    assert found["card"]["nfe"] == found["cost"]["nfe"] == 4
+    assert found["card"]["weights"] == "ema=0.9"
+    assert 0 < found["cost"]["network_share"] < 1
+    assert found["command"].startswith("difflab-train data=digits")
+    assert run.config["choices"]["schedule"] == "ddpm_cosine"
+    for what in ("samples", "steps", "pairs"):
+        assert len(list(run.folder.glob(f"evaluations/*-{what}.png"))) == 1
+    assert run.result["training"]["images_seen"] == 1600
+    errors = run.result["denoising_error"]
+    assert errors["8"] > errors["0"] > errors["-8"], "the more of it there is, the better noise is told"
     for word in ("fd_lite0", "kid_lite0", "NFE", "difflab-sample run=", run.folder.name):
         assert word in said
 
@@ -88,7 +101,7 @@ def test_wandb_has_the_same_numbers(finished):
     rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert mirrored == pytest.approx([row["train/loss"] for row in rows if "train/loss" in row])
     assert any("images_seen" in item for item in items)
-    assert [item["final/fd_lite0"] for item in items if "final/fd_lite0" in item] == [run.result["metrics"]["fd_lite0"]]
+    assert [item["final/loss"] for item in items if "final/loss" in item] == [run.result["loss"]]
     assert list((training.parent / "files" / "media" / "images").glob("samples*.png"))
 
 
@@ -183,7 +196,7 @@ def test_stopped_and_resumed_is_uninterrupted(uninterrupted, tmp_path, signum, s
     finish(start("train", *LONG, cwd=tmp_path))
     ours, theirs = load_file(run.weights), load_file(uninterrupted.weights)
     assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
-    assert run.result["metrics"] == uninterrupted.result["metrics"]
+    assert measured(run)["metrics"] == measured(uninterrupted)["metrics"]
     assert comparable(run) == comparable(uninterrupted)
 
 
@@ -205,13 +218,16 @@ def test_two_processes_are_one_process(uninterrupted, tmp_path):
     assert len(held_out[0]) == 1
 
 
-def test_a_run_that_another_process_trains_is_left_alone(finished, tmp_path):
-    _, run, _ = finished
-    copy = Run(tmp_path / "runs" / run.folder.name)
-    with copy.claim():
-        said = finish(start("train", *TINY, "images=1600", "check_every=800", "ema=[0.9,0.99]", cwd=tmp_path), status=1)
-    assert "is being trained by another process" in said
-    assert [p.name for p in copy.folder.iterdir()] == [".lock"]
+def test_two_jobs_that_ask_for_the_same_run_train_it_once(tmp_path):
+    """And measure it once: the one that comes later says that it waits, and finds what the other made."""
+    words = [*TINY, "images=1600", "logger=local"]
+    both = [start("evaluate", *words, cwd=tmp_path) for _ in range(2)]
+    said = [finish(process) for process in both]
+    assert sum("training: 1600/1600" in each for each in said) == 1
+    assert sum("is being trained by another process: waiting for it" in each for each in said) == 1
+    assert sum("measuring: 32/32" in each for each in said) == 1
+    assert all("fd_lite0" in each for each in said)
+    assert len(list(tmp_path.glob("runs/*/evaluations/*.json"))) == 1
 
 
 @pytest.mark.parametrize(
@@ -233,14 +249,17 @@ def test_a_run_that_another_process_trains_is_left_alone(finished, tmp_path):
         (["ema=[1.5]"], r"decays in [0, 1)"),
     ],
 )
-def test_what_cannot_work_is_refused_in_one_line_with_nothing_written(words, message, tmp_path):
-    said = finish(start("train", *words, cwd=tmp_path), status=1)
+def test_what_cannot_work_is_refused_in_one_line_with_nothing_written(words, message, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as refusal:
+        run_here("train", *words)
+    said = "".join((*capfd.readouterr(), refusal.value.code if isinstance(refusal.value.code, str) else ""))
     assert message in said
     assert len(said.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "evaluate"])
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "search"])
 def test_help_lists_groups_and_settings_without_loading_torch(command, tmp_path):
     said = finish(start(command, "--help", cwd=tmp_path))
     for word in ("sampler", "nfe", f"difflab-{command}"):

@@ -34,6 +34,10 @@ class Telling(Protocol):
     shape: Sequence[int]
     classes: int
 
+    @property
+    def readout(self) -> nn.Linear:
+        """The last layer, from features to logits."""
+
     def __call__(self, x: Tensor, code: Tensor) -> Tensor:
         """The logits."""
 

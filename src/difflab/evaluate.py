@@ -1,7 +1,11 @@
-"""`difflab-evaluate`: measure a trained run with any sampler, with the protocol beside the numbers."""
+"""`difflab-evaluate`: measure a run with any sampler, with the protocol beside the numbers.
+
+`run=` names a run that is there. Without it the words are those of training, and what is missing is trained.
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +13,11 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from difflab.config import build, command, plain, refusing
+from difflab import sweep
+from difflab.command import command, described, refusing
+from difflab.config import build, plain
 from difflab.hardware import best_device, keep_heap
-from difflab.run import write_json
+from difflab.train import train
 
 
 @dataclass
@@ -25,48 +31,67 @@ class EvaluateSettings:
     seed: int | None = None
     ema: float | None = None
     precision: str = MISSING
+    study: str | None = None
+    dry_run: bool = MISSING
     runs_dir: str = MISSING
     sampler: Any = None
     grid: Any = None
     guidance: Any = None
     protocol: Any = None
+    logger: Any = None
 
 
 ConfigStore.instance().store("evaluate_settings", EvaluateSettings)
 
 
-def evaluate(cfg: DictConfig) -> None:
-    """Draw the protocol's samples, measure them, and write the metrics with their card."""
+def evaluate(cfg: DictConfig) -> dict[str, Any] | None:
+    """Measure the run, or find what was measured before; a card and a file for each seed of the noise."""
     with refusing():
-        config = plain(cfg)
+        config = described(plain(cfg))
         keep_heap()
-        from difflab.callback.progress import Drawing
         from difflab.evaluation import Protocol
-        from difflab.evaluation import evaluate as measure
-        from difflab.metric.card import ProtocolCard
-        from difflab.sampling import trained
+        from difflab.measurement import Measurement, measure
+        from difflab.sampling import RECIPE, trained
         from difflab.summary import show_evaluation
+        from difflab.training import about
 
         run, denoiser, weights, recipe = trained(config)
-        own = config["protocol"] or run.config["protocol"]
+        own = run.config
+        words = config["protocol"] or own["protocol"]
+        if "references" not in words:
+            raise ValueError(
+                f"{run.folder.name} is of an older difflab, whose protocol reads otherwise: protocol=quick"
+            )
         chosen = {key: config[key] for key in ("n", "n_likelihood", "seed") if config[key] is not None}
-        protocol = Protocol.of({**own, **chosen}, best_device())
-        data = build(run.config["data"])
-        model = build(run.config["model"])
+        protocol = Protocol.of({**words, **chosen}, best_device(), config["runs_dir"])
+        data = build(own["data"])
+        model = build(own["model"])
         model.denoiser = denoiser
         protocol.rehearse(data)
         if not protocol.n:
             raise ValueError("n=0: there is nothing to measure; ask for some, as n=2000")
-    cache = Path(config["runs_dir"]) / ".cache"
-    with Drawing("measuring", protocol.n) as progress:
-        found = measure(model, weights, data, recipe, protocol, cache, progress)
-    card = ProtocolCard(**found["card"])
-    path = write_json(run.folder / "evaluations" / f"{card.fingerprint}.json", found)
-    show_evaluation(found)
-    print(path)
+        own_words = {key: config[key] for key in RECIPE if config[key] is not None}
+        told = about({**config, "choices": {**own.get("choices", {}), **config["choices"]}})
+        cache = Path(config["runs_dir"]) / ".cache"
+        asked = [Measurement(run, model, weights, data, recipe, protocol, k, cache, told) for k in protocol.seeds]
+        if config["dry_run"]:
+            from difflab.plan import plan
+
+            return sweep.tell(plan(model, asked))
+    missing = sum(each.found is None for each in asked)
+    found = measure(asked, build(config["logger"] or own["logger"]), {**own, **own_words, "choices": told["choices"]})
+    for each, values in zip(asked, found, strict=True):
+        show_evaluation(values)
+        print(each.path)
+    return {"run": run.folder.name, "measured": missing, "cached": len(asked) - missing, **found[0]}
 
 
-main = command("evaluate", evaluate)
+def main() -> None:
+    """Choose by the words."""
+    words = sys.argv[1:]
+    of_a_run = any(word.startswith("run=") for word in words) or all(word.startswith("-") for word in words)
+    command("evaluate", evaluate)() if of_a_run else command("train", train)()
+
 
 if __name__ == "__main__":
     main()

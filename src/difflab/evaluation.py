@@ -1,48 +1,69 @@
-"""Measuring samples against real images, with the protocol beside every number."""
+"""Measuring samples against real ones: the protocol, the scores, the likelihood, the errors by noise level."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from difflab.config import build, suggestion
-from difflab.data.images import to_float, to_stored
+from difflab.data.images import to_float
 from difflab.data.module import DataModule
-from difflab.metric.card import ProtocolCard
+from difflab.generate import keyed
+from difflab.judge import TrainedClassifier
 from difflab.metric.features import Extractor
+from difflab.metric.memorisation import Memorisation, memorisation
 from difflab.metric.reference import measure
 from difflab.paradigm.diffusion import Diffusion
-from difflab.sampling import Recipe, balanced
+from difflab.sampling import balanced
 
 SPLITS = ("test", "train")
+LABELS = ("balanced", "data")
 LIKELIHOOD_BATCH = 500
+LEVELS = range(-8, 9, 2)  # log-SNRs at which denoising errors are told
+ERROR_SAMPLES = 512
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is measured against what: `n` samples, the reference split, the feature extractor, the seed of the noise.
+    """What is measured against what: `n` samples for each seed of the noise, with labels balanced or as in the data.
 
-    And the likelihood of `n_likelihood` held-out samples.
+    Against the first of the `references`, which are splits, and against the others too; seen by the extractor, and by a
+    classifier if there is one. And the likelihood of `n_likelihood` held-out samples.
     """
 
     n: int
-    reference: str
+    references: Sequence[str]
     extractor: Extractor
-    seed: int
+    seeds: Sequence[int]
     n_likelihood: int
+    labels: str
+    classifier: TrainedClassifier | None
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], device: torch.device) -> Protocol:
-        """The protocol that a plain configuration says. Raises ValueError for a split that does not exist."""
-        if config["reference"] not in SPLITS:
-            raise ValueError(f"protocol.reference={config['reference']}; {suggestion(config['reference'], SPLITS)}")
+    def of(cls, config: Mapping[str, Any], device: torch.device, runs_dir: str) -> Protocol:
+        """The protocol that a plain configuration says. Raises ValueError for words that are none of the valid ones."""
+        references, labels, seeds = config["references"], config["labels"], config["seeds"]
+        for split in references:
+            if split not in SPLITS:
+                raise ValueError(f"protocol.references={references}; {suggestion(split, SPLITS)}")
+        if not references or len(set(references)) < len(references):
+            raise ValueError(f"protocol.references={references}: name a split, or both; {suggestion('', SPLITS)}")
+        if labels not in LABELS:
+            raise ValueError(f"protocol.labels={labels}; {suggestion(labels, LABELS)}")
+        if seeds < 1:
+            raise ValueError(f"protocol.seeds={seeds}: at least one")
+        classifier = None
+        if config["classifier"]:
+            classifier = TrainedClassifier(config["classifier"], runs_dir, device=device)
         extractor = build(config["extractor"], device=device)
-        return cls(config["n"], config["reference"], extractor, config["seed"], config["n_likelihood"])
+        noise = range(config["seed"], config["seed"] + seeds)
+        return cls(config["n"], references, extractor, noise, config["n_likelihood"], labels, classifier)
 
     def rehearse(self, data: DataModule) -> None:
         """See that these images can be measured, if any are. Raises ValueError, with the way out, if they cannot."""
@@ -52,10 +73,37 @@ class Protocol:
             raise ValueError(f"n_likelihood={self.n_likelihood}: give 0, or two samples at least")
         if self.n < 2:
             raise ValueError(f"n={self.n}: a distance between distributions takes two images at least")
+        if self.classifier and self.classifier.classes != data.classes:
+            raise ValueError(f"{self.classifier} tells {self.classifier.classes} classes, the data have {data.classes}")
         try:
             self.extractor(data.images.test.x[:1])
+            if self.classifier:
+                self.classifier(data.images.test.x[:1])
         except ValueError as error:
             raise ValueError(f"{error}; protocol.n=0 trains without measuring") from error
+
+    def labels_for(self, data: DataModule, classes: int) -> Tensor:
+        """The labels of the samples 0, 1, .., `classes` being what the denoiser knows; int64 (n,)."""
+        if self.labels == "balanced" or not classes:
+            return balanced(self.n, classes)
+        y = data.images.train.y
+        return y[torch.randint(len(y), (self.n,), generator=keyed(0))]
+
+    def scores(
+        self, data: DataModule, samples: Tensor, labels: Tensor | None, cache: Path
+    ) -> tuple[dict[str, float], Memorisation]:
+        """Each score of samples, as stored, beside its floor; and their nearest training samples.
+
+        `labels` are those that were asked for, if any were.
+        """
+        splits = {"train": data.images.train, "test": data.images.test}
+        main, *also = self.references
+        (other,) = (split for name, split in splits.items() if name != main)
+        found = measure(self.extractor, samples, splits[main], other, cache, *also)
+        if self.classifier:
+            found |= self.classifier.verdict(samples, labels, data.images.test, cache)
+        copies = memorisation(samples, data.images.train, data.images.test, cache)
+        return found | copies.scores, copies
 
 
 def likelihood(model: Diffusion, data: DataModule, n: int) -> dict[str, float]:
@@ -66,9 +114,8 @@ def likelihood(model: Diffusion, data: DataModule, n: int) -> dict[str, float]:
     """
     if not n or not model.denoiser.density:
         return {}
-    test, device = data.images.test, model.denoiser.device
-    chosen = torch.linspace(0, len(test) - 1, min(n, len(test))).round().long()
-    x, y = to_float(test.x[chosen]), test.y[chosen]
+    x, y = held_out(data, n)
+    device = model.denoiser.device
     parts = zip(torch.split(x, LIKELIHOOD_BATCH), torch.split(y, LIKELIHOOD_BATCH), strict=True)
     bits = torch.cat([model.bits_per_dim(part.to(device), label.to(device)).double().cpu() for part, label in parts])
     found = {"bits_per_dim": bits.mean().item(), "bits_per_dim_se": (bits.std() / len(bits) ** 0.5).item()}
@@ -77,40 +124,28 @@ def likelihood(model: Diffusion, data: DataModule, n: int) -> dict[str, float]:
     return found
 
 
-def evaluate(
-    model: Diffusion,
-    weights: str,
-    data: DataModule,
-    recipe: Recipe,
-    protocol: Protocol,
-    cache: Path,
-    progress: Callable[[int], None] = lambda done: None,
-) -> dict[str, Any]:
-    """Draw the protocol's samples and measure them: distances, their floors, bits/dim, the cost, and the card."""
-    classes = recipe.guided(model.denoiser).classes
-    drawn = recipe.draw(model.denoiser, balanced(protocol.n, classes), protocol.seed, progress=progress)
-    splits = {"train": data.images.train, "test": data.images.test}
-    reference = splits.pop(protocol.reference)
-    (other,) = splits.values()
-    scores = measure(protocol.extractor, to_stored(drawn.x), reference, other, cache)
-    scores |= likelihood(model, data, protocol.n_likelihood)
-    card = ProtocolCard(
-        n_generated=protocol.n,
-        n_reference=len(reference),
-        n_likelihood=protocol.n_likelihood,
-        reference=f"{type(data.source).__name__}/{protocol.reference}",
-        reference_sha256=reference.sha256,
-        extractor=protocol.extractor.name,
-        extractor_sha256=protocol.extractor.sha256,
-        resize=protocol.extractor.resize,
-        sampler=str(recipe.sampler),
-        grid=str(recipe.grid),
-        path="as trained" if recipe.path is None else str(recipe.path),
-        nfe=drawn.evaluations,
-        guidance=str(recipe.guidance),
-        weights=weights,
-        labels="balanced" if classes else "none",
-        precision=recipe.precision,
-        seed=protocol.seed,
-    )
-    return {"metrics": scores, "nfe": drawn.evaluations, "sampling_seconds": drawn.seconds, "card": card.to_dict()}
+@torch.no_grad()
+def denoising_error(model: Diffusion, data: DataModule) -> dict[str, float]:
+    """`E |eps_hat - eps|^2` per dimension on held-out samples, by log-SNR, where the schedule has been there.
+
+    The one error that does not depend on target, weighting or schedule: of the ideal denoiser it is as small as can be.
+    """
+    x0, label = held_out(data, ERROR_SAMPLES)
+    denoiser, schedule = model.denoiser, model.denoiser.schedule
+    x0, label = x0.to(denoiser.device), label.to(denoiser.device)
+    found = {}
+    for level in LEVELS:
+        t = schedule.time_at(torch.tensor(float(level), dtype=torch.float64))
+        if abs(float(schedule.log_snr(t)) - level) > 0.5:
+            continue
+        eps = torch.randn(x0.shape, generator=keyed(level + 100)).to(x0)
+        estimate = denoiser(schedule(t)(x0, eps).to(x0.dtype), t, label)
+        found[str(level)] = float((estimate.eps - eps).square().mean())
+    return found
+
+
+def held_out(data: DataModule, n: int) -> tuple[Tensor, Tensor]:
+    """Held-out samples as models see them, n of them or all, spread over the split; and their labels."""
+    test = data.images.test
+    chosen = torch.linspace(0, len(test) - 1, min(n, len(test))).round().long()
+    return to_float(test.x[chosen]), test.y[chosen]

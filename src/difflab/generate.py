@@ -6,16 +6,16 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
-from difflab.denoiser import AnyDenoiser, Denoise, Estimate
+from difflab.counting import Meter, counting
+from difflab.denoiser import AnyDenoiser, Denoise
 from difflab.gaussian import scale
 from difflab.grid import Grid, Uniform
 from difflab.sampler import Sampler
@@ -64,32 +64,6 @@ class Samples(NamedTuple):
 
     images: Tensor  # (n, *) on the CPU
     evaluations: float  # of the network, per sample, as counted
-
-
-@contextmanager
-def counting(denoiser: nn.Module) -> Iterator[list[int]]:
-    """Collect the batch size of every evaluation of the networks inside: their sum is the number of evaluations."""
-    networks = [module for module in denoiser.modules() if getattr(module, "counted", False)]
-    rows: list[int] = []
-    hooks = [m.register_forward_hook(lambda _module, args, _out: rows.append(len(args[0]))) for m in networks]
-    try:
-        yield rows
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-class Meter:
-    """A `Denoise` that says nothing of `x`, and adds up what the denoiser's calls would have cost."""
-
-    def __init__(self, denoiser: AnyDenoiser) -> None:
-        self.denoiser, self.schedule, self.spent = denoiser, denoiser.schedule, 0
-
-    def __call__(self, x: Tensor, t: Tensor) -> Estimate:
-        """An estimate of zeros."""
-        self.spent += self.denoiser.price(t)
-        nothing = torch.zeros_like(x)
-        return Estimate(nothing, nothing, nothing, nothing)
 
 
 def cost(denoiser: AnyDenoiser, sampler: Sampler, times: Tensor) -> int:

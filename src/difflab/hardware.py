@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from contextlib import AbstractContextManager
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,3 +55,25 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     import torch
 
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[Callable[[], int]]:
+    """The most bytes in use at once since now: of the accelerator's memory, or on a CPU of this process's.
+
+    Where the system keeps no such mark, as only Linux does, the process's since its start.
+    """
+    import torch
+
+    if device.type != "cpu":
+        torch.accelerator.reset_peak_memory_stats(device)
+        yield lambda: int(torch.accelerator.max_memory_allocated(device))
+        return
+    mark, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+    try:
+        mark.write_text("5")
+    except OSError:
+        unit = 1 if platform.system() == "Darwin" else 1024
+        yield lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    else:
+        yield lambda: int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024

@@ -6,21 +6,39 @@ import json
 import logging
 import netrc
 import os
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 from urllib.parse import urlparse
 
 import wandb
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
 from PIL.Image import Image
 
+from difflab.logged import Logged, outside_sweep
 from difflab.run import write_text
 
 log = logging.getLogger(__name__)
+
+Mode = Literal["online", "offline", "disabled", "shared"]
+
+OWN = ("api.forge.coreweave.com", "api.wandb.ai")  # two names of W&B's own server: a key for one serves both
+LOGGED = ("train/*", "val/*", "final/*", "samples")  # by a training, over the images seen
+TOLD = ("metrics", "cost", "choices", "command", "study")  # of what was found, said otherwise
+QUIET = wandb.Settings(
+    console="off",
+    silent=True,
+    disable_git=True,
+    disable_code=True,
+    x_disable_meta=True,  # it has the words of the command as they were typed
+    x_disable_stats=True,
+    x_save_requirements=False,
+    init_timeout=30,
+    finish_timeout=120,  # then what is not sent stays on disk, for `wandb sync`
+)
 
 
 class MetricsFile(Logger):
@@ -53,49 +71,11 @@ class MetricsFile(Logger):
 
 
 class Mirror(Logger):
-    """W&B through Lightning's logger: online where there is a key, else offline; a failure ends it, never the run.
+    """A training on W&B, over the images seen; the first failure ends the mirror, never the training."""
 
-    The id lies in the run's folder, so that a resumed run stays one run.
-    """
-
-    def __init__(self, folder: Path, config: Mapping[str, Any], batch_size: int, project: str) -> None:
+    def __init__(self, run: wandb.Run | None, batch_size: int) -> None:
         super().__init__()
-        self.batch_size = batch_size
-        self.inner: WandbLogger | None = None
-        self._try(lambda: self._open(folder, config, project, offline=not has_key()))
-        if self.inner is None:
-            self._try(wandb.teardown)  # of what an unreachable server left half open
-            self._try(lambda: self._open(folder, config, project, offline=True))
-
-    def _open(self, folder: Path, config: Mapping[str, Any], project: str, offline: bool) -> None:
-        os.environ.setdefault("WANDB_SILENT", "true")  # its failures are ours to report
-        identity = folder / "wandb" / "id"
-        if not identity.exists():
-            write_text(identity, uuid.uuid4().hex[:8])
-        quiet = wandb.Settings(
-            console="off", x_disable_stats=True, silent=True, disable_git=True, disable_code=True, init_timeout=30
-        )
-        inner = WandbLogger(
-            project=project,
-            name=folder.name,
-            id=identity.read_text(),
-            resume="allow",
-            job_type="train",
-            save_dir=folder,
-            offline=offline,
-            settings=quiet,
-            config=dict(config),
-        )
-        inner.experiment.define_metric("images_seen")
-        inner.experiment.define_metric("*", step_metric="images_seen")
-        self.inner = inner
-
-    def _try(self, action: Callable[[], object]) -> None:
-        try:
-            action()
-        except Exception as error:  # whatever W&B or the network does, the run goes on
-            log.warning("W&B failed, metrics.jsonl goes on: %s", error)
-            self.inner = None
+        self.run, self.batch_size = run, batch_size
 
     @property
     def name(self) -> str:
@@ -104,56 +84,167 @@ class Mirror(Logger):
 
     @property
     def version(self) -> str | None:
-        """The run's id on W&B."""
-        return self.inner.version if self.inner else None
+        """The id on W&B."""
+        return self.run.id if self.run else None
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Mirror a row."""
-        row = {**metrics, "images_seen": ((step or 0) + 1) * self.batch_size}
-        if self.inner:
-            inner = self.inner
-            self._try(lambda: inner.log_metrics(row, step))
+        self._log({k: v for k, v in metrics.items() if k != "epoch"}, step or 0)
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # Lightning's signature
         """Nothing: the configuration was given at the start."""
 
     def log_picture(self, key: str, image: Image, step: int) -> None:
         """Mirror a picture."""
-        if self.inner:
-            inner = self.inner
-            self._try(lambda: inner.log_image(key, [image], step))
+        self._log({key: wandb.Image(image)}, step)
+
+    def _log(self, row: Mapping[str, object], step: int) -> None:
+        run = self.run
+        if run and not attempt(lambda: run.log({**row, "images_seen": (step + 1) * self.batch_size})):
+            self.finalize("failed")
 
     def finalize(self, status: str) -> None:
-        """Close the W&B run, so that the next job of this process gets its own."""
-        if self.inner:
-            self._try(lambda: wandb.finish(exit_code=0 if status == "success" else 1))
-
-
-def has_key() -> bool:
-    """Whether a W&B key is set up here, in the environment or in ~/.netrc, and not switched off by WANDB_MODE."""
-    server = urlparse(wandb.Settings().base_url).hostname
-    try:
-        stored = netrc.netrc().authenticators(server or "")
-    except (FileNotFoundError, netrc.NetrcParseError):
-        stored = None
-    return os.environ.get("WANDB_MODE", "online") == "online" and bool(os.environ.get("WANDB_API_KEY") or stored)
+        """Close the W&B run."""
+        run, self.run = self.run, None
+        if run:
+            attempt(lambda: run.finish(exit_code=0 if status == "success" else 1))
 
 
 @dataclass(frozen=True)
 class Wandb:
-    """Mirror runs in this W&B project."""
+    """Mirror each job as a run of this W&B project: online where there is a key, else offline."""
 
     project: str = "difflab"
+    entity: str | None = None
 
-    def __call__(self, folder: Path, config: Mapping[str, Any], batch_size: int) -> Logger:
-        """The mirror of a run."""
-        return Mirror(folder, config, batch_size, self.project)
+    def __call__(self, job: Logged) -> Logger:
+        """The mirror of a training."""
+        run = self._open(job)
+        if run:
+            run.define_metric("images_seen")
+            for key in LOGGED:
+                run.define_metric(key, step_metric="images_seen")
+        return Mirror(run, job.config["batch_size"])
+
+    def known(self, job: Logged, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+        """Mirror what was found before, if a W&B sweep waits for it."""
+        if job.swept:
+            self.measured(job, found, pictures)
+
+    def measured(self, job: Logged, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+        """Mirror what a job found: the content of its file, and pictures by name.
+
+        Metrics and cost are in the summary under their own names, with the card; as `eval/*` they stand against
+        `eval/nfe`, and in a table of one row, which W&B joins with those of other jobs, beside the pictures.
+        """
+        job = job.measured(found)
+        numbers = {**found.get("metrics", {}), **found.get("cost", {})}
+        others = {key: value for key, value in found.items() if key not in TOLD}
+
+        def write(run: wandb.Run) -> None:
+            run.define_metric("eval/nfe")
+            run.define_metric("eval/*", step_metric="eval/nfe")
+            run.log({f"eval/{key}": value for key, value in numbers.items()} | shown(pictures))
+            run.summary.update(others | numbers)
+            if pictures:
+                cells = {"job": job.name, **job.choices, **numbers, **shown(pictures)}
+                run.log({"evaluation": wandb.Table([*cells], [[*cells.values()]])})
+
+        self._write(job, write)
+
+    def compared(self, job: Logged, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str | None:
+        """Push a table, in which a path is a picture; return its address, or the folder for `wandb sync`.
+
+        None if W&B failed.
+        """
+        cells = [[wandb.Image(str(cell)) if isinstance(cell, Path) else cell for cell in row] for row in rows]
+        return self._write(job, lambda run: run.log({"comparison": wandb.Table([*columns], cells)}))
+
+    def owner(self) -> str:
+        """Whose the project is; empty where there is no server to keep it."""
+        if mode() != "online":
+            return ""
+        found = [self.entity]
+        if not self.entity:
+            attempt(lambda: found.append(wandb.Api().default_entity))
+        return found[-1] or ""
+
+    def _write(self, job: Logged, action: Callable[[wandb.Run], None]) -> str | None:
+        run = self._open(job)
+        if run is None:
+            return None
+        done = attempt(lambda: action(run))
+        closed = attempt(lambda: run.finish(exit_code=0 if done else 1))
+        return (run.url or str(Path(run.dir).parent)) if done and closed else None
+
+    def _open(self, job: Logged) -> wandb.Run | None:
+        """A job's W&B run: offline if the server fails, None if that fails too."""
+        opened: list[wandb.Run] = []
+        if not attempt(lambda: opened.append(self._begin(job, mode()))):
+            os.environ["WANDB_MODE"] = "offline"  # further jobs of this process need not wait for the server
+            attempt(wandb.teardown)  # of what an unreachable server left half open
+            attempt(lambda: opened.append(self._begin(job, "offline")))
+        return opened[0] if opened else None
+
+    def _begin(self, job: Logged, mode: Mode) -> wandb.Run:
+        os.environ.setdefault("WANDB_SILENT", "true")  # its failures are ours to report
+        if "WANDB_SWEEP_ID" in os.environ:
+            wandb.teardown()  # it reads the agent's variables once, for all jobs of a process
+        with nullcontext() if job.swept else outside_sweep():
+            return wandb.init(
+                project=self.project,
+                entity=self.entity,
+                id=job.id,
+                name=job.name,
+                group=job.study,
+                job_type=job.job_type,
+                tags=job.tags,
+                config=job.public,
+                dir=job.folder,
+                mode=mode,
+                resume="allow",
+                reinit="create_new",
+                settings=QUIET,
+            )
 
 
 @dataclass(frozen=True)
 class Local:
     """Mirror nothing: the run's folder has it all."""
 
-    def __call__(self, folder: Path, config: Mapping[str, Any], batch_size: int) -> Logger:
+    def __call__(self, job: Logged) -> Logger:
         """A logger that does nothing."""
         return DummyLogger()
+
+    def known(self, job: Logged, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+        """Nothing."""
+
+    measured = known
+
+
+def attempt(action: Callable[[], object]) -> bool:
+    """Whether W&B could do this; whatever it or the network does, the job goes on."""
+    try:
+        action()
+    except Exception as error:
+        log.warning("W&B failed, the files go on: %s", error)
+        return False
+    return True
+
+
+def mode() -> Mode:
+    """What WANDB_MODE says, else online where there is a key for the server, in the environment or in ~/.netrc."""
+    if said := os.environ.get("WANDB_MODE"):
+        return cast(Mode, said)
+    server = urlparse(wandb.setup().settings.base_url).hostname or ""
+    try:
+        stored = netrc.netrc(os.environ.get("NETRC"))
+    except (OSError, netrc.NetrcParseError):
+        return "online" if os.environ.get("WANDB_API_KEY") else "offline"
+    known = any(stored.authenticators(name) for name in (OWN if server in OWN else (server,)))
+    return "online" if known or os.environ.get("WANDB_API_KEY") else "offline"
+
+
+def shown(pictures: Mapping[str, Path]) -> dict[str, object]:
+    """Pictures by name."""
+    return {name: wandb.Image(str(path)) for name, path in pictures.items()}

@@ -53,7 +53,8 @@ def require_pairs(teacher: Trained, n: int, seed: int) -> None:
         raise ValueError(
             f"pairs={n}: nine tenths of them are trained on, and must fill a batch of {config['batch_size']}"
         )
-    if seed == config["protocol"]["seed"]:
+    protocol = config["protocol"]
+    if seed in range(protocol["seed"], protocol["seed"] + protocol["seeds"]):
         raise ValueError(f"seed={seed} is that of the noise that samples are measured with: choose another")
 
     def refuse(like: Tensor) -> Tensor:

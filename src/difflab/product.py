@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,13 +12,14 @@ from torch import nn
 from typing_extensions import override
 
 from difflab.callback.pictures import Pictures
-from difflab.callback.progress import Drawing
 from difflab.data.images import to_stored
 from difflab.data.module import DataModule
 from difflab.denoiser import AnyDenoiser
-from difflab.evaluation import Protocol, evaluate
+from difflab.evaluation import Protocol, denoising_error
+from difflab.measurement import Measurement
 from difflab.paradigm.diffusion import Diffusion
 from difflab.picture import picture, save_png
+from difflab.run import Run
 from difflab.sampling import Recipe, balanced
 
 ROWS = 8  # of a sample grid
@@ -35,21 +36,26 @@ class Product:
         """The callbacks that show it in training, as `weights` then are."""
         return ()
 
-    def measure(self, weights: str) -> dict[str, Any]:
-        """Measure it, now that the model has its final weights, of this name; plain values."""
+    def finish(self) -> dict[str, Any]:
+        """Show it, now that the model has its final weights, and tell what there is to tell; plain values."""
         return {}
+
+    def measurements(self, weights: str) -> Sequence[Measurement]:
+        """The ways in which it is to be measured, with the weights of this name."""
+        return ()
 
 
 @dataclass(frozen=True)
 class Generated(Product):
-    """Samples, drawn by a recipe and measured by a protocol; pictures of them in `folder`."""
+    """Samples, drawn by a recipe and measured by a protocol; `about` as in `Measurement`."""
 
+    run: Run
     model: Diffusion
     data: DataModule
     recipe: Recipe
     protocol: Protocol
-    folder: Path
     cache: Path
+    about: Mapping[str, Any]
 
     @override
     def rehearse(self) -> None:
@@ -58,19 +64,24 @@ class Generated(Product):
 
     @override
     def pictures(self, weights: Callable[[], nn.Module]) -> Sequence[Pictures]:
-        return (Pictures(lambda: self.picture(cast(AnyDenoiser, weights())), self.folder),)
+        return (Pictures(lambda: self.picture(cast(AnyDenoiser, weights())), self.run.folder / "samples"),)
 
     @override
-    def measure(self, weights: str) -> dict[str, Any]:
-        save_png(self.picture(self.model.denoiser), self.folder / "final.png")
-        if not self.protocol.n:
-            return {}
-        with Drawing("measuring", self.protocol.n) as progress:
-            return evaluate(self.model, weights, self.data, self.recipe, self.protocol, self.cache, progress)
+    def finish(self) -> dict[str, Any]:
+        save_png(self.picture(self.model.denoiser), self.run.folder / "samples" / "final.png")
+        return {"denoising_error": denoising_error(self.model, self.data)}
+
+    @override
+    def measurements(self, weights: str) -> Sequence[Measurement]:
+        model, data, recipe, protocol = self.model, self.data, self.recipe, self.protocol
+        each = protocol.seeds if protocol.n else ()
+        return [
+            Measurement(self.run, model, weights, data, recipe, protocol, seed, self.cache, self.about) for seed in each
+        ]
 
     def picture(self, denoiser: AnyDenoiser) -> Image:
         """A grid of samples, a class a column; of points their density."""
         columns = self.data.classes or ROWS
         n = ROWS * columns if len(denoiser.shape) > 1 else POINTS
         labels = balanced(n, self.recipe.guided(denoiser).classes)
-        return picture(to_stored(self.recipe.draw(denoiser, labels, self.protocol.seed).x), columns)
+        return picture(to_stored(self.recipe.draw(denoiser, labels, self.protocol.seeds[0]).x), columns)

@@ -8,7 +8,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from difflab.config import command, plain, refusing
+from difflab.command import command, described, refusing
+from difflab.config import plain
 from difflab.hardware import keep_heap
 from difflab.train import run_to_the_end
 
@@ -24,6 +25,7 @@ class ReflowSettings:
     seed: int = MISSING
     ema: float | None = None
     precision: str = MISSING
+    study: str | None = None
     runs_dir: str = MISSING
     sampler: Any = None
     grid: Any = None
@@ -33,10 +35,10 @@ class ReflowSettings:
 ConfigStore.instance().store("reflow_settings", ReflowSettings)
 
 
-def reflow(cfg: DictConfig) -> None:
+def reflow(cfg: DictConfig) -> dict[str, Any] | None:
     """Draw the pairs, then train the run's network on from its weights. Liu et al. 2023 (arXiv:2209.03003), 2.1."""
     with refusing():
-        config = plain(cfg)
+        config = described(plain(cfg))
         keep_heap()
         from difflab.callback.progress import Drawing
         from difflab.pairs import pairs, require_pairs
@@ -50,12 +52,14 @@ def reflow(cfg: DictConfig) -> None:
     with Drawing("pairs", config["pairs"]) as progress:
         path = pairs(teacher, config["pairs"], config["seed"], progress)
     own = teacher.run.config
-    own |= {key: config[key] for key in ("images", "seed", "runs_dir")} | {"init": str(teacher.run.folder)}
+    own |= {key: config[key] for key in ("images", "seed", "runs_dir", "command", "study")}
+    own["init"] = str(teacher.run.folder)
+    own["choices"] |= {"paradigm": f"{own['choices']['paradigm']} reflowed"}
     own["data"] |= {"pairs": str(path), "seed": config["seed"]}
     own["model"] |= {"seed": config["seed"]}
     with refusing():
         job = Training.of(own, f"reflow-{teacher.run.folder.name}")
-    run_to_the_end(job)
+    return run_to_the_end(job)
 
 
 main = command("reflow", reflow)

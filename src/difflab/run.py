@@ -5,9 +5,9 @@ RUN/config.yaml          the resolved configuration
     checkpoints/         last.ckpt: Lightning's, to go on from
     weights.safetensors  the averaged weights, with weights.json that says how to build their denoiser
     samples/             pictures
-    evaluations/         metrics with their protocol cards
+    evaluations/         metrics with their protocol cards, a file each, and pictures of what was measured
     wandb/               the mirror on W&B
-    result.json          written last: the run is finished
+    result.json          what training came to; written last: the run is finished
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,20 @@ def write_json(path: Path, value: object) -> Path:
     return write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-class BusyError(RuntimeError):
-    """Another process is at this run."""
+@contextmanager
+def alone(path: Path, otherwise: str) -> Iterator[None]:
+    """Hold a lock file; while another process holds it, say so and wait."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(otherwise, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass(frozen=True)
@@ -101,15 +114,9 @@ class Run:
             raise ValueError(f"{self.folder}/config.yaml is damaged: {error}") from error
         return config
 
-    def claim(self) -> FileLock:
-        """Hold the run against other processes until the lock is released. Raises BusyError if one of them has it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise BusyError(f"{self.folder} is being trained by another process") from error
-        return lock
+    def claim(self) -> AbstractContextManager[None]:
+        """Hold the run against other processes; while one of them trains it, wait, and say so."""
+        return alone(self.folder / ".lock", f"{self.folder} is being trained by another process: waiting for it")
 
 
 def find(runs_dir: Path, name: str) -> Run:

@@ -10,7 +10,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from difflab.config import build, command, plain, refusing
+from difflab.command import command, refusing
+from difflab.config import build, plain
 from difflab.hardware import keep_heap
 from difflab.run import digest, write_json
 

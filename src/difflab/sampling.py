@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor
 
 from difflab.config import build
+from difflab.counting import Watch
 from difflab.denoiser import AnyDenoiser
-from difflab.generate import generate, times_for, trajectory
+from difflab.gaussian import scale
+from difflab.generate import SampleNoise, generate, times_for, trajectory
 from difflab.grid import Grid
 from difflab.guidance import Chain, Guidance
 from difflab.hardware import autocast, best_device, settle_precision
@@ -105,6 +108,18 @@ class Recipe:
                 progress=progress,
             )
         return Drawn(x, evaluations, time.monotonic() - start)
+
+    @torch.no_grad()
+    def estimates(self, denoiser: AnyDenoiser, labels: Tensor, seed: int) -> list[Tensor]:
+        """What the network takes samples 0, 1, .. for whenever it is asked on the way, and at last the samples."""
+        guided, device = self.guided(denoiser), denoiser.device
+        watch, noise = Watch(guided.bind(labels.to(device))), SampleNoise(seed, range(len(labels)))
+        with autocast(device, self.precision):
+            times = times_for(guided, self.sampler, self.grid, self.nfe)
+            like = torch.empty(len(labels), *denoiser.shape, device=device)
+            start = scale(guided.schedule(times[0]).sigma, noise(like, 0))
+            ((_, end),) = deque(trajectory(watch, self.sampler, times, start, noise), maxlen=1)
+        return [*watch.estimates, end.cpu()]
 
 
 class Trained(NamedTuple):

@@ -19,7 +19,7 @@ def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     scores = [key.removesuffix("_floor") for key in metrics if key.endswith("_floor")]
     scores = [key for key in scores if key not in ("n", "bits_per_dim")]
     rows = [(key, f"{metrics[key]:.4g}", f"{metrics[f'{key}_floor']:.4g}") for key in scores]
-    card = found["card"]
+    card, cost = found["card"], found["cost"]
     if "bits_per_dim" in metrics:
         bits = f"{metrics['bits_per_dim']:.3f} ± {metrics['bits_per_dim_se']:.3f}"
         floor = f"{metrics['bits_per_dim_floor']:.3f}" if "bits_per_dim_floor" in metrics else ""
@@ -30,8 +30,10 @@ def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("n", f"{metrics['n']} against {metrics['n_reference']} of {card['reference']}", f"n={metrics['n_floor']}"),
         ("sampler", f"{card['sampler']} on {card['grid']}{path}", ""),
         ("guidance", f"{card['guidance'] or 'none'}, {card['weights']}", ""),
-        ("NFE", f"{found['nfe']:g}", ""),
-        ("sampling seconds", f"{found['sampling_seconds']:.1f}", ""),
+        ("NFE", f"{cost['nfe']:g}", ""),
+        ("sampling seconds", f"{cost['seconds']:.1f}", ""),
+        ("of the measuring in the network", f"{cost['network_share']:.0%}", ""),
+        ("peak memory", f"{cost['peak_memory'] / 2**30:.1f} GiB", ""),
     ]
 
 
@@ -63,7 +65,7 @@ def show_result(run: Run, result: Mapping[str, Any], hint: str) -> None:
     show(
         [
             ("held-out loss", f"{result['loss']:.4f}", ""),
-            *([("straightness", f"{result['straightness']:.4f}", "")] if "straightness" in result else []),
+            *((name, f"{result[name]:.4f}", "") for name in ("accuracy", "straightness") if name in result),
             *metric_rows(result),
             ("images seen", f"{training['images_seen']}", ""),
             ("training seconds", f"{training['seconds']:.0f}", ""),

@@ -1,17 +1,22 @@
-"""`difflab-train`: train a run, measure it, and say what was found. A finished run returns at once."""
+"""`difflab-train`: train a run, measure it, and say what was found. What is done already is not done again."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig
 
-from difflab.config import command, plain, program, refusing
+from difflab import sweep
+from difflab.command import command, described, refusing
+from difflab.config import plain
 from difflab.hardware import keep_heap
-from difflab.run import BusyError
 
 if TYPE_CHECKING:
     from difflab.training import Training
@@ -30,6 +35,8 @@ class TrainSettings:
     nfe: int = MISSING
     check_every: int = MISSING
     compile: bool = MISSING
+    study: str | None = None
+    dry_run: bool = MISSING
     runs_dir: str = MISSING
     model: Any = MISSING
     data: Any = MISSING
@@ -49,40 +56,51 @@ class TrainSettings:
     protocol: Any = MISSING
 
 
-MEASURING = ("sampler", "grid", "guidance", "nfe", "protocol")  # keys that do not decide the weights
+GROUP = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT", sweep.FOLDER)
 
 ConfigStore.instance().store("train_settings", TrainSettings)
 
 
 def train(cfg: DictConfig) -> dict[str, Any] | None:
-    """Train what the configuration says."""
-    choices = HydraConfig.get().runtime.choices
+    """Train and measure what the configuration says, or say with `dry_run` what there is to do."""
     with refusing():
-        config = plain(cfg)
+        config = described(plain(cfg))
         keep_heap()
         from difflab.training import Training
 
-        job = Training.of(config, f"{choices['paradigm']}-{choices['data']}-s{config['seed']}")
+        job = Training.of(config, f"{config['choices']['paradigm']}-{config['choices']['data']}-s{config['seed']}")
+        if config["dry_run"]:
+            from difflab.plan import plan
+
+            return sweep.tell(plan(job.model, job.measurements, job))
+    if HydraConfig.get().mode == RunMode.MULTIRUN and config["trainer"]["devices"] != 1:
+        in_a_group_of_its_own()
     return run_to_the_end(job)
+
+
+def in_a_group_of_its_own() -> None:
+    """Do this job of a multirun as a command of its own, so that its processes meet each other and no other job's.
+
+    Lightning starts them by the words of the command, which for a multirun are those of all the jobs.
+    """
+    words = [str(word) for word in HydraConfig.get().overrides.task]
+    environment = {key: value for key, value in os.environ.items() if key not in GROUP}
+    done = subprocess.run([sys.executable, "-m", "difflab.train", *words, "hydra.mode=RUN"], env=environment)
+    if done.returncode:
+        raise RuntimeError(f"its processes ended with status {done.returncode}")
 
 
 def run_to_the_end(job: Training) -> dict[str, Any] | None:
     """Do what is left of a job, and say what was found."""
+    from difflab.placement import rank
     from difflab.summary import show_result
-    from difflab.training import rank
 
-    finished = job.run.result is not None
-    if not finished and not rank():
+    if job.run.result is None and not rank():
         print(f"run: {job.run.folder}   (Ctrl-C is safe: the same command goes on)", flush=True)
-    try:
-        result = job()
-    except BusyError as busy:
-        raise SystemExit(f"{program()}: {busy}") from busy
-    if result:
-        show_result(job.run, result, job.model.hint)
-    if finished and any(job.run.config[key] != job.config[key] for key in MEASURING):
-        print("This run was measured before, as the table says; to measure it otherwise: difflab-evaluate run=...")
-    return result
+    found = job()
+    if found:
+        show_result(job.run, found, job.model.hint)
+    return found
 
 
 main = command("train", train)

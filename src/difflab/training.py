@@ -2,47 +2,36 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Literal
+from typing import Any
 
-import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
 import yaml
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
 
 from difflab.callback.checkpoint import Resumable
 from difflab.callback.ema import EMA, Averages
 from difflab.callback.progress import RunProgress
-from difflab.config import build, check, suggestion
+from difflab.config import build, check
 from difflab.data.images import to_float
 from difflab.data.module import DataModule
 from difflab.evaluation import Protocol
 from difflab.hardware import best_device, settle_precision
+from difflab.logged import Logged
 from difflab.logger import MetricsFile
+from difflab.measurement import Measurement, measure
 from difflab.paradigm.base import Paradigm
 from difflab.paradigm.diffusion import Diffusion
+from difflab.placement import alone, rank, trainer
 from difflab.product import Generated, Product
 from difflab.run import Run, find, fingerprint, write_json, write_text
-from difflab.sampling import Recipe
-from difflab.weights import facts_of, load_module, save_weights, start_from
-
-PRECISION: dict[str, Literal["bf16-mixed", "32-true"]] = {"bf16": "bf16-mixed", "fp32": "32-true"}  # Lightning's words
-SILENT: dict[str, Any] = {
-    "enable_checkpointing": False,  # ours is Resumable
-    "enable_progress_bar": False,  # and RunProgress
-    "enable_model_summary": False,
-    "num_sanity_val_steps": 0,
-}
-# The Trainer's settings that a user may choose; the others decide the weights, or are difflab's own.
-PLACEMENT = ("accelerator", "devices", "strategy", "num_nodes", "profiler", "detect_anomaly", "benchmark")
+from difflab.sampling import RECIPE, Recipe
+from difflab.weights import facts_of, load_module, save_weights, start_from, weights_name
 
 
 @dataclass(frozen=True)
@@ -63,8 +52,6 @@ class Training:
         config["precision"] = settle_precision(config["precision"], device)
         if config["images"] < config["batch_size"]:
             raise ValueError(f"images={config['images']} is less than one batch of batch_size={config['batch_size']}")
-        if other := [key for key in config["trainer"] if key not in ("_target_", *PLACEMENT)]:
-            raise ValueError(f"trainer.{other[0]} is no setting of where to train; {suggestion(other[0], PLACEMENT)}")
         data: DataModule = build(config["data"])
         torch.manual_seed(config["seed"])
         model: Paradigm = build(config["model"])
@@ -73,11 +60,20 @@ class Training:
         run = Run.of(runs, label, fingerprint(config, data.training.sha256, start))
         product = Product()
         if isinstance(model, Diffusion):
-            recipe, protocol = Recipe.of(config, config["precision"]), Protocol.of(config["protocol"], device)
-            product = Generated(model, data, recipe, protocol, run.folder / "samples", runs / ".cache")
+            recipe = Recipe.of(config, config["precision"])
+            protocol = Protocol.of(config["protocol"], device, config["runs_dir"])
+            product = Generated(run, model, data, recipe, protocol, runs / ".cache", about(config))
         job = cls(config, run, device, data, model, product)
         job.rehearse()
         return job
+
+    @property
+    def left(self) -> int:
+        """Images that are still to be trained on."""
+        if self.run.facts.exists() or not any(p.requires_grad for p in self.model.learned.parameters()):
+            return 0
+        batch_size = self.config["batch_size"]
+        return int(self.config["images"] // batch_size - saved_step(self.run)) * int(batch_size)
 
     def rehearse(self) -> None:
         """See that what the job will need can be had. Raises ValueError if it cannot."""
@@ -93,23 +89,26 @@ class Training:
         EMA(self.config["ema"])
         check(self.config["logger"])
         saved_step(self.run)
-        self.trainer()
+        trainer(self.config, self.run.folder)
 
     def __call__(self) -> dict[str, Any] | None:
-        """Train if that is not done, measure if that is not done, and return the result; the first process's alone.
+        """Train, tell what training came to, and measure: whatever of it is not done; the first process's result alone.
 
-        Raises BusyError if another job is at this run.
+        While another job is at this run, say so and wait.
         """
-        if self.run.result:
-            return self.run.result
-        lock = None if rank() else self.run.claim()
-        try:
-            if not self.run.facts.exists():
-                self.fit()
-            return None if rank() else self.measure()
-        finally:
-            if lock:
-                lock.release()
+        new = self.run.result is None
+        if new:
+            with nullcontext() if rank() else self.run.claim():
+                if new := self.run.result is None:
+                    self.train()
+        return None if rank() else {"run": self.run.folder.name, "trained": int(new), **self.measure()}
+
+    def train(self) -> None:
+        """Train to the exported weights and, in the first process, to `result.json`."""
+        if not self.run.facts.exists():
+            self.fit()
+        if not rank():
+            self.finish()
 
     def fit(self) -> None:
         """Train from the last state, or from the start, to the exported weights; no weights, nothing to train."""
@@ -124,90 +123,76 @@ class Training:
             save_weights(run, config["model"][model.learns], averages, facts)
 
         if not any(p.requires_grad for p in model.learned.parameters()):
-            self.loggers(start)
+            for logger in self.loggers(start):
+                logger.finalize("success")
             return export({decay: {} for decay in config["ema"]})
         ema = EMA(config["ema"], export)
-        trainer = self.trainer(
-            *self.product.pictures(ema.average),
-            ema,
-            progress,
-            Resumable(run.checkpoint, every),
-            loggers=self.loggers(start),
-            max_steps=steps,
-            val_check_interval=every,
-        )
+        callbacks = [*self.product.pictures(ema.average), ema, progress, Resumable(run.checkpoint, every)]
+        fitting = trainer(config, run.folder, callbacks, self.loggers(start), steps, every)
         if config["compile"]:
             model.learned.get_submodule("backbone").compile()
-        trainer.fit(model, self.data, ckpt_path=run.checkpoint if start else None, weights_only=True)
+        fitting.fit(model, self.data, ckpt_path=run.checkpoint if start else None, weights_only=True)
         if dist.is_initialized():  # what follows is one process's work
             dist.destroy_process_group()
-
-    def trainer(
-        self,
-        *callbacks: pl.Callback,
-        loggers: Sequence[Logger] = (),
-        max_steps: int = 1,
-        val_check_interval: int = 1,
-    ) -> pl.Trainer:
-        """Lightning's trainer, counting in steps. Raises ValueError for devices or strategies that are not there."""
-        hush()
-        try:
-            trainer: pl.Trainer = build(
-                self.config["trainer"],
-                callbacks=list(callbacks),
-                logger=list(loggers),
-                max_steps=max_steps,
-                max_epochs=-1,
-                val_check_interval=val_check_interval,
-                check_val_every_n_epoch=None,
-                precision=PRECISION[self.config["precision"]],
-                log_every_n_steps=10,
-                default_root_dir=self.run.folder,
-                use_distributed_sampler=False,
-                inference_mode=False,
-                **SILENT,
-            )
-        except MisconfigurationException as error:
-            raise ValueError(f"trainer: {error}") from error
-        return trainer
 
     def loggers(self, start: int) -> list[Logger]:
         """Write the configuration, and open the logs of a run that goes on from step `start`."""
         if rank():
             return []
-        folder, batch_size = self.run.folder, self.config["batch_size"]
-        write_text(folder / "config.yaml", yaml.safe_dump(dict(self.config), sort_keys=False))
-        mirror = build(self.config["logger"])
-        return [MetricsFile(folder / "metrics.jsonl", batch_size, start), mirror(folder, self.config, batch_size)]
+        folder, batch_size, config = self.run.folder, self.config["batch_size"], self.config
+        write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+        return [MetricsFile(folder / "metrics.jsonl", batch_size, start), build(config["logger"])(self.logged)]
+
+    @property
+    def logged(self) -> Logged:
+        """The training as W&B sees it: what `difflab-train` was started for, and not what others need first."""
+        told, folder = about(self.config), self.run.folder
+        asked = not told["command"].startswith("difflab-evaluate")
+        return Logged(folder, folder.name, "train", self.config, told["study"], asked)
+
+    def finish(self) -> None:
+        """Tell what training came to in `result.json`, which makes the run finished."""
+        self.load()
+        result = {**self.held_out(), "training": facts_of(self.run)["training"], **self.product.finish()}
+        steps = self.config["images"] // self.config["batch_size"]
+        for logger in self.loggers(steps):
+            logger.log_metrics({"final/loss": result["loss"]}, steps - 1)
+            logger.finalize("success")
+        write_json(self.run.folder / "result.json", result)
+
+    def load(self) -> None:
+        """Give the model its final weights."""
+        learned, _ = load_module(self.run, device=self.device)
+        setattr(self.model, self.model.learns, learned)
+
+    @property
+    def measurements(self) -> Sequence[Measurement]:
+        """The ways in which the run is to be measured."""
+        return self.product.measurements(weights_name(self.config["ema"][0]))
 
     def measure(self) -> dict[str, Any]:
-        """Measure the exported weights and write `result.json`, which makes the run finished."""
-        run, config = self.run, self.config
-        learned, weights = load_module(run, device=self.device)
-        setattr(self.model, self.model.learns, learned)
-        found = self.product.measure(weights)
-        result = {**self.held_out(), "training": facts_of(run)["training"], **found}
-        steps = config["images"] // config["batch_size"]
-        for logger in self.loggers(steps):
-            scores = {f"final/{key}": value for key, value in result.get("metrics", {}).items()}
-            logger.log_metrics({"final/loss": result["loss"], **scores}, steps - 1)
-            logger.finalize("success")
-        write_json(run.folder / "result.json", result)
-        return result
+        """Measure what is not measured yet; with what training came to, in one table of plain values."""
+        missing = sum(each.found is None for each in self.measurements)
+        if missing:
+            self.load()
+        mirror = build(self.config["logger"])
+        found = measure(self.measurements, mirror, self.config)
+        counts = {"measured": missing, "cached": len(found) - missing}
+        everything = {**(self.run.result or {}), **counts, **(found[0] if found else {})}
+        mirror.known(self.logged, everything, {})
+        return everything
 
     def held_out(self) -> dict[str, float]:
         """The loss on the held-out samples, and what else the paradigm's validation logs."""
-        precision = PRECISION[self.config["precision"]]
-        single = pl.Trainer(
-            accelerator=self.device.type,
-            devices=1,
-            logger=False,
-            precision=precision,
-            use_distributed_sampler=False,
-            **SILENT,
-        )
-        (found,) = single.validate(self.model, self.data, verbose=False)
+        (found,) = alone(self.device, self.config["precision"]).validate(self.model, self.data, verbose=False)
         return {key.removeprefix("val/"): value for key, value in found.items()}
+
+
+def about(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told beside a measurement of how it was asked for."""
+    choices = config.get("choices", {})
+    told = {key: choices[key] for key in RECIPE if key in choices}
+    return {"choices": told, "command": config.get("command", ""), "study": config.get("study")}
 
 
 def saved_step(run: Run) -> int:
@@ -219,14 +204,3 @@ def saved_step(run: Run) -> int:
     except (RuntimeError, EOFError, KeyError, UnpicklingError) as error:
         raise ValueError(f"{run.checkpoint} is damaged; remove it, and the run starts again") from error
     return step
-
-
-def rank() -> int:
-    """The rank of this process, also before the processes have met."""
-    return getattr(rank_zero_only, "rank", 0)
-
-
-def hush() -> None:
-    """Keep Lightning's advice out of the user's terminal; its errors stay."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning.*")

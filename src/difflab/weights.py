@@ -67,6 +67,11 @@ def decay_of(run: Run, ema: float | None) -> float:
     return decays[0] if ema is None else ema
 
 
+def weights_name(decay: float) -> str:
+    """What the weights of a decay are called beside a number."""
+    return f"ema={decay}"
+
+
 def load_module(run: Run, ema: float | None = None, device: torch.device | str = "cpu") -> tuple[nn.Module, str]:
     """What a run trained, with the weights of one decay, by default the first; and the name of these weights.
 
@@ -87,7 +92,7 @@ def load_module(run: Run, ema: float | None = None, device: torch.device | str =
         raise ValueError(
             f"{run.weights} is not of the network that weights.json says: another difflab made it"
         ) from error
-    return module.to(device).eval().requires_grad_(False), f"ema={decay}"
+    return module.to(device).eval().requires_grad_(False), weights_name(decay)
 
 
 def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str = "cpu") -> tuple[AnyDenoiser, str]:

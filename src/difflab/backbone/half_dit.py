@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from difflab.backbone.dit import Transformer
 from difflab.backbone.layers import AttentionPool
@@ -25,6 +25,11 @@ class HalfDiT(Transformer):
         super().__init__(shape, 0, width, depth, heads, patch)
         self.classes = classes
         self.pool = AttentionPool(width, classes, heads)
+
+    @property
+    def readout(self) -> nn.Linear:
+        """The last layer, from features to logits."""
+        return self.pool.project
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """(B, C, H, W), (B,) -> (B, classes), in the dtype of x also under autocast."""

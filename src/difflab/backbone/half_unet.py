@@ -42,6 +42,11 @@ class HalfUNet(Encoder):
         self.pool = AttentionPool(deepest, classes, deepest // (head_channels or deepest))
         nn.utils.convert_conv2d_weight_memory_format(self, torch.channels_last)
 
+    @property
+    def readout(self) -> nn.Linear:
+        """The last layer, from features to logits."""
+        return self.pool.project
+
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """(B, C, H, W), (B,) -> (B, classes), in the dtype of x also under autocast."""
         h, _ = self.descend(x, self.condition(code))

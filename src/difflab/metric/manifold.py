@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from difflab.metric.distance import distances
+from difflab.metric.distance import squared_distances, thinned
 
-BLOCK = 2048  # rows of a distance matrix held at once
+NEIGHBOURS = 5
+LARGEST = 10_000  # samples of a set that are compared: time grows with their square
+BLOCK = 1024  # rows of a distance matrix held at once
+ROUNDING = 1e-12  # of squared distances, in squared lengths of the longest vector
 
 
 class Manifold(NamedTuple):
@@ -21,7 +25,18 @@ class Manifold(NamedTuple):
     coverage: float  # of the real neighbourhoods that hold a generated sample
 
 
-def manifold(generated: Tensor, real: Tensor, k: int = 5) -> Manifold:
+def comparable_manifold(generated: Tensor, real: Tensor) -> Manifold:
+    """The four shares of equally many features of each set, for 5 neighbours; nan if that is no more than 5.
+
+    As many as the smaller set has, 10,000 at most; of a larger one they are drawn, the same ones every time.
+    """
+    n = min(len(generated), len(real), LARGEST)
+    if n <= NEIGHBOURS:
+        return Manifold(math.nan, math.nan, math.nan, math.nan)
+    return manifold(thinned(generated, n), thinned(real, n))
+
+
+def manifold(generated: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Manifold:
     """Precision, recall, density and coverage of features (n, D) against (m, D).
 
     A sample's neighbourhood is the ball to its k-th nearest other sample of its set. Kynkaanniemi et al. 2019
@@ -34,12 +49,14 @@ def manifold(generated: Tensor, real: Tensor, k: int = 5) -> Manifold:
         )
     if min(len(generated), len(real)) <= k or k < 1:
         raise ValueError(f"k={k} neighbours ask for more than k >= 1 samples: {len(generated)} and {len(real)} given")
-    reach, real_reach = radii(generated, k), radii(real, k)
+    origin = real.double().mean(0)  # products of short vectors round less
+    generated, real = generated.double() - origin, real.double() - origin
+    reach, real_reach = squared_radii(generated, k), squared_radii(real, k)
     balls = torch.zeros(len(generated))  # real ones around each generated sample
     covered, recalled = torch.zeros(len(real), dtype=torch.bool), torch.zeros(len(real), dtype=torch.bool)
     blocks = (torch.split(each, BLOCK) for each in (generated, reach, balls))
     for rows, own, counted in zip(*blocks, strict=True):
-        far = distances(rows, real)
+        far = squared_distances(rows, real)
         within = far <= real_reach
         counted += within.sum(1)
         covered |= within.any(0)
@@ -48,6 +65,11 @@ def manifold(generated: Tensor, real: Tensor, k: int = 5) -> Manifold:
     return Manifold(*(share.mean().item() for share in shares))
 
 
-def radii(x: Tensor, k: int) -> Tensor:
-    """The distance of each row of (n, D) to its k-th nearest other row; shape (n,)."""
-    return torch.cat([distances(rows, x).kthvalue(k + 1).values for rows in torch.split(x, BLOCK)])
+def squared_radii(x: Tensor, k: int) -> Tensor:
+    """The squared distance of each row of (n, D) to its k-th nearest other row, rounded up: shape (n,).
+
+    Up, because a ball holds the sample that it reaches to.
+    """
+    slack = ROUNDING * x.square().sum(1).max()
+    nearest = [squared_distances(rows, x).topk(k + 1, largest=False) for rows in torch.split(x, BLOCK)]
+    return torch.cat([found.values[:, -1] for found in nearest]) + slack

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -21,7 +20,10 @@ class Points:
     name = "points"
     sha256 = "none"
     resize = "none"
-    scores: ClassVar[Mapping[str, Score]] = {"w2": Score("point", wasserstein), "energy": Score("point", energy)}
+    scores: ClassVar[tuple[Score, ...]] = (
+        Score.single("point", "w2", wasserstein),
+        Score.single("point", "energy", energy),
+    )
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)

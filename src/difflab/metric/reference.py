@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from filelock import FileLock
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from difflab.metric.cache import kept
+from difflab.metric.card import installed_versions
+from difflab.metric.distance import thinned
 from difflab.metric.features import Extractor
 
 
@@ -30,12 +27,14 @@ class Split(Protocol):
 
 
 def measure(
-    extractor: Extractor, fake: Tensor, reference: Split, other: Split, cache: str | Path
+    extractor: Extractor, fake: Tensor, reference: Split, other: Split, cache: str | Path, also: str | None = None
 ) -> dict[str, float | int]:
     """Each score of generated samples, as stored, against the reference split, beside its floor.
 
     `KEY_floor` is the score of N real samples of the other split (all, if it has fewer): what a perfect generator gets.
-    `n`, `n_reference`, `n_floor` count the samples. The features of real ones are computed once and kept in `cache`.
+    `n`, `n_reference`, `n_floor` count the samples. With `also`, the name of the other split, they are measured against
+    that as well, as `KEY_vs_NAME`, `KEY_vs_NAME_floor`, `n_reference_vs_NAME`, `n_floor_vs_NAME`. A score that the
+    samples are too few for is left out. Features of real samples and floors are computed once and kept in `cache`.
     Raises ValueError for samples whose shape is not that of the real ones.
     """
     for split in (reference, other):
@@ -43,39 +42,57 @@ def measure(
             raise ValueError(
                 f"generated samples {tuple(fake.shape)} cannot be measured against real ones {tuple(split.x.shape)}"
             )
-    n_floor = min(len(fake), len(other.x))
-    real = real_features(extractor, reference, len(reference.x), cache)
-    held_out = real_features(extractor, other, n_floor, cache)
     generated = extractor(fake)
-    values: dict[str, float | int] = {"n": len(fake), "n_reference": len(reference.x), "n_floor": n_floor}
-    for key, (layer, distance) in extractor.scores.items():
-        values[key] = distance(generated[layer], real[layer])
-        values[f"{key}_floor"] = distance(held_out[layer], real[layer])
+    values = {"n": len(fake)} | _against(extractor, generated, len(fake), reference, other, cache, "")
+    if also is not None:
+        values |= _against(extractor, generated, len(fake), other, reference, cache, f"_vs_{also}")
     return values
 
 
+def _against(
+    extractor: Extractor,
+    generated: dict[str, Tensor],
+    n: int,
+    reference: Split,
+    other: Split,
+    cache: str | Path,
+    suffix: str,
+) -> dict[str, float | int]:
+    real, n_floor = real_features(extractor, reference, len(reference.x), cache), min(n, len(other.x))
+    values: dict[str, float | int] = {f"n_reference{suffix}": len(reference.x), f"n_floor{suffix}": n_floor}
+    floors = floor(extractor, reference, other, n_floor, cache)
+    for name, value in scores(extractor, generated, real).items():
+        values[f"{name}{suffix}"] = value
+        if name in floors:
+            values[f"{name}{suffix}_floor"] = floors[name]
+    return values
+
+
+def scores(extractor: Extractor, generated: dict[str, Tensor], real: dict[str, Tensor]) -> dict[str, float]:
+    """Each score of an extractor's features, by name."""
+    return {name: value for score in extractor.scores for name, value in score(generated, real).items()}
+
+
+def floor(extractor: Extractor, reference: Split, other: Split, n: int, cache: str | Path) -> dict[str, float]:
+    """The scores of n samples of the other split, the same ones every time, from the cache folder if they are there."""
+
+    def compute() -> dict[str, Tensor]:
+        real = real_features(extractor, reference, len(reference.x), cache)
+        found = scores(extractor, real_features(extractor, other, n, cache), real)
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
+
+    names = [name for score in extractor.scores for name in score.names]
+    identity = ("floor", reference.sha256, names, installed_versions(), *_facts(extractor, other, n))
+    found = kept(cache, f"{extractor.name}-floor-{n}", identity, compute)
+    return {name: found[name].item() for name in names if name in found}
+
+
 def real_features(extractor: Extractor, split: Split, n: int, cache: str | Path) -> dict[str, Tensor]:
-    """Features of n samples of a split, the same ones every time, from the cache folder if they are there.
-
-    Several processes may ask at once: one computes, the others wait. A damaged file is replaced.
-    """
-    identity = (split.sha256, n, *split.x.shape, extractor.name, extractor.sha256, extractor.resize)
-    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-    path = Path(cache) / f"{extractor.name}-{n}-{digest[:16]}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        try:
-            return load_file(path)
-        except (FileNotFoundError, SafetensorError):
-            features = extractor(_choose(split.x, n))
-            partial = path.with_suffix(".partial")
-            save_file(features, partial)
-            os.replace(partial, path)
-            return features
+    """Features of n samples of a split, the same ones every time, from the cache folder if they are there."""
+    identity = _facts(extractor, split, n)
+    return kept(cache, f"{extractor.name}-{n}", identity, lambda: extractor(thinned(split.x, n)))
 
 
-def _choose(x: Tensor, n: int) -> Tensor:
-    """All samples, or n fixed ones at random: a split may be sorted by class."""
-    if n == len(x):
-        return x
-    return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:n]]
+def _facts(extractor: Extractor, split: Split, n: int) -> tuple[object, ...]:
+    """All that the features of n samples of a split depend on."""
+    return (split.sha256, n, *split.x.shape, extractor.name, extractor.sha256, extractor.resize)

@@ -56,10 +56,16 @@ class NoisyClassifier(Paradigm):
         self.counts = torch.zeros(2, len(BINS), dtype=torch.long, device=self.device)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the accuracy, too: of a bin where there are samples in it."""
+        """Log the accuracy, too: of all samples, and of each bin that has its share of them."""
         super().on_validation_epoch_end()
         right, seen = self.trainer.strategy.reduce(self.counts, reduce_op="sum").double()
         self.log("val/accuracy", right.sum() / seen.sum(), rank_zero_only=True)
         for name, share, n in zip(BINS, right / seen, seen, strict=True):
-            if n:
+            if 0 < n < seen.sum():
                 self.log(f"val/accuracy@{name}", share, rank_zero_only=True)
+
+
+class CleanClassifier(NoisyClassifier):
+    """Tell the class of clean samples, to measure generated ones: the same on a schedule that ends where it begins."""
+
+    hint: ClassVar[str] = "difflab-evaluate run=... protocol=quick protocol.classifier={run}"

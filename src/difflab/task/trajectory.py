@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from difflab.counting import counting
 from difflab.data.images import to_stored
-from difflab.generate import SampleNoise, counting, trajectory
+from difflab.generate import SampleNoise, trajectory
 from difflab.hardware import autocast
 from difflab.picture import save_gif, save_png, sheet, tiles
 from difflab.task import Job, Outcome

@@ -1,0 +1,58 @@
+"""Which way every score is better, and what it is called."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class Reading(NamedTuple):
+    """How a score is read."""
+
+    title: str
+    higher_is_better: bool
+
+
+READINGS = {
+    "fd": Reading("Fréchet distance", False),
+    "fd_inf": Reading("Fréchet distance, n to infinity", False),
+    "fid": Reading("FID", False),
+    "fid_inf": Reading("FID, n to infinity", False),
+    "kid": Reading("Kernel distance", False),
+    "precision": Reading("Precision", True),
+    "recall": Reading("Recall", True),
+    "density": Reading("Density", True),
+    "coverage": Reading("Coverage", True),
+    "w2": Reading("Wasserstein-2", False),
+    "energy": Reading("Energy distance", False),
+    "is": Reading("Inception score", True),
+    "class_accuracy": Reading("Class accuracy", True),
+    "copies": Reading("Copies of training samples", False),
+    "nn_gap": Reading("Nearest training against held-out sample", True),  # below 0 where training ones are nearer
+    "bits_per_dim": Reading("Bits/dim", False),
+}
+FEATURES = {"lite0": "EfficientNet-Lite0", "dinov2": "DINOv2", "classifier": "own classifier"}
+KEY = re.compile(rf"(?P<stem>\w+?)(_(?P<features>{'|'.join(FEATURES)}))?(_vs_(?P<split>train|test))?(?P<floor>_floor)?")
+
+
+def higher_is_better(key: str) -> bool:
+    """Whether more of this score is better; of its floor as of itself. Raises ValueError for what is no score."""
+    return _parsed(key)[0].higher_is_better
+
+
+def title(key: str) -> str:
+    """A score in words: "Precision (DINOv2, train)". Raises ValueError for what is no score."""
+    reading, match = _parsed(key)
+    notes = (FEATURES.get(match["features"]), match["split"], "floor" if match["floor"] else None)
+    told = ", ".join(note for note in notes if note)
+    return f"{reading.title} ({told})" if told else reading.title
+
+
+def _parsed(key: str) -> tuple[Reading, re.Match[str]]:
+    match = KEY.fullmatch(key)
+    if match is None or match["stem"] not in READINGS:
+        raise ValueError(
+            f"{key} is no score: these are {', '.join(READINGS)}, with _{' or _'.join(FEATURES)} for the features, "
+            "_vs_train or _vs_test for a second reference, _floor for what real samples reach"
+        )
+    return READINGS[match["stem"]], match

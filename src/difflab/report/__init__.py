@@ -1,0 +1,1 @@
+"""From evaluations to statements: tables, figures and one page, with intervals, floors and protocols."""

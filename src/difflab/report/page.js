@@ -1,0 +1,136 @@
+"use strict";
+// The numbers and the figures come from Python; here they are drawn, filtered, sorted and walked through.
+
+const figures = JSON.parse(document.getElementById("figures").textContent);
+const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+// What is shown: every factor's checked values, and one metric.
+function chosen() {
+  const values = new Map();
+  for (const box of all("input[data-filter]")) {
+    if (!values.has(box.dataset.filter)) values.set(box.dataset.filter, new Set());
+    if (box.checked) values.get(box.dataset.filter).add(box.value);
+  }
+  return values;
+}
+
+function matches(factors, values, besides) {
+  return Object.entries(factors).every(([name, v]) => name === besides || !values.has(name) || values.get(name).has(v));
+}
+
+function show() {
+  const values = chosen();
+  const metric = document.getElementById("metric").value;
+  for (const each of all("[data-metric]")) each.hidden = each.dataset.metric !== metric;
+  for (const each of all("[data-factors]")) each.hidden = !matches(JSON.parse(each.dataset.factors), values);
+  for (const gallery of all(".gallery")) pick(gallery, values);
+  for (const chart of all("[data-figure]")) if (chart.offsetParent !== null) draw(chart, values);
+}
+
+// Charts: only the traces that are wanted, in the colours of the page.
+function theme() {
+  const style = getComputedStyle(document.documentElement);
+  const [ink, grid, line, paper] = ["--ink", "--grid", "--line", "--paper"].map((name) => style.getPropertyValue(name));
+  const axis = { gridcolor: grid, linecolor: line, zerolinecolor: line, tickcolor: line, ticks: "outside" };
+  return {
+    layout: {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", xaxis: axis, yaxis: axis,
+      font: { color: ink, family: "system-ui, sans-serif", size: 13 },
+      hoverlabel: { bgcolor: paper, bordercolor: line, font: { color: ink } },
+    },
+  };
+}
+
+function draw(chart, values) {
+  const { data, layout } = figures[chart.dataset.figure];
+  const traces = data.filter((trace) => matches(trace.meta?.factors ?? {}, values));
+  const better = layout.meta?.better;
+  const drawn = better ? [...traces, front(traces, better)] : traces;
+  const legend = legendHeight(drawn, chart.clientWidth);
+  const size = { height: Number(chart.dataset.height) + legend, margin: { ...layout.margin, b: layout.margin.b + legend } };
+  const options = { displaylogo: false, responsive: true, toImageButtonOptions: { format: "svg" } };
+  Plotly.react(chart, drawn, { ...layout, ...size, template: theme(), uirevision: "kept" }, options);
+}
+
+// Legends stand below, in columns as wide as the longest name: so the axes keep their height whatever is shown.
+function legendHeight(traces, width) {
+  const names = traces.filter((trace) => trace.showlegend !== false).map((trace) => trace.name);
+  const columns = Math.max(1, Math.floor(width / (60 + 7 * Math.max(0, ...names.map((name) => name.length)))));
+  return 20 * Math.ceil(names.length / columns);
+}
+
+// The best value that is had for no more than x, over all that is shown.
+function front(traces, better) {
+  const points = traces.filter((t) => t.meta?.factors).flatMap((t) => t.x.map((x, k) => [x, t.y[k]]));
+  const sign = better === "lower" ? 1 : -1;
+  points.sort((a, b) => a[0] - b[0] || sign * (a[1] - b[1]));
+  let record = Infinity;
+  const best = points.filter(([, y]) => sign * y < record && ((record = sign * y), true));
+  return {
+    name: "Pareto front", x: best.map((p) => p[0]), y: best.map((p) => p[1]), mode: "lines", hoverinfo: "skip",
+    line: { shape: "hv", dash: "dot", width: 1.5, color: theme().layout.font.color }, opacity: 0.7,
+  };
+}
+
+// Pictures: one value of the guidance at a time, one moment of the way from noise to data.
+function pick(gallery, values) {
+  const slider = gallery.querySelector("input.pick");
+  const at = slider && JSON.parse(slider.dataset.values)[slider.value];
+  if (slider) slider.parentElement.querySelector("output").value = at;
+  for (const row of all("tr[data-row]", gallery)) {
+    const factors = JSON.parse(row.dataset.row);
+    row.hidden = slider
+      ? factors[slider.dataset.factor] !== at || !matches(factors, values, slider.dataset.factor)
+      : !matches(factors, values);
+  }
+}
+
+function walk(slider) {
+  slider.closest(".gallery").style.setProperty("--moment", slider.value);
+  slider.parentElement.querySelector("output").value = `${Number(slider.value) + 1} of ${Number(slider.max) + 1}`;
+}
+
+// Tables: by a column's numbers where it has them, else by its words; what is missing comes last.
+function sort(button) {
+  const header = button.closest("th");
+  const rising = header.getAttribute("aria-sort") !== "ascending";
+  for (const other of header.parentElement.cells) other.removeAttribute("aria-sort");
+  header.setAttribute("aria-sort", rising ? "ascending" : "descending");
+  const key = (row) => row.cells[header.cellIndex].dataset.value ?? row.cells[header.cellIndex].textContent.trim();
+  const order = new Intl.Collator("en", { numeric: true });
+  const compare = (a, b) => (isNaN(a) || isNaN(b) ? order.compare(a, b) : a - b);
+  const body = header.closest("table").tBodies[0];
+  const rows = [...body.rows].sort((a, b) => {
+    const [p, q] = [key(a), key(b)];
+    return (p === "") - (q === "") || (rising ? 1 : -1) * compare(p, q);
+  });
+  body.append(...rows);
+}
+
+async function copy(button) {
+  const code = button.parentElement.querySelector("code");
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(code);
+    button.textContent = "Selected";
+  }
+  setTimeout(() => (button.textContent = "Copy"), 1500);
+}
+
+for (const button of all("th button")) button.addEventListener("click", () => sort(button));
+for (const button of all("button.copy")) button.addEventListener("click", () => copy(button));
+for (const slider of all("input.walk")) slider.addEventListener("input", () => walk(slider));
+for (const slider of all("input.pick")) slider.addEventListener("input", () => pick(slider.closest(".gallery"), chosen()));
+document.getElementById("metric").addEventListener("change", show);
+for (const form of all("form.controls")) {
+  form.addEventListener("change", show);
+  form.addEventListener("reset", () => setTimeout(show));
+  form.addEventListener("submit", (event) => event.preventDefault());
+}
+dark.addEventListener("change", show);
+addEventListener("beforeprint", () => all("details").forEach((each) => (each.open = true)));
+all("input.walk").forEach(walk);
+show();

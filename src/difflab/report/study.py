@@ -1,0 +1,250 @@
+"""A study: what was measured, repetitions put together, unlike protocols kept apart, and what it is that varies."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from difflab.metric.card import ProtocolCard
+from difflab.report.factors import TELLING, factors, identity, lineage, shown, spoken
+from difflab.report.statistics import Interval, Seeds, estimate, means
+from difflab.run import Run, digest
+
+PICTURES = ("samples", "steps", "pairs")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One measurement of one run. `name` is its card's fingerprint, which its files carry."""
+
+    run: Run
+    name: str
+    config: Mapping[str, Any]  # of the run
+    card: ProtocolCard
+    metrics: Mapping[str, float]
+    cost: Mapping[str, float]
+    choices: Mapping[str, Any]  # of the options of sampling
+    command: str
+
+    @property
+    def seed(self) -> int:
+        """The seed of the training."""
+        return int(self.config["seed"])
+
+    @property
+    def noise_seed(self) -> int:
+        """The seed of the noise that was sampled from."""
+        return self.card.seed
+
+    @cached_property
+    def seeds(self) -> Seeds:
+        """Two measurements of different things are a pair if these agree."""
+        return lineage(self.config, self.run.folder.parent), self.noise_seed
+
+    @property
+    def pictures(self) -> dict[str, Path]:
+        """The pictures that lie beside it: of samples, steps, pairs."""
+        paths = {kind: self.run.folder / "evaluations" / f"{self.name}-{kind}.png" for kind in PICTURES}
+        return {kind: path for kind, path in paths.items() if path.exists()}
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """What the training found; empty if it did not finish."""
+        return self.run.result or {}
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """All that decides the trained weights, seeds apart, by dotted keys."""
+        return identity(self.config, self.run.folder.parent)
+
+    @cached_property
+    def kind(self) -> str:
+        """The same for measurements that differ in their seeds alone."""
+        return digest([self.identity, {**self.card.to_dict(), "seed": None}])
+
+    @cached_property
+    def protocol(self) -> dict[str, str]:
+        """All that must agree before this may be held against another."""
+        fields = {key: shown(value) for key, value in self.card.protocol.items()}
+        return {"data": self.config["choices"]["data"], **fields}
+
+
+def gather(runs: Sequence[Run]) -> list[Evaluation]:
+    """All evaluations of the runs. Raises ValueError, naming the file, for one that cannot be read."""
+    return [evaluation for run in runs for evaluation in evaluations_of(run)]
+
+
+def evaluations_of(run: Run) -> list[Evaluation]:
+    """The evaluations of one run."""
+    paths = sorted((run.folder / "evaluations").glob("*.json"))
+    config = run.config if paths else {}
+    if paths and not {"choices", "command"} <= config.keys():
+        raise ValueError(f"{run.folder}/config.yaml says no choices: an older difflab wrote it; train it again")
+    return [read(run, config, path) for path in paths]
+
+
+def read(run: Run, config: Mapping[str, Any], path: Path) -> Evaluation:
+    """One evaluation from its file."""
+    try:
+        found = json.loads(path.read_text())
+        parts = (found[key] for key in ("metrics", "cost", "choices", "command"))
+        return Evaluation(run, path.stem, config, ProtocolCard(**found["card"]), *parts)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(
+            f"{path} is none of this difflab's evaluations ({why}): remove it, and measure again"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Evaluations alike but for their seeds; `factors` says what of, by the words that users type."""
+
+    factors: Mapping[str, str]
+    evaluations: tuple[Evaluation, ...]
+
+    @property
+    def nfe(self) -> float:
+        """Network evaluations a sample, as asked for; `cost["nfe"]` is what was counted."""
+        return self.evaluations[0].card.nfe
+
+    @cached_property
+    def protocol(self) -> dict[str, str]:
+        """All that must agree before this may be held against another."""
+        return self.evaluations[0].protocol
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """What was measured in every evaluation."""
+        first, *others = (evaluation.metrics for evaluation in self.evaluations)
+        return tuple(key for key in first if all(key in other for other in others))
+
+    @cached_property
+    def cost(self) -> dict[str, float]:
+        """Means over the evaluations: nfe (counted), seconds, seconds_per_sample, network_share, peak_memory."""
+        return means([evaluation.cost for evaluation in self.evaluations])
+
+    @cached_property
+    def training(self) -> dict[str, float]:
+        """Means over the runs: images_seen, seconds."""
+        return means([run.result.get("training", {}) for run in self.runs])
+
+    @property
+    def runs(self) -> list[Evaluation]:
+        """One evaluation of each run."""
+        return list({evaluation.run.folder: evaluation for evaluation in self.evaluations}.values())
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """What reproduces it: the trainings, then the evaluations."""
+        trained = [str(run.config["command"]) for run in self.runs]
+        return tuple(dict.fromkeys(trained + [evaluation.command for evaluation in self.evaluations]))
+
+    @property
+    def label(self) -> str:
+        """What it is, in full."""
+        return f"{spoken(self.factors, self.factors)} nfe={self.nfe:g}"
+
+    def values(self, metric: str) -> dict[Seeds, float]:
+        """The metric by the seeds of training and noise. Raises ValueError if it was not measured."""
+        if metric not in self.metrics:
+            raise ValueError(f"{metric!r} was not measured of {self.label}; there is {', '.join(self.metrics)}")
+        return {evaluation.seeds: evaluation.metrics[metric] for evaluation in self.evaluations}
+
+    def estimate(self, metric: str) -> Interval:
+        """The mean of a metric and its 95 % interval over seeds. Raises ValueError if it was not measured."""
+        return estimate(self.values(metric))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells measured by one protocol, which may be held against each other."""
+
+    cells: tuple[Cell, ...]
+    protocol: Mapping[str, str]
+    differing: Mapping[str, str]  # the fields in which the protocols of the study's groups differ, with this one's
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What was measured of any cell; what has a real-versus-real floor first."""
+        found = tuple(dict.fromkeys(key for cell in self.cells for key in cell.metrics))
+        values = [key for key in found if not key.endswith(("_floor", "_se")) and not re.match("n(_|$)", key)]
+        return tuple(sorted(values, key=lambda key: f"{key}_floor" not in found))
+
+    def having(self, metric: str) -> list[Cell]:
+        """The cells of which a metric was measured."""
+        return [cell for cell in self.cells if metric in cell.metrics]
+
+    @property
+    def nfes(self) -> tuple[float, ...]:
+        """The network evaluations that were asked for, rising."""
+        return tuple(sorted({cell.nfe for cell in self.cells}))
+
+    def floor(self, metric: str) -> float | None:
+        """What real samples score against real ones, where that is known."""
+        key = f"{metric}_floor"
+        found = [cell.estimate(key).mean for cell in self.cells if key in cell.metrics]
+        return fmean(found) if found else None
+
+
+@dataclass(frozen=True)
+class Study:
+    """All cells, what varies between them, and which of them may be compared."""
+
+    cells: tuple[Cell, ...]
+    varied: tuple[str, ...]  # names of the factors that vary
+    groups: tuple[Group, ...]
+
+    @classmethod
+    def of(cls, evaluations: Sequence[Evaluation]) -> Study:
+        """The study of these evaluations. Raises ValueError if there are none."""
+        if not evaluations:
+            raise ValueError("no evaluations yet: difflab-evaluate paradigm=ddpm sampler=ddim nfe=20 makes one")
+        alike: dict[str, list[Evaluation]] = {}
+        for evaluation in evaluations:
+            alike.setdefault(evaluation.kind, []).append(evaluation)
+        members = [tuple(sorted(each, key=lambda e: e.seeds)) for each in alike.values()]
+        named = factors([each[0] for each in members])
+        cells = sorted(map(Cell, named, members), key=lambda cell: (*cell.factors.values(), cell.nfe))
+        varied = tuple(key for key in named[0] if len({each[key] for each in named}) > 1)
+        return cls(tuple(cells), varied, groups(cells))
+
+    @cached_property
+    def told(self) -> tuple[str, ...]:
+        """The varied factors that tell the cells apart: without those that others imply."""
+        kept = [key for key in self.varied if key in TELLING]
+        for key in self.varied:
+            known = {(tuple(cell.factors[k] for k in kept), cell.factors[key]) for cell in self.cells}
+            if key not in kept and len(known) > len({first for first, _ in known}):
+                kept.append(key)
+        return tuple(key for key in self.varied if key in kept)
+
+    def label(self, cell: Cell) -> str:
+        """What a cell is among the others, its number of evaluations apart."""
+        return spoken(cell.factors, self.told) or cell.factors["paradigm"]
+
+    def series(self, group: Group) -> dict[str, list[Cell]]:
+        """The cells of a group that differ in the number of evaluations alone, by label and in its order."""
+        found: dict[str, list[Cell]] = {}
+        for cell in sorted(group.cells, key=lambda cell: cell.nfe):
+            found.setdefault(self.label(cell), []).append(cell)
+        return found
+
+
+def groups(cells: Sequence[Cell]) -> tuple[Group, ...]:
+    """The cells by protocol."""
+    alike: dict[str, list[Cell]] = {}
+    for cell in cells:
+        alike.setdefault(digest(cell.protocol), []).append(cell)
+    protocols = [each[0].protocol for each in alike.values()]
+    differing = [key for key in protocols[0] if len({protocol[key] for protocol in protocols}) > 1]
+    return tuple(
+        Group(tuple(each), protocol, {key: protocol[key] for key in differing})
+        for each, protocol in zip(alike.values(), protocols, strict=True)
+    )

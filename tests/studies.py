@@ -1,0 +1,131 @@
+"""Studies that nobody ran: configurations as the commands compose them, scores made up by a law that tests know."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import yaml
+from PIL import Image
+
+from difflab.metric.card import ProtocolCard
+from difflab.report.study import Evaluation
+from difflab.run import Run
+
+SCHEDULES = {
+    "ddpm": ("ddpm_cosine", {"_target_": "difflab.table.CosineTable", "T": 1000}),
+    "vp_sde": ("vp", {"_target_": "difflab.schedule.VP", "beta_max": 20.0}),
+    "rectified_flow": ("linear", {"_target_": "difflab.schedule.Linear"}),
+}
+TARGETS = {"rectified_flow": ("velocity", "Velocity")}
+
+
+def config(paradigm="ddpm", seed=0, data="fashion16", **overrides):
+    schedule, schedule_node = SCHEDULES[paradigm]
+    target, target_class = TARGETS.get(paradigm, ("eps", "Eps"))
+    denoiser = {
+        "_target_": "difflab.denoiser.Denoiser",
+        "backbone": {"_target_": "difflab.backbone.unet.UNet", "shape": [1, 16, 16], "classes": 10, "width": 48},
+        "schedule": copy.deepcopy(schedule_node),
+        "target": {"_target_": f"difflab.target.{target_class}"},
+    }
+    made = {
+        "seed": seed,
+        "images": 80_000,
+        "batch_size": 128,
+        "precision": "fp32",
+        "ema": [0.999],
+        "init": None,
+        "model": {
+            "_target_": f"difflab.paradigm.{paradigm}",
+            "denoiser": denoiser,
+            "times": {"_target_": "difflab.times.Uniform"},
+            "weighting": {"_target_": "difflab.weighting.Simple"},
+            "coupling": {"_target_": "difflab.coupling.Independent"},
+            "optimisation": {"_target_": "difflab.paradigm.base.Optimisation", "lr": 0.002},
+            "batch_size": 128,
+            "seed": seed,
+        },
+        "data": {
+            "_target_": "difflab.data.module.DataModule",
+            "source": {"_target_": f"difflab.data.{data}"},
+            "shape": [1, 16, 16],
+            "classes": 10,
+            "seed": seed,
+        },
+        "choices": {
+            "paradigm": paradigm,
+            "data": data,
+            "schedule": schedule,
+            "target": target,
+            "weighting": "simple",
+            "coupling": "independent",
+            "times": "uniform",
+            "backbone": "unet",
+        },
+        "command": f"difflab-train paradigm={paradigm} seed={seed}",
+        "runs_dir": "elsewhere",
+    }
+    for key, value in overrides.items():
+        *path, last = key.split("__")
+        node = made
+        for part in path:
+            node = node[part]
+        node[last] = value
+    return made
+
+
+def card(**changes):
+    facts = {
+        "n_generated": 2000,
+        "n_likelihood": 0,
+        "n_reference": 2000,
+        "reference": "Fashion16/test",
+        "reference_sha256": "52d6" * 16,
+        "extractor": "efficientnet_lite0",
+        "extractor_sha256": "7b1f" * 16,
+        "resize": "224 bicubic",
+        "sampler": "Heun()",
+        "grid": "LogSNR()",
+        "path": "as trained",
+        "nfe": 20,
+        "guidance": "Clip(limit=1.0)",
+        "weights": "ema=0.999",
+        "labels": "balanced",
+        "classifier": "none",
+        "precision": "fp32",
+        "seed": 0,
+        "versions": {"difflab": "0.1.0", "torch": "2.13.0"},
+    }
+    return ProtocolCard(**(facts | changes))
+
+
+def evaluation(config, card, folder=Path("runs"), choices=None, **metrics):
+    """One evaluation of a run of that configuration."""
+    paradigm, seed = config["choices"]["paradigm"], config["seed"]
+    sampler = card.sampler.partition("(")[0].lower()
+    chosen = {"sampler": sampler, "grid": "log_snr", "guidance": ["clip"], **(choices or {})}
+    run = Run(folder / f"{paradigm}-{config['choices']['data']}-s{seed}-0123456{seed}")
+    cost = {"nfe": card.nfe - 1, "seconds": 40.0, "seconds_per_sample": card.nfe / 1000, "network_share": 0.9}
+    command = f"difflab-evaluate paradigm={paradigm} seed={seed} sampler={sampler} nfe={card.nfe:g}"
+    found = {"n": card.n_generated, "n_reference": card.n_reference, "n_floor": 2000, **metrics}
+    return Evaluation(run, card.fingerprint, config, card, found, cost, chosen, command)
+
+
+def write(evaluation, pictures=True):
+    """The files of an evaluation and its run, as the commands leave them; return the evaluation's."""
+    folder = evaluation.run.folder
+    path = folder / "evaluations" / f"{evaluation.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(dict(evaluation.config), sort_keys=False))
+    errors = {str(level): 0.9 / (1 + 1.5 ** (level + evaluation.seed / 10)) for level in range(-8, 9, 2)}
+    result = {"loss": 0.1, "training": {"images_seen": 79_872, "seconds": 300.0}, "denoising_error": errors}
+    (folder / "result.json").write_text(json.dumps(result))
+    parts = ("metrics", "cost", "choices", "command")
+    found = {"card": evaluation.card.to_dict(), **{key: getattr(evaluation, key) for key in parts}}
+    path.write_text(json.dumps(found))
+    if pictures:
+        for kind in ("samples", "steps", "pairs"):
+            Image.new("L", (40, 20), 128).save(path.with_name(f"{path.stem}-{kind}.png"))
+    return path

@@ -1,0 +1,49 @@
+"""What a classifier says of generated samples."""
+
+import math
+
+import pytest
+import torch
+from sklearn.metrics import accuracy_score
+from torch import nn
+from torchmetrics.image.inception import InceptionScore
+
+from difflab.metric.classes import class_accuracy, inception_score
+
+
+def log_probs(n, classes, seed=0, scale=2.0):
+    return (scale * torch.randn(n, classes, generator=torch.Generator().manual_seed(seed))).log_softmax(1)
+
+
+def test_the_score_is_that_of_torchmetrics():
+    logits = log_probs(200, 7)
+    with torch.random.fork_rng():  # it shuffles by the global generator
+        metric = InceptionScore(feature=nn.Identity(), splits=1)
+        metric.update(logits)
+        assert inception_score(logits) == pytest.approx(float(metric.compute()[0]), rel=1e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_the_score_counts_the_classes_that_are_found_for_sure(classes):
+    sure = torch.eye(classes, dtype=torch.float64).log().repeat(5, 1)  # probabilities of exactly 0
+    assert inception_score(sure) == pytest.approx(classes, rel=1e-12)
+    assert inception_score(sure[::classes]) == pytest.approx(1, rel=1e-12)
+    assert inception_score(torch.full((9, classes), -math.log(classes))) == pytest.approx(1, abs=1e-6)
+
+
+def test_the_score_of_confident_networks_is_finite():
+    assert 1 < inception_score(log_probs(50, 10, scale=1e4)) <= 10
+
+
+def test_accuracy_is_that_of_sklearn():
+    told, asked = log_probs(300, 5), torch.randint(5, (300,), generator=torch.Generator().manual_seed(1))
+    assert class_accuracy(told, asked) == accuracy_score(asked, told.argmax(1))
+
+
+def test_refuses_what_are_no_log_probabilities():
+    with pytest.raises(ValueError, match="do not sum to 1"):
+        inception_score(torch.randn(5, 3, generator=torch.Generator().manual_seed(0)))
+    with pytest.raises(ValueError, match=r"\(n, C\)"):
+        inception_score(torch.zeros(3))
+    with pytest.raises(ValueError, match="one label"):
+        class_accuracy(log_probs(5, 3), torch.zeros(4))

@@ -1,0 +1,37 @@
+"""The effective weight of noise levels against what is known of it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from difflab.report.levels import effective_weight, path
+from difflab.schedule import EDM, VP, Linear, Trigonometric
+from difflab.target import Eps, Velocity
+from difflab.times import LogitNormal, Stratified
+from difflab.weighting import Likelihood, Simple
+
+
+@pytest.mark.parametrize("schedule", [VP(), EDM(), Linear(), Trigonometric()])
+def test_the_likelihood_weighs_all_noise_levels_alike(schedule):
+    found = effective_weight(schedule, Eps(), Stratified(), Likelihood())
+    assert found.value == pytest.approx([1.0] * len(found.value), rel=0.02)
+
+
+def test_straight_paths_have_the_weight_that_is_known():
+    """With uniform times `exp(-log_snr / 2)`: Kingma & Gao 2023 (arXiv:2303.00848), table 1.
+
+    Otherwise `p(log_snr) / alpha^2`, and of logit-normal times p is N(0, 4).
+    """
+    uniform = effective_weight(Linear(), Velocity(), Stratified(), Simple())
+    assert uniform.value == pytest.approx([math.exp(-each / 2) for each in uniform.log_snr], rel=0.06)
+    normal = effective_weight(Linear(), Velocity(), LogitNormal(), Simple())
+    law = [math.exp(-(each**2) / 8) * (1 + math.exp(-each / 2)) ** 2 / 4 for each in normal.log_snr]
+    assert normal.value == pytest.approx(law, rel=0.08)  # from as many random draws as fall into a group
+
+
+def test_a_path_is_drawn_over_its_own_log_snr():
+    found = path(Trigonometric())
+    law = [2 / math.pi * math.atan(math.exp(-each / 2)) for each in found.log_snr]
+    assert found.value == pytest.approx(law, abs=1e-4)

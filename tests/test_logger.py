@@ -1,0 +1,241 @@
+"""The mirror on W&B, read back from what was written offline, and from what a server on loopback received."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import wandb
+from PIL import Image
+
+from difflab.logged import Logged, protocol_tag, without_secrets
+from difflab.logger import Local, MetricsFile, Wandb, mode
+from studies import card
+from wandb_server import wandb_server
+
+CONFIG = {
+    "batch_size": 4,
+    "seed": 1,
+    "data": {"source": {"repo": "a/b", "hf_token": "hush"}},
+    "choices": {"paradigm": "vp_sde", "data": "digits", "sampler": "ancestral", "guidance": ["clip"]},
+    "command": "difflab-train paradigm=vp_sde data.source.hf_token=hush",
+}
+FOUND = {
+    "metrics": {"fd_lite0": 3.5, "fd_lite0_floor": 1.25, "n": 64},
+    "cost": {"nfe": 9.0, "seconds_per_sample": 0.5},
+    "card": card(nfe=10).to_dict(),
+    "choices": {"sampler": "heun", "guidance": ["classifier_free", "clip"]},
+    "command": "difflab-evaluate paradigm=vp_sde sampler=heun nfe=10",
+}
+
+
+@pytest.fixture(autouse=True)
+def sessions(monkeypatch, tmp_path):
+    """W&B reads its environment once a session: each test has sessions of its own, that keep nothing elsewhere."""
+    for kind in ("CACHE", "CONFIG", "DATA"):
+        monkeypatch.setenv(f"WANDB_{kind}_DIR", str(tmp_path / "elsewhere" / kind))
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    with wandb_server() as started:
+        for name, value in started.environment.items():
+            monkeypatch.setenv(name, value)
+        yield started
+        wandb.teardown()
+
+
+def training(folder, **more):
+    return Logged(folder, "vp_sde-digits-s1-01234567", "train", CONFIG, "a-study", **more)
+
+
+def evaluation(folder, **more):
+    return Logged(folder / "evaluations", "vp_sde-digits-s1-01234567-89ab", "evaluate", CONFIG, "a-study", **more)
+
+
+def train(folder, losses=(1.0, 0.5)):
+    logger = Wandb()(training(folder))
+    for k, loss in enumerate(losses):
+        logger.log_metrics({"train/loss": loss, "epoch": 0}, 10 * k)
+    logger.log_picture("samples", Image.new("L", (8, 8)), 10)
+    logger.finalize("success")
+
+
+def measure(folder, job=None):
+    path = folder / "samples.png"
+    Image.new("L", (8, 8), 200).save(path)
+    Wandb().measured(job or evaluation(folder), FOUND, {"samples": path, "pairs": path})
+
+
+def offline(folder):
+    """What the files of the offline runs under a folder say: a summary and all history rows of each."""
+    runs = []
+    for path in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
+        inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json"]
+        lines = subprocess.run([*inspect, str(path)], capture_output=True, text=True, check=True).stdout.splitlines()
+        records = [json.loads(line) for line in lines]
+        (about,) = [record["run"] for record in records if record["type"] == "run"]
+        history = [record["history"]["item"] for record in records if record["type"] == "history"]
+        exits = [record["exit"] for record in records if record["type"] == "exit"]
+        assert len(exits) == 1, "not finished"
+        runs.append((about, history, "\n".join(lines)))
+    return runs
+
+
+def test_a_training_lies_over_the_images_seen(tmp_path):
+    train(tmp_path)
+    ((about, history, text),) = offline(tmp_path)
+    assert about["display_name"] == "vp_sde-digits-s1-01234567"
+    assert (about["run_group"], about["job_type"], about["project"]) == ("a-study", "train", "difflab")
+    assert {"paradigm:vp_sde", "data:digits", "sampler:ancestral", "guidance:clip"} == set(about["tags"])
+    assert [(row["images_seen"], row["train/loss"]) for row in history if "train/loss" in row] == [(4, 1.0), (44, 0.5)]
+    assert list(tmp_path.glob("wandb/offline-run-*/files/media/images/samples*.png"))
+    assert "hush" not in text
+
+
+def test_an_evaluation_has_its_numbers_by_name_and_a_table_with_pictures(server, tmp_path):
+    measure(tmp_path)
+    ((name, run),) = server.runs.items()
+    assert run.exitcode == 0
+    assert run.summary["fd_lite0"] == 3.5
+    assert run.summary["nfe"] == 9
+    assert run.summary["card"]["sampler"] == "Heun()"
+    assert (run.history[0]["eval/nfe"], run.history[0]["eval/fd_lite0"]) == (9, 3.5)
+    assert run.history[0]["pairs"]["_type"] == "image-file"
+    assert run.history[1]["evaluation"]["_type"] == "table-file"
+    assert run.config["choices"]["sampler"] == "heun"
+    assert run.config["nfe"] == 10
+    assert {"sampler:heun", "guidance:classifier_free+clip", protocol_tag(FOUND["card"])} < set(run.about["tags"])
+    (path,) = tmp_path.glob("elsewhere/DATA/artifacts/staging/*")
+    table = json.loads(path.read_text())
+    row = dict(zip(table["columns"], table["data"][0], strict=True))
+    assert (row["sampler"], row["fd_lite0"], row["seconds_per_sample"]) == ("heun", 3.5, 0.5)
+    assert row["samples"]["_type"] == "image-file"
+    assert name == evaluation(tmp_path).id
+    assert not server.refused
+
+
+def test_axes_are_set_for_both(server, tmp_path):
+    train(tmp_path)
+    measure(tmp_path)
+    numbers = {"1": "name", "2": "glob", "5": "axis"}  # wandb's own field numbers
+    told = [run.about["config"] for run in server.runs.values()]
+    (trained, measured) = [
+        [
+            {numbers[k]: v for k, v in metric.items() if k in numbers}
+            for metric in json.loads(text)["_wandb"]["value"]["m"]
+        ]
+        for text in told
+    ]
+    assert trained[0] == {"name": "images_seen"}
+    assert {"glob": "train/*", "axis": 1} in trained
+    assert measured == [{"name": "eval/nfe"}, {"glob": "eval/*", "axis": 1}]
+
+
+def test_a_resumed_training_stays_one_run(server, tmp_path):
+    train(tmp_path, (1.0,))
+    train(tmp_path, (0.5, 0.25))
+    ((name, run),) = server.runs.items()
+    assert name == training(tmp_path).id
+    assert [row["train/loss"] for row in run.history if "train/loss" in row] == [1.0, 0.5, 0.25]
+
+
+def test_what_lies_offline_is_synced_later(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    train(tmp_path)
+    wandb.teardown()
+    assert not server.runs
+    environment = {**os.environ, **server.environment}
+    paths = map(str, tmp_path.glob("wandb/offline-run-*"))
+    subprocess.run([sys.executable, "-m", "wandb", "sync", *paths], env=environment, check=True, timeout=60)
+    ((name, run),) = server.runs.items()
+    assert name == training(tmp_path).id
+    assert [row["train/loss"] for row in run.history if "train/loss" in row] == [1.0, 0.5]
+    assert run.about["groupName"] == "a-study"
+    assert any(file.startswith("media/images/samples") for file in run.files)
+
+
+def test_in_a_sweep_the_job_that_was_asked_for_is_the_agents_run(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    monkeypatch.setenv("WANDB_RUN_ID", "swept0")
+    logger = Wandb()(training(tmp_path, asked=False))
+    logger.log_metrics({"train/loss": 1.0}, 0)
+    logger.finalize("success")
+    measure(tmp_path)
+    trained, measured = server.runs
+    assert (trained, measured) == (training(tmp_path, asked=False).id, "swept0")
+    assert server.runs[trained].about.get("sweep") is None
+    assert server.runs[measured].about["sweep"] == "sweep1"
+    assert server.runs[measured].summary["fd_lite0"] == 3.5
+
+
+def test_what_was_known_is_told_to_a_sweep_alone(server, tmp_path, monkeypatch):
+    Wandb().known(evaluation(tmp_path), FOUND, {})
+    assert not server.runs
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    monkeypatch.setenv("WANDB_RUN_ID", "swept0")
+    Wandb().known(evaluation(tmp_path, asked=False), FOUND, {})
+    assert not server.runs
+    Wandb().known(evaluation(tmp_path), FOUND, {})
+    assert server.runs["swept0"].summary["fd_lite0"] == 3.5
+
+
+def test_a_server_that_refuses_stops_nothing(server, tmp_path, caplog):
+    server.status = 403
+    train(tmp_path)
+    assert "W&B failed" in caplog.text
+    ((_, history, _),) = offline(tmp_path)
+    assert [row["train/loss"] for row in history if "train/loss" in row] == [1.0, 0.5]
+    assert mode() == "offline", "the next jobs do not ask it again"
+
+
+def test_nothing_at_all_stops_nothing(tmp_path, caplog):
+    (tmp_path / "wandb").write_text("in the way")
+    measure(tmp_path, training(tmp_path))
+    train(tmp_path)
+    assert "W&B failed" in caplog.text
+
+
+def test_secrets_stay_here():
+    config = {"hf_token": 1, "deep": [{"API_KEY": 2, "width": 3}], "monkey_business": 4, "path": "a/b"}
+    assert without_secrets(config) == {"deep": [{"width": 3}], "path": "a/b"}
+    assert without_secrets("difflab-train +hub.token=abc seed=1") == "difflab-train +hub.token=... seed=1"
+
+
+def test_without_a_key_it_is_offline(monkeypatch, tmp_path):
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    keys = tmp_path / "keys"
+    monkeypatch.setenv("NETRC", str(keys))
+    assert mode() == "offline"
+    keys.write_text(f"machine api.wandb.ai login user password {'0' * 40}\n")
+    assert mode() == "online"
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    wandb.teardown()
+    assert mode() == "offline", "a key for another server"
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    assert mode() == "online"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert mode() == "disabled"
+
+
+def test_local_writes_nothing(tmp_path):
+    Local()(training(tmp_path)).log_metrics({"train/loss": 1.0}, 0)
+    Local().measured(evaluation(tmp_path), FOUND, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_metrics_are_cut_where_a_run_goes_on(tmp_path):
+    path = Path(tmp_path, "metrics.jsonl")
+    logger = MetricsFile(path, 4, 0)
+    for step in range(5):
+        logger.log_metrics({"loss": 1.0}, step)
+    with path.open("a") as file:
+        file.write('{"step": 5, "lo')  # killed while writing
+    MetricsFile(path, 4, 3)
+    assert [json.loads(line)["images_seen"] for line in path.read_text().splitlines()] == [4, 8, 12]

@@ -1,0 +1,182 @@
+"""The search: what a word leaves open, what is asked for, what is kept, and what is refused."""
+
+import json
+import shlex
+from dataclasses import fields
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from conftest import composed
+from difflab.search import Settings, search
+from difflab.space import Space, chosen, dimension
+from difflab.trials import Trials
+from jobs import finish, start
+
+TOY = ["experiment=toy", "batch_size=64", "images=128", "protocol.n=64", "protocol.n_likelihood=0"]
+TOY += ["data.source.n=2000", "data.source.held_out=500", "trainer=cpu", "logger=local"]
+SPACE = ["sampler=ddim,heun", "nfe=range(4,13)"]
+METRIC = "metric=w2"
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("sampler=heun,ddim", CategoricalDistribution(["ddim", "heun"])),
+        ("sampler=choice(ddim,heun)", CategoricalDistribution(["ddim", "heun"])),
+        ("sampler=shuffle(heun,ddim)", CategoricalDistribution(["ddim", "heun"])),
+        ("guidance=[clip],[classifier_free,clip]", CategoricalDistribution(["[classifier_free,clip]", "[clip]"])),
+        ("compile=true,false", CategoricalDistribution(["False", "True"])),
+        ("nfe=range(4,65)", IntDistribution(4, 64)),
+        ("nfe=range(4,65,10)", IntDistribution(4, 64, step=10)),
+        ("nfe=range(64,4,-20)", IntDistribution(24, 64, step=20)),
+        ("nfe=tag(log,range(4,65))", IntDistribution(4, 64, log=True)),
+        ("x=range(0,2,0.5)", FloatDistribution(0.0, 1.5, step=0.5)),
+        ("x=interval(1,5)", FloatDistribution(1.0, 5.0)),
+        ("lr=tag(log,interval(1e-4,1e-2))", FloatDistribution(1e-4, 1e-2, log=True)),
+        ("n=int(interval(16,65))", IntDistribution(16, 64)),
+        ("n=tag(int,log,interval(1.5,9))", IntDistribution(2, 8, log=True)),
+    ],
+)
+def test_the_grammar_is_hydras(word, expected):
+    """What Hydra enumerates is what may be asked for; the end of a range or an interval is not in it."""
+    override = OverridesParser.create().parse_override(word)
+    assert dimension(override) == expected
+    if override.is_range_sweep() and isinstance(expected, IntDistribution):
+        assert set(override.sweep_iterator()) == set(range(expected.low, expected.high + 1, expected.step))
+
+
+def test_a_glob_is_the_options_of_a_group():
+    space = Space.of(["schedule=glob(ddpm_*)"])
+    assert set(space.dimensions["schedule"].choices) >= {"ddpm_linear", "ddpm_cosine"}
+
+
+def test_a_point_is_told_in_words_that_hydra_reads_back():
+    assert chosen({"nfe": 7, "model.lr": 0.001234567890, "x": 1.0}) == ["model.lr=0.00123457", "nfe=7", "x=1.0"]
+
+
+def test_the_settings_are_no_words_of_training():
+    """Except dry_run, which says the same."""
+    assert {field.name for field in fields(Settings)} & composed().keys() == {"dry_run"}
+
+
+def test_a_search_is_named_by_what_it_asks_for(tmp_path):
+    def name(*words, metric="w2", seed=0):
+        return Trials.of(Space.of([*words, f"runs_dir={tmp_path}"]), metric, seed, None, keep=False).name
+
+    known = name("seed=1", "sampler=ddim,heun", "nfe=range(4,9)")
+    assert name("nfe=range(4,9,1)", "sampler=choice(heun,ddim)", "seed=1") == known
+    others = [name("sampler=ddim,heun", "nfe=range(4,9)"), name("seed=1", "sampler=ddim,heun", "nfe=range(4,8)")]
+    others += [
+        name("seed=1", "sampler=ddim,heun", "nfe=range(4,9)", **other) for other in ({"metric": "energy"}, {"seed": 1})
+    ]
+    assert len({known, *others}) == 5
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A search of four points, and where it lies."""
+    folder = tmp_path_factory.mktemp("searched")
+    words = [*TOY, *SPACE, METRIC, f"runs_dir={folder}"]
+    assert search([*words, "trials=4"]) == []
+    return folder, words
+
+
+def trials(words, storage=None):
+    space = Space.of([word for word in words if word != METRIC])
+    return Trials.of(space, "w2", 0, storage, keep=True)
+
+
+def test_a_search_trains_once_and_ends_in_what_is_best(searched, capsys):
+    folder, words = searched
+    assert len(list(folder.glob("*/result.json"))) == 1
+    assert search([*words, "trials=4"]) == []
+    said = capsys.readouterr().out
+    assert "0 trained, 0 measured, 0 cached" in said
+    found = trials(words)
+    everything = [tuple(trial.values) for trial in found.measured]
+    assert len(everything) == 4
+    front = json.loads((folder / f"{found.name}.json").read_text())["front"]
+    assert {(row["w2"], row["nfe"]) for row in front} == {
+        v for v in everything if not any(beats(w, v) for w in everything)
+    }
+    evaluations = [json.loads(path.read_text()) for path in folder.glob("*/evaluations/*.json")]
+    measured = {each["command"]: (each["metrics"]["w2"], each["cost"]["nfe"], each["study"]) for each in evaluations}
+    for row in front:
+        assert row["command"] in said
+        assert measured[row["command"]] == (row["w2"], row["nfe"], found.name)
+        assert shlex.split(row["command"])[0] == "difflab-evaluate"
+
+
+def beats(a, b):
+    """Whether a is as good as b in both, and better in one."""
+    return a != b and all(x <= y for x, y in zip(a, b, strict=True))
+
+
+def test_a_search_goes_on_as_if_it_had_not_stopped(searched, capsys):
+    """Even if that was in the midst of a point. What another search measured costs nothing."""
+    folder, words = searched
+    assert search([*words, "trials=6", "dry_run=true"]) == []
+    assert "measured: 4, left: 2, to ask again: 0" in capsys.readouterr().out
+    killed = trials(words).ask(None)
+    assert search([*words, "trials=6"]) == []
+    parts = trials(words).measured
+    assert len(parts) == 6
+    assert parts[4].params == killed.params
+    other = f"{folder}/other.db"
+    assert search([*words, "trials=6", f"storage={other}"]) == []
+    assert "0 trained, 0 measured, 6 cached" in capsys.readouterr().out
+    whole = trials(words, other).measured
+    assert [(trial.params, trial.values) for trial in whole] == [(trial.params, trial.values) for trial in parts]
+
+
+def test_a_point_that_fails_stops_no_other(searched, capsys):
+    _, words = searched
+    words = [word for word in words if word not in SPACE] + ["sampler=ddim,ancestral_learned", "nfe=4"]
+    failed = search([*words, "trials=8"])
+    assert [line.partition(":")[0] for line in failed] == ["sampler=ancestral_learned"]
+    assert "the variance that the network learned" in failed[0]
+    said = capsys.readouterr().out
+    assert f"failed: {failed[0]}" in said
+    assert "sampler=ddim" in said[said.index("the best of") :]
+
+
+def test_unlike_measurements_are_not_ranked(searched):
+    _, words = searched
+    with pytest.raises(SystemExit, match="n_generated"):
+        search([*words, "protocol.n=50,60", "trials=20"])
+    with pytest.raises(SystemExit, match="metric=fd_lite0 was not measured; measured: w2"):
+        search([word for word in words if word != METRIC])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sampler=ddim,huen"], "Did you mean 'heun'?"),
+        (["nfe=4,6", "model.optimisation.lrr=1.0"], "Did you mean 'lr'?"),
+        (["nfe=4,six"], "could not be converted to Integer"),
+        (["nfe=range(4,4)"], "nfe=range(4,4): an empty range"),
+        (["nfe=tag(log,range(4,64,4))"], "nfe=tag(log,range(4,64,4)): "),
+        (["nfe=range(4,"], "no viable alternative"),
+        (["nfe=4"], "nothing to search"),
+        (["nfe=4,6", "trials=many"], "trials: "),
+        (["nfe=4,6", "metric=beauty"], "beauty is no score"),
+        (["nfe=4,6", "storage=nowhere/at/all.db"], "storage=nowhere/at/all.db: "),
+        (["nfe=4,6", "experiment=paradigms_by_nfe"], "a sweep of its own"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(words, said, tmp_path):
+    with pytest.raises(SystemExit) as refusal:
+        search([f"runs_dir={tmp_path}", *words])
+    assert said in refusal.value.code
+    assert "\n" not in refusal.value.code
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_the_command(tmp_path):
+    assert "Settings of the search" in finish(start("search", "--help", cwd=tmp_path))
+    said = finish(start("search", "sampler=ddim,huen", cwd=tmp_path), status=1)
+    assert said.startswith("difflab-search: sampler=huen does not exist")
+    assert not list(tmp_path.iterdir())

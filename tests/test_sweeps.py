@@ -1,0 +1,86 @@
+"""The sweep files: the same points as their Hydra twins, words that fit together, and W&B's own agent at work."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import composed
+from difflab.config import check, conf_dir
+from difflab.training import Training
+from wandb_server import wandb_server
+
+SWEEPS = sorted(Path(__file__).parents[1].glob("sweeps/*.yaml"))
+LIGHT = ["trainer=cpu", "precision=fp32", "protocol=toy"]
+SMALL = ["data=digits", "backbone.width=16", "backbone.attention=[]", "protocol.n=0", "logger=local"]
+POINTS = ["data=moons", "backbone=mlp", "guidance=clip_points", "model.label_dropout=0", "protocol.n=64"]
+MOMENTS = ["images=512", "batch_size=64", "check_every=512", "protocol.n_likelihood=0"]
+
+
+def read(path):
+    return yaml.safe_load(path.read_text())
+
+
+def twin(path):
+    return read(Path(conf_dir(), "experiment", path.name))["hydra"]["sweeper"]["params"]
+
+
+def points(sweep, *names):
+    """The words of all points, without those of the parameters that are named."""
+    values = {key: entry["values"] for key, entry in sweep["parameters"].items() if key not in names}
+    for point in itertools.product(*values.values()):
+        yield [f"{key}={value}" for key, value in zip(values, point, strict=True)]
+
+
+def test_there_is_a_grid_a_random_and_a_bayesian_one():
+    assert {read(path)["method"] for path in SWEEPS} == {"grid", "random", "bayes"}
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_agrees_with_its_hydra_twin(path):
+    sweep = read(path)
+    assert sweep["metric"] == {"name": "fd_lite0", "goal": "minimize"}
+    assert f"experiment={path.stem}" in sweep["command"]
+    written = {key: [yaml.safe_load(word) for word in str(words).split(",")] for key, words in twin(path).items()}
+    assert {key: entry["values"] for key, entry in sweep["parameters"].items()} == written
+
+
+@pytest.mark.parametrize("path", [path for path in SWEEPS if "run=${envvar:RUN}" not in read(path)["command"]])
+def test_every_point_can_be_trained(path, tmp_path):
+    for words in points(read(path), "seed", "nfe"):
+        told = {"choices": {}, "command": "", "study": None}
+        config = composed(f"experiment={path.stem}", *words, *LIGHT, *SMALL, f"runs_dir={tmp_path}")
+        Training.of({**config, **told}, "test")
+
+
+def test_every_sampler_can_be_asked_of_a_run():
+    (path,) = (path for path in SWEEPS if "run=${envvar:RUN}" in read(path)["command"])
+    for words in points(read(path)):
+        check(composed(f"experiment={path.stem}", *words, "run=RUN", name="evaluate")["sampler"])
+
+
+def test_wandbs_agent_starts_the_command_and_hears_the_score(tmp_path):
+    (path,) = (path for path in SWEEPS if path.stem == "schedules_by_nfe")
+    sweep = read(path)
+    sweep["command"][-1:] = [*LIGHT, *POINTS, *MOMENTS, sweep["command"][-1]]
+    sweep["parameters"] = {"schedule": {"values": ["ddpm_cosine"]}, "nfe": {"values": [4]}}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    with wandb_server() as server:
+        scripts = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        environment = {**os.environ, **server.environment, "PATH": scripts, "OMP_NUM_THREADS": "1"}
+        for words in (["sweep", "sweep.yaml"], ["agent", "ent/difflab/sweep1"]):
+            command = [sys.executable, "-m", "wandb", *words]
+            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+            assert done.returncode == 0, done.stdout + done.stderr
+    swept = server.runs.pop("swept0")
+    assert (swept.about["jobType"], swept.about["sweep"]) == ("evaluate", "sweep1")
+    assert swept.summary["nfe"] == 4
+    assert swept.summary["w2"] > 0
+    (training,) = server.runs.values()
+    assert (training.about["jobType"], training.about.get("sweep")) == ("train", None)
+    for run in (swept, training):
+        assert (run.about["groupName"], run.exitcode) == ("schedules_by_nfe", 0)

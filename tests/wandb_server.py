@@ -1,0 +1,175 @@
+"""A W&B server for tests, on loopback: it answers what wandb's own programs ask, and remembers what they sent."""
+
+import gzip
+import itertools
+import json
+import re
+import threading
+from collections import defaultdict
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import yaml
+
+
+@dataclass
+class Remembered:
+    """One run, as it arrived."""
+
+    about: dict = field(default_factory=dict)  # the fields of the last UpsertBucket that were given
+    history: list = field(default_factory=list)
+    summary: dict = field(default_factory=dict)
+    files: set = field(default_factory=set)
+    exitcode: int | None = None
+
+    @property
+    def config(self):
+        return {key: entry["value"] for key, entry in json.loads(self.about["config"]).items()}
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.runs = defaultdict(Remembered)
+        self.sweep = None  # the configuration of the sweep that was made
+        self.points = iter(())  # what its agents have still to do
+        self.status = 200  # of all answers
+        self.workspaces = []
+        self.refused = []  # questions that it has no answer to
+
+    @property
+    def environment(self):
+        """What makes wandb talk to this server and to no other."""
+        return {
+            "WANDB_BASE_URL": self.url,
+            "WANDB_API_KEY": "0" * 40,
+            "WANDB_MODE": "online",
+            "WANDB_ERROR_REPORTING": "false",
+            "no_proxy": "127.0.0.1",
+            "NO_PROXY": "127.0.0.1",
+        }
+
+    def answer(self, operation, given):
+        project = {"id": "p", "name": "difflab", "entity": {"id": "e", "name": "ent"}}
+        match operation:
+            case "UpsertBucket":
+                run = self.runs[given["name"]]
+                new = not run.about
+                run.about |= {key: value for key, value in given.items() if value is not None}
+                bucket = {"id": given["name"], "name": given["name"], "displayName": given.get("displayName")}
+                bucket |= {"config": "{}", "historyLineCount": len(run.history), "project": project}
+                return {"upsertBucket": {"bucket": bucket, "inserted": new}}
+            case "RunResumeStatus":
+                return {"model": None}
+            case "CreateRunFiles":
+                links = [{"name": name, "uploadUrl": f"{self.url}/upload/{name}"} for name in given["files"]]
+                self.runs[given["run"]].files |= set(given["files"])
+                return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": links}}
+            case "CreateArtifact":
+                artifact = {"id": "a", "state": "COMMITTED", "artifactSequence": {"id": "s", "name": "t"}}
+                return {"createArtifact": {"artifact": artifact}}
+            case "ArtifactType":
+                return {"project": {"artifact": {"artifactType": {"name": "run_table"}}}}
+            case "Viewer" | "GetDefaultEntity":
+                teams = {"edges": []}
+                return {"viewer": {"id": "u", "entity": "ent", "username": "u", "flags": "{}", "teams": teams}}
+            case "UpsertSweep":
+                self.sweep = yaml.safe_load(given["config"])
+                values = {k: v.get("values", [v.get("value")]) for k, v in self.sweep["parameters"].items()}
+                grid = itertools.product(*values.values())
+                self.points = iter([dict(zip(values, point, strict=True)) for point in grid])
+                sweep = {"name": "sweep1", "project": project}
+                return {"upsertSweep": {"sweep": sweep, "configValidationWarnings": []}}
+            case "SweepWithRuns":
+                sweep = {"id": "s", "name": "sweep1", "config": yaml.safe_dump(self.sweep), "runs": {"edges": []}}
+                return {"project": {"sweep": sweep}}
+            case "CreateAgent":
+                return {"createAgent": {"agent": {"id": "a1"}}}
+            case "Heartbeat":
+                return {"agentHeartbeat": {"agent": {"id": "a1"}, "commands": json.dumps(self.orders(given))}}
+            case "UpsertView2":
+                self.workspaces.append(given)
+                return {"upsertView": {"view": {"id": "v", "name": given["name"]}, "inserted": True}}
+            case "ServerFeaturesQuery":
+                return {}
+            case _:
+                self.refused.append(operation)
+                return {}
+
+    def orders(self, given):
+        """The next point of the sweep when the agent is idle, and the end after the last."""
+        if json.loads(given["runState"]):
+            return []
+        point = next(self.points, None)
+        if point is None:
+            return [{"type": "exit"}]
+        name = f"swept{sum(run.startswith('swept') for run in self.runs)}"
+        self.runs[name]
+        args = {key: {"value": value} for key, value in point.items()}
+        return [{"type": "run", "run_id": name, "program": self.sweep["program"], "args": args}]
+
+    def stream(self, run, body):
+        for name, chunk in body.get("files", {}).items():
+            rows = [json.loads(line) for line in chunk["content"]]
+            if name == "wandb-history.jsonl":
+                self.runs[run].history += rows
+            elif name == "wandb-summary.json":
+                self.runs[run].summary = rows[-1]
+        if body.get("complete"):
+            self.runs[run].exitcode = body.get("exitcode")
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def handle(self):
+        with suppress(ConnectionResetError):  # wandb's programs end without a good-bye
+            super().handle()
+
+    def body(self):
+        data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        return gzip.decompress(data) if self.headers.get("Content-Encoding") == "gzip" else data
+
+    def reply(self, value):
+        data = json.dumps(value).encode()
+        self.send_response(self.server.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_POST(self):
+        body = json.loads(self.body())
+        if self.path.startswith("/graphql"):
+            operation = body.get("operationName") or re.search(r"(?:query|mutation)\s+(\w+)", body["query"])[1]
+            self.reply({"data": self.server.answer(operation, body.get("variables") or {})})
+        else:  # /files/ENTITY/PROJECT/RUN/file_stream
+            self.server.stream(self.path.split("/")[4], body)
+            self.reply({"exitcode": None, "limits": {}})
+
+    def do_PUT(self):
+        self.body()
+        self.reply({})
+
+    def do_GET(self):
+        self.reply({})
+
+    def log_message(self, *_):
+        """Nothing."""
+
+
+@contextmanager
+def wandb_server():
+    """A server that ends with the block."""
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
