@@ -38,7 +38,8 @@ def run_here(command, *words):
     before = sys.argv
     sys.argv = [f"difflab-{command}", *words]
     try:
-        importlib.import_module(f"difflab.{command}").main()
+        module = "report.command" if command == "report" else command
+        importlib.import_module(f"difflab.{module}").main()
     finally:
         sys.argv = before
 

@@ -1,11 +1,13 @@
 """What the README says, done."""
 
+import re
+import shlex
 from pathlib import Path
 
 from conftest import options
 from difflab.catalogue import table
 from difflab.config import conf_dir
-from jobs import finish, start
+from jobs import run_here
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -15,22 +17,52 @@ def commands(fence):
     return [line for block in blocks for line in block.split("```")[0].splitlines()]
 
 
-def test_every_command_of_the_readme_runs(tmp_path):
-    """In their order, each with a budget of moments."""
-    small = {
-        "difflab-train": ["images=512", "batch_size=128", "nfe=4", "protocol.n=16"],
-        "difflab-reflow": ["pairs=160", "images=128", "nfe=4"],
-        "difflab-sample": ["n=4", "nfe=4"],
-        "difflab-evaluate": ["n=16", "nfe=4", "n_likelihood=2"],
-    }
-    unet = ["backbone.width=16", "backbone.multipliers=[1,2]", "protocol.n_likelihood=0"]
-    ours = [line.split() for line in commands("bash") if line.startswith("difflab-")]
-    assert len(ours) >= 8
+TRAINING = ["images=512", "batch_size=128", "nfe=4", "protocol.n=16", "protocol.n_likelihood=0"]
+SMALL = ["backbone.width=16", "backbone.multipliers=[1,2]"]
+FEWER = [
+    "seed=0,1",
+    "nfe=4,6",
+    "paradigm=ddpm,rectified_flow",
+    "schedule=vp",
+    "sampler=ddim",
+    "protocol.n_likelihood=0",
+]
+BUDGETS = {
+    "difflab-train": TRAINING,
+    "difflab-reflow": ["pairs=160", "images=128", "nfe=4"],
+    "difflab-sample": ["n=4", "nfe=4"],
+    "difflab-evaluate": ["n=16", "nfe=4", "n_likelihood=2"],
+    "difflab-search": [*TRAINING[:2], "protocol.n=16", "protocol.n_likelihood=0", "trials=2", *SMALL],
+    "difflab-report": [],
+}
+STUDY = ["images=256", "batch_size=128", "protocol.n=16", *FEWER, *SMALL]
+
+
+def lessened(program, words):
+    """The words with a budget of moments in place of their own."""
+    less = BUDGETS[program]
+    if program == "difflab-train" and "experiment=toy" not in words:
+        less = less + SMALL
+    if program == "difflab-evaluate" and not any(word.startswith("run=") for word in words):
+        less = STUDY
+    given = {word.split("=")[0] for word in less}
+    return [word for word in words if word.split("=")[0] not in given] + less
+
+
+def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    """In their order, each with a budget of moments; and what is said of the report is there."""
+    monkeypatch.chdir(tmp_path)
+    ours = [shlex.split(line) for line in commands("bash") if line.startswith("difflab-")]
+    assert {program for program, *_ in ours} == set(BUDGETS)
     for program, *words in ours:
-        less = small[program] + (unet if program == "difflab-train" and "experiment=toy" not in words else [])
-        given = {word.split("=")[0] for word in less}
-        kept = [word for word in words if word.split("=")[0] not in given]
-        finish(start(program.removeprefix("difflab-"), *kept, *less, cwd=tmp_path))
+        run_here(program.removeprefix("difflab-"), *lessened(program, words))
+    assert (tmp_path / "report" / "index.html").stat().st_size > 1e6
+    assert {path.suffix for path in (tmp_path / "report").iterdir()} >= {".html", ".csv", ".md", ".tex"}
+
+
+def test_the_picture_of_the_readme_is_there():
+    (name,) = re.findall(r"!\[.*\]\((.*)\)", README.read_text())
+    assert (README.parent / name).stat().st_size > 10_000
 
 
 def test_the_notebook_of_the_readme_runs():

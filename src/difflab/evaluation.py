@@ -109,7 +109,7 @@ class Protocol:
 def likelihood(model: Diffusion, data: DataModule, n: int) -> dict[str, float]:
     """Bits/dim of `n` samples spread over the held-out split, with its standard error; nothing where there is none.
 
-    A value or an upper bound, as the paradigm says: compare bounds with bounds. Where the law behind the data is known
+    `bits_per_dim` or, of paradigms that bound it, `bits_per_dim_bound`: compare bounds with bounds. Where the law behind the data is known
     the floor is what that law itself gives to the same samples.
     """
     if not n or not model.denoiser.density:
@@ -118,9 +118,10 @@ def likelihood(model: Diffusion, data: DataModule, n: int) -> dict[str, float]:
     device = model.denoiser.device
     parts = zip(torch.split(x, LIKELIHOOD_BATCH), torch.split(y, LIKELIHOOD_BATCH), strict=True)
     bits = torch.cat([model.bits_per_dim(part.to(device), label.to(device)).double().cpu() for part, label in parts])
-    found = {"bits_per_dim": bits.mean().item(), "bits_per_dim_se": (bits.std() / len(bits) ** 0.5).item()}
+    name = model.likelihood
+    found = {name: bits.mean().item(), f"{name}_se": (bits.std() / len(bits) ** 0.5).item()}
     if log_prob := getattr(data.source, "log_prob", None):
-        found["bits_per_dim_floor"] = -log_prob(x).mean().item() / (math.log(2) * x[0].numel())
+        found[f"{name}_floor"] = -log_prob(x).mean().item() / (math.log(2) * x[0].numel())
     return found
 
 

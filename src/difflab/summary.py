@@ -10,6 +10,8 @@ from rich.table import Table
 
 from difflab.run import Run
 
+LIKELIHOODS = {"bits_per_dim": "bits/dim", "bits_per_dim_bound": "bits/dim at most"}
+
 
 def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Each score with its floor, the likelihood, and the cost."""
@@ -17,13 +19,15 @@ def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         return []
     metrics = found["metrics"]
     scores = [key.removesuffix("_floor") for key in metrics if key.endswith("_floor")]
-    scores = [key for key in scores if key not in ("n", "bits_per_dim")]
+    scores = [key for key in scores if key not in ("n", *LIKELIHOODS)]
     rows = [(key, f"{metrics[key]:.4g}", f"{metrics[f'{key}_floor']:.4g}") for key in scores]
     card, cost = found["card"], found["cost"]
-    if "bits_per_dim" in metrics:
-        bits = f"{metrics['bits_per_dim']:.3f} ± {metrics['bits_per_dim_se']:.3f}"
-        floor = f"{metrics['bits_per_dim_floor']:.3f}" if "bits_per_dim_floor" in metrics else ""
-        rows.append(("bits/dim", f"{bits} of {card['n_likelihood']} held-out samples", floor))
+    for key, words in LIKELIHOODS.items():
+        if key not in metrics:
+            continue
+        bits = f"{metrics[key]:.3f} ± {metrics[f'{key}_se']:.3f}"
+        floor = f"{metrics[f'{key}_floor']:.3f}" if f"{key}_floor" in metrics else ""
+        rows.append((words, f"{bits} of {card['n_likelihood']} held-out samples", floor))
     path = "" if card["path"] == "as trained" else f" along {card['path']}"
     return [
         *rows,

@@ -21,7 +21,19 @@ from rich.table import Table
 from difflab.run import write_json
 
 FOLDER = "DIFFLAB_SWEEP"  # the variable by which a launcher's processes know the folder of their outcomes
-COLUMNS = ("loss", "loss_spread", "accuracy", "bits_per_dim", "nfe", "w2", "energy", "fd_lite0", "kid_lite0", "fid")
+COLUMNS = (
+    "loss",
+    "loss_spread",
+    "accuracy",
+    "bits_per_dim",
+    "bits_per_dim_bound",
+    "nfe",
+    "w2",
+    "energy",
+    "fd_lite0",
+    "kid_lite0",
+    "fid",
+)
 COUNTS = ("trained", "measured", "cached")
 
 

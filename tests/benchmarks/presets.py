@@ -64,7 +64,7 @@ def measured(out: Path, preset: str, data: str, images: str, n: int = 1000) -> d
                 words.append("n_likelihood=0")
             said = call("evaluate", *words)
             result = json.loads(Path(said.split()[-1]).read_text())
-            found[str(nfe)] = {**result["metrics"], "nfe": result["nfe"], "seconds": result["sampling_seconds"]}
+            found[str(nfe)] = {**result["metrics"], **result["cost"]}
             path.write_text(json.dumps(found))
     return found
 
@@ -85,7 +85,8 @@ def main() -> None:
             found = json.loads(path.read_text())
             bits = found[str(EVALUATIONS[0])]
             cells = [f"{found[str(nfe)][score]:.3g}" for score in SCORES for nfe in EVALUATIONS]
-            likelihood = f"{bits['bits_per_dim']:.2f} ± {bits['bits_per_dim_se']:.2f}" if "bits_per_dim" in bits else ""
+            keys = [key for key in ("bits_per_dim", "bits_per_dim_bound") if key in bits]
+            likelihood = " ".join(f"{bits[key]:.2f} ± {bits[f'{key}_se']:.2f}" for key in keys)
             table.add_row(preset, f"{found['seconds']:.0f}", likelihood, *cells, f"{found['100']['seconds']:.0f}")
     Console(width=160).print(table)
 

@@ -45,7 +45,8 @@ def main() -> None:
             own = [f"run={run}", words[3], *recipe(preset, "experiment=toy")]  # two presets may share their weights
             found = json.loads(Path(call("evaluate", *own).split()[-1]).read_text())["metrics"]
             line = f"W2 {found['w2']:.3f} (floor {found['w2_floor']:.3f})"
-            bits = f"{found['bits_per_dim']:.3f}" if "bits_per_dim" in found else "-"
+            keys = [key for key in ("bits_per_dim", "bits_per_dim_bound") if key in found]
+            bits = " ".join(f"{found[key]:.3f}" for key in keys) or "-"
             print(f"{data} {preset}: {line}, bits/dim {bits}", flush=True)
             call("sample", *own, f"n={N}", f"out={out / data / preset}")
             panel(axis, np.load(out / data / preset / "samples.npz")["arr_0"], f"{data}\n{preset}\n{line}")

@@ -30,6 +30,7 @@ READINGS = {
     "copies": Reading("Copies of training samples", False),
     "nn_gap": Reading("Nearest training against held-out sample", True),  # below 0 where training ones are nearer
     "bits_per_dim": Reading("Bits/dim", False),
+    "bits_per_dim_bound": Reading("Bits/dim at most", False),
 }
 FEATURES = {"lite0": "EfficientNet-Lite0", "dinov2": "DINOv2", "classifier": "own classifier"}
 KEY = re.compile(rf"(?P<stem>\w+?)(_(?P<features>{'|'.join(FEATURES)}))?(_vs_(?P<split>train|test))?(?P<floor>_floor)?")

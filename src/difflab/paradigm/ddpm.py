@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from difflab.coupling import Coupling
@@ -21,6 +23,8 @@ class DDPM(Diffusion):
     and leaves the mean alone: Nichol & Dhariwal 2021 (arXiv:2102.09672), eq. 16, whose weight is 0.001 T on a bound in
     bits/dim. With `simple_weight=0` the bound alone, which learns both: their L_vlb.
     """
+
+    likelihood: ClassVar[str] = "bits_per_dim_bound"
 
     def __init__(
         self,

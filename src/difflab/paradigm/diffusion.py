@@ -24,6 +24,7 @@ class Diffusion(Paradigm):
 
     learns: ClassVar[str] = "denoiser"
     hint: ClassVar[str] = "difflab-sample run={run} sampler=ddim nfe=20"
+    likelihood: ClassVar[str] = "bits_per_dim"  # the name of what `bits_per_dim` gives: of the flow
     trains_variance: bool = False  # whether the loss has a term for the network's learned variance
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import ClassVar, cast
 
 from torch import Tensor
 
@@ -19,6 +19,8 @@ class VDM(Diffusion):
     eq. 17. The bound itself does not depend on the schedule between its ends; the variance of its estimate does, and
     the schedule follows the gradient of the squared loss: their appendix H.
     """
+
+    likelihood: ClassVar[str] = "bits_per_dim_bound"
 
     def check(self) -> None:
         """Raise ValueError for parts that have no meaning together."""
