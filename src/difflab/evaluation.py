@@ -109,8 +109,8 @@ class Protocol:
 def likelihood(model: Diffusion, data: DataModule, n: int) -> dict[str, float]:
     """Bits/dim of `n` samples spread over the held-out split, with its standard error; nothing where there is none.
 
-    `bits_per_dim` or, of paradigms that bound it, `bits_per_dim_bound`: compare bounds with bounds. Where the law behind the data is known
-    the floor is what that law itself gives to the same samples.
+    `bits_per_dim` or, of paradigms that bound it, `bits_per_dim_bound`: compare bounds with bounds. Where the law behind
+    the data is known the floor is what that law itself gives to the same samples.
     """
     if not n or not model.denoiser.density:
         return {}
