@@ -44,6 +44,7 @@ def test_the_sum_is_of_all_that_is_trained_on():
     assert Split(x, y).sha256 == hashlib.sha256(x.numpy().tobytes()).hexdigest()
     assert Split(x, y, eps).sha256 == hashlib.sha256(x.numpy().tobytes() + eps.numpy().tobytes()).hexdigest()
     assert Split(x.T.contiguous().T, y).sha256 == Split(x, y).sha256
+    assert Split(x, y).labelled_sha256 != Split(x, y + 1).labelled_sha256
 
 
 def test_splits_refuse_other_types():

@@ -26,12 +26,13 @@ from difflab.data.layout import count_classes
 
 Found = dict[str, Any] | None  # what a job found: plain values
 
+OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)  # here: a launcher's processes import this
+
 
 def command(name: str, task: Callable[[DictConfig], Found]) -> Callable[[], None]:
     """The console script of a task that takes the composed `conf/<name>.yaml`, or sweeps over many."""
 
     def main() -> None:
-        OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)
         sys.argv[1:] = words = [spelled(name, word) for word in sys.argv[1:]]
         started = []
 
@@ -83,8 +84,10 @@ def spelled(name: str, word: str) -> str:
     """A word for the group that `conf/<name>.yaml` has at `a.b`, from `a.b=option` to Hydra's `b@a.b=option`."""
     placed = dict(placements(name))
     key, equals, option = word.partition("=")
-    if option == "[]" and Path(conf_dir(), key).is_dir():
-        raise SystemExit(f"{program()}: {key}=[] chooses nothing; for no {key}, where there is that option, {key}=none")
+    if option in ("[]", "null") and (key in placed or Path(conf_dir(), key).is_dir()):
+        raise SystemExit(
+            f"{program()}: {word} chooses nothing: leave it out, or say {key}=none where there is that option"
+        )
     return f"{placed.get(key, key)}{equals}{option}"
 
 
@@ -98,7 +101,7 @@ def placements(name: str) -> Iterator[tuple[str, str]]:
         for entry in yaml.safe_load(path.read_text()).get("defaults", ()):
             for key in entry if isinstance(entry, dict) else ():
                 group, _, place = key.removeprefix("/").partition("@")
-                yield f"protocol.{place}", f"{group}@protocol.{place}"
+                yield from ((word, f"{group}@protocol.{place}") for word in (group, f"protocol.{place}"))
 
 
 def sweeps(word: str) -> bool:
@@ -140,10 +143,21 @@ def explanation(name: str, overrides: Sequence[str]) -> str:
         group = override.key_or_group
         if option not in groups[group]:
             return f"{group}={option} does not exist; {suggestion(option, groups[group])}"
+    names = {o.key_or_group for o in given}
+    for place in (o.package for o, _ in chosen if o.package):
+        if (group := place.partition(".")[0]) not in names and name == "evaluate":
+            return f"{place}: {group} is the run's own unless chosen; valid: {', '.join(groups[group])}"
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         words = [str(o.input_line) for o, _ in chosen if not o.is_sweep_override()]
-        known = compose(name, words, return_hydra_config=True)
-    keys = [o.key_or_group for o in given if o.key_or_group not in groups and not o.key_or_group.startswith("hydra.")]
+        try:
+            known = compose(name, words, return_hydra_config=True)
+        except HydraException:
+            return ""
+    keys = [
+        o.key_or_group
+        for o in given
+        if o.key_or_group not in groups and not o.key_or_group.startswith(("hydra.", "hydra/"))
+    ]
     return next(filter(None, (unknown_part(name, key, known, groups) for key in keys)), "")
 
 

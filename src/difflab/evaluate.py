@@ -30,7 +30,7 @@ class EvaluateSettings:
     nfe: int | None = None
     seed: int | None = None
     ema: float | None = None
-    precision: str = MISSING
+    precision: str | None = None
     study: str | None = None
     dry_run: bool = MISSING
     runs_dir: str = MISSING

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from difflab.config import build, suggestion
-from difflab.data.images import to_float
+from difflab.data.images import Split, to_float
 from difflab.data.module import DataModule
 from difflab.generate import keyed
 from difflab.judge import TrainedClassifier
 from difflab.metric.features import Extractor
-from difflab.metric.memorisation import Memorisation, memorisation
-from difflab.metric.reference import measure
+from difflab.metric.memorisation import Memorisation, calibration, memorisation
+from difflab.metric.reference import floor, measure, real_features
 from difflab.paradigm.diffusion import Diffusion
 from difflab.sampling import balanced
 
@@ -48,6 +48,11 @@ class Protocol:
     @classmethod
     def of(cls, config: Mapping[str, Any], device: torch.device, runs_dir: str) -> Protocol:
         """The protocol that a plain configuration says. Raises ValueError for words that are none of the valid ones."""
+        for key in ("n", "seed", "seeds", "n_likelihood"):
+            if type(config[key]) is not int or config[key] < 0:
+                raise ValueError(f"protocol.{key}={config[key]!r} should be a whole number, 0 or more")
+        if not isinstance(config["classifier"], str | None):
+            raise ValueError(f"protocol.classifier={config['classifier']!r} should be a run's folder, or its name")
         references, labels, seeds = config["references"], config["labels"], config["seeds"]
         for split in references:
             if split not in SPLITS:
@@ -69,7 +74,7 @@ class Protocol:
         """See that these images can be measured, if any are. Raises ValueError, with the way out, if they cannot."""
         if self.n == 0:
             return
-        if self.n_likelihood < 0 or self.n_likelihood == 1:
+        if self.n_likelihood == 1:
             raise ValueError(f"n_likelihood={self.n_likelihood}: give 0, or two samples at least")
         if self.n < 2:
             raise ValueError(f"n={self.n}: a distance between distributions takes two images at least")
@@ -89,6 +94,20 @@ class Protocol:
         y = data.images.train.y
         return y[torch.randint(len(y), (self.n,), generator=keyed(0))]
 
+    def prepare(self, data: DataModule, cache: Path) -> None:
+        """Have what is known of the real samples in the cache, so that measuring does not wait for it."""
+        train, test = data.images.train, data.images.test
+        for reference, other in self.pairings(data):
+            floor(self.extractor, reference, other, min(self.n, len(other)), cache)
+        if self.classifier:
+            real_features(self.classifier, test, min(self.n, len(test)), cache)
+        calibration(train, test, cache)
+
+    def pairings(self, data: DataModule) -> list[tuple[Split, Split]]:
+        """Each reference split, and the other one, whose samples make its floor."""
+        splits = {"train": (data.images.train, data.images.test), "test": (data.images.test, data.images.train)}
+        return [splits[name] for name in self.references]
+
     def scores(
         self, data: DataModule, samples: Tensor, labels: Tensor | None, cache: Path
     ) -> tuple[dict[str, float], Memorisation]:
@@ -96,10 +115,8 @@ class Protocol:
 
         `labels` are those that were asked for, if any were.
         """
-        splits = {"train": data.images.train, "test": data.images.test}
-        main, *also = self.references
-        (other,) = (split for name, split in splits.items() if name != main)
-        found = measure(self.extractor, samples, splits[main], other, cache, *also)
+        (main, other), *_ = self.pairings(data)
+        found = measure(self.extractor, samples, main, other, cache, *self.references[1:])
         if self.classifier:
             found |= self.classifier.verdict(samples, labels, data.images.test, cache)
         copies = memorisation(samples, data.images.train, data.images.test, cache)
@@ -109,7 +126,7 @@ class Protocol:
 def likelihood(model: Diffusion, data: DataModule, n: int) -> dict[str, float]:
     """Bits/dim of `n` samples spread over the held-out split, with its standard error; nothing where there is none.
 
-    `bits_per_dim` or, of paradigms that bound it, `bits_per_dim_bound`: compare bounds with bounds. Where the law behind
+    `bits_per_dim`, or `bits_per_dim_bound` of paradigms that bound it: compare bounds with bounds. Where the law behind
     the data is known the floor is what that law itself gives to the same samples.
     """
     if not n or not model.denoiser.density:

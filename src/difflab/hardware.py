@@ -57,6 +57,15 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
+def device_name(device: torch.device) -> str:
+    """What times are to be compared on: the accelerator's name, or how many threads of which machine."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {platform.machine()}, {torch.get_num_threads()} threads"
+
+
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Callable[[], int]]:
     """The most bytes in use at once since now: of the accelerator's memory, or on a CPU of this process's.

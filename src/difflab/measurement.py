@@ -18,14 +18,14 @@ from difflab.counting import timing
 from difflab.data.images import to_stored
 from difflab.data.module import DataModule
 from difflab.evaluation import Protocol, likelihood
-from difflab.hardware import peak_memory
+from difflab.hardware import device_name, peak_memory
 from difflab.logged import Logged
 from difflab.logger import Local, Wandb
 from difflab.metric.card import ProtocolCard
 from difflab.metric.memorisation import Memorisation
 from difflab.paradigm.diffusion import Diffusion
 from difflab.picture import picture, save_png, sheet, tiles
-from difflab.run import Run, alone, write_json
+from difflab.run import Run, alone, digest, write_json
 from difflab.sampling import Recipe
 
 POINTS = 500  # in a picture of points
@@ -64,19 +64,20 @@ class Measurement:
         protocol, recipe = self.protocol, self.recipe
         images = self.data.images
         reference = {"train": images.train, "test": images.test}[protocol.references[0]]
+        own_path = recipe.path in (None, self.model.denoiser.schedule)
         return ProtocolCard(
             n_generated=protocol.n,
             n_reference=len(reference),
             n_likelihood=protocol.n_likelihood,
             reference=f"{type(self.data.source).__name__}/{'+'.join(protocol.references)}",
-            reference_sha256=reference.sha256,
+            reference_sha256=digest([images.train.sha256, images.test.sha256]),  # floors and copies see both
             extractor=protocol.extractor.name,
             extractor_sha256=protocol.extractor.sha256,
             resize=protocol.extractor.resize,
             sampler=str(recipe.sampler),
             grid=str(recipe.grid),
-            path="as trained" if recipe.path is None else str(recipe.path),
-            nfe=recipe.nfe,
+            path="as trained" if own_path else str(recipe.path),
+            nfe=recipe.nfe if recipe.sampler.evaluations else 0,  # 0: as many as its tolerances ask
             guidance=str(recipe.guidance),
             weights=self.weights,
             labels=protocol.labels if self.classes else "none",
@@ -95,16 +96,23 @@ class Measurement:
         """What was found; None before."""
         return json.loads(self.path.read_text()) if self.path.exists() else None
 
-    def __call__(self, progress: Callable[[int], None]) -> dict[str, Any]:
-        """Measure, unless that is done; one process alone, while others who ask wait and say so."""
+    def __call__(
+        self, progress: Callable[[int], None], tell: Callable[[dict[str, Any]], None] = lambda found: None
+    ) -> dict[str, Any]:
+        """Measure, unless that is done, and tell; one process alone, while others who ask wait and say so."""
         busy = f"{self.path} is being measured by another process: waiting for it"
         with alone(self.path.with_name(f".{self.path.name}.lock"), busy):
-            return self.found or self.measured(progress)
+            if known := self.found:
+                return known
+            found = self.measured(progress)
+            tell(found)
+            return found
 
     def measured(self, progress: Callable[[int], None]) -> dict[str, Any]:
         """Draw and measure; write the pictures, then what was found."""
         denoiser, protocol, data = self.model.denoiser, self.protocol, self.data
         labels = protocol.labels_for(data, self.classes)
+        protocol.prepare(data, self.cache)
         start = time.monotonic()
         with timing(self.recipe.guided(denoiser)) as network, peak_memory(denoiser.device) as peak:
             drawn = self.recipe.draw(denoiser, labels, self.seed, progress=progress)
@@ -116,6 +124,7 @@ class Measurement:
                 "seconds_per_sample": drawn.seconds / protocol.n,
                 "network_share": network() / (time.monotonic() - start),
                 "peak_memory": peak(),
+                "device": device_name(denoiser.device),
             }
         metrics |= likelihood(self.model, data, protocol.n_likelihood)
         self.draw_pictures(samples, labels, copies)
@@ -165,7 +174,6 @@ def measure(asked: Sequence[Measurement], mirror: Wandb | Local, config: Mapping
             mirror.known(job, known, each.pictures)
         else:
             with Drawing("measuring", each.protocol.n) as progress:
-                known = each(progress)
-            mirror.measured(job, known, each.pictures)
+                known = each(progress, lambda new, job=job, each=each: mirror.measured(job, new, each.pictures))  # type: ignore[misc]
         found.append(known)
     return found

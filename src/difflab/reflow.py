@@ -24,7 +24,7 @@ class ReflowSettings:
     images: int = MISSING
     seed: int = MISSING
     ema: float | None = None
-    precision: str = MISSING
+    precision: str | None = None
     study: str | None = None
     runs_dir: str = MISSING
     sampler: Any = None

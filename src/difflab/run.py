@@ -26,6 +26,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 IDENTITY = ("data", "model", "seed", "images", "batch_size", "precision", "ema")  # what decides the weights
+FINGERPRINT = 8  # of its hex digits in a folder's name
 INDIFFERENT = ("workers", "pairs", "reach")  # keys of theirs that do not by themselves
 
 
@@ -81,7 +82,7 @@ class Run:
     @classmethod
     def of(cls, runs_dir: Path, label: str, fingerprint: str) -> Run:
         """The run of a fingerprint: where it lies already, under whatever label, or else a new folder."""
-        suffix = fingerprint[:8]
+        suffix = fingerprint[:FINGERPRINT]
         return cls(next(iter(sorted(runs_dir.glob(f"*-{suffix}"))), runs_dir / f"{label}-{suffix}"))
 
     @property
@@ -116,7 +117,8 @@ class Run:
 
     def claim(self) -> AbstractContextManager[None]:
         """Hold the run against other processes; while one of them trains it, wait, and say so."""
-        return alone(self.folder / ".lock", f"{self.folder} is being trained by another process: waiting for it")
+        lock = self.folder.parent / f".{self.folder.name[-FINGERPRINT:]}.lock"  # of the fingerprint, whatever its label
+        return alone(lock, f"{self.folder} is being trained by another process: waiting for it")
 
 
 def find(runs_dir: Path, name: str) -> Run:

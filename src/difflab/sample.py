@@ -28,7 +28,7 @@ class SampleSettings:
     seed: int = MISSING
     label: int | None = None
     ema: float | None = None
-    precision: str = MISSING
+    precision: str | None = None
     batch_size: int = MISSING
     out: str | None = None
     runs_dir: str = MISSING

@@ -142,7 +142,7 @@ def trained(config: Mapping[str, Any]) -> Trained:
     chosen = {key: own[key] if config[key] is None else config[key] for key in RECIPE}
     if "_target_" not in chosen["sampler"]:  # another path alone
         chosen["sampler"] = {**own["sampler"], **chosen["sampler"]}
-    recipe = Recipe.of(chosen, settle_precision(config["precision"], device))
+    recipe = Recipe.of(chosen, settle_precision(config["precision"] or own["precision"], device))
     recipe.rehearse(denoiser)
     return Trained(run, denoiser.to(device), weights, recipe)
 

@@ -9,31 +9,21 @@ import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from difflab.run import write_json
 
+Found = TypeVar("Found")
 FOLDER = "DIFFLAB_SWEEP"  # the variable by which a launcher's processes know the folder of their outcomes
-COLUMNS = (
-    "loss",
-    "loss_spread",
-    "accuracy",
-    "bits_per_dim",
-    "bits_per_dim_bound",
-    "nfe",
-    "w2",
-    "energy",
-    "fd_lite0",
-    "kid_lite0",
-    "fid",
-)
+COLUMNS = ("loss", "loss_spread", "accuracy", "bits_per_dim", "bits_per_dim_bound", "nfe")  # and what has a floor
 COUNTS = ("trained", "measured", "cached")
 
 
@@ -53,21 +43,26 @@ def outcome(task: Callable[[DictConfig], dict[str, Any] | None], config: DictCon
     folder = os.environ.get(FOLDER)
     if hydra.mode != RunMode.MULTIRUN or not folder:
         return task(config)
-    found, error = None, None
+    path, overrides = Path(folder) / f"{hydra.job.num}.json", OmegaConf.to_container(hydra.overrides.task)
+    write_json(path, {"overrides": overrides, "found": None, "error": "its process ended before it did"})
+    found, error = attempt(lambda: task(config))
+    write_json(path, {"overrides": overrides, "found": found, "error": error})
+    return found
+
+
+def attempt(job: Callable[[], Found]) -> tuple[Found | None, str | None]:
+    """What a job returns, or why it failed; a signal, which ends a job without a word, goes on."""
     try:
-        found = task(config)
-    except SystemExit as refusal:  # a refusal says why; a signal does not, and ends the sweep
+        return job(), None
+    except SystemExit as refusal:
         if not isinstance(refusal.code, str):
             raise
         error = refusal.code
     except Exception as failure:
         traceback.print_exc()
         error = f"{type(failure).__name__}: {failure}"
-    if error:
-        print(f"FAILED: {error}", flush=True)
-    overrides = OmegaConf.to_container(hydra.overrides.task)
-    write_json(Path(folder) / f"{hydra.job.num}.json", {"overrides": overrides, "found": found, "error": error})
-    return found
+    print(f"FAILED: {error}", flush=True)
+    return None, error
 
 
 def close() -> int:
@@ -112,11 +107,12 @@ def done(
 ) -> tuple[Table, str]:
     """What jobs found, and how much of it they had to do."""
     flat = [{**each, **each.get("metrics", {}), **each.get("cost", {})} for each in found]
-    columns = [key for key in COLUMNS if any(key in values for values in flat)]
+    floored = dict.fromkeys(key for values in flat for key in values if f"{key}_floor" in values)
+    columns = [key for key in dict.fromkeys((*COLUMNS, *floored)) if any(key in values for values in flat)]
     table = Table("", *columns, "did")
     for name, values, job in zip(names, flat, outcomes, strict=True):
         cells = [f"{values[key]:.4g}" if key in values else "" for key in columns]
-        table.add_row(name, *cells, "failed" if job["error"] else ", ".join(w for w in COUNTS if values.get(w)))
+        table.add_row(escape(name), *cells, "failed" if job["error"] else ", ".join(w for w in COUNTS if values.get(w)))
     counts = ", ".join(f"{sum(values.get(word, 0) for values in flat)} {word}" for word in COUNTS)
     return table, f"{len(names)} jobs: {counts}, {sum(job['error'] is not None for job in outcomes)} failed"
 
@@ -128,7 +124,7 @@ def planned(
     columns = [key for key in plans[0] if key != "run"]
     table = Table("", *columns)
     for name, each in zip(names, found, strict=True):
-        table.add_row(name, *(f"{each['plan'][key]:,.0f}" for key in columns if "plan" in each))
+        table.add_row(escape(name), *(f"{each['plan'][key]:,.0f}" for key in columns if "plan" in each))
     runs = {plan["run"]: plan for plan in plans}
     images = sum(plan["images to train"] for plan in runs.values())
     evaluations = sum(plan["network evaluations"] for plan in plans)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig
 
 from difflab import sweep
-from difflab.command import command, described, refusing
+from difflab.command import command, described, program, refusing
 from difflab.config import plain
 from difflab.hardware import keep_heap
 
@@ -73,7 +74,8 @@ def train(cfg: DictConfig) -> dict[str, Any] | None:
             from difflab.plan import plan
 
             return sweep.tell(plan(job.model, job.measurements, job))
-    if HydraConfig.get().mode == RunMode.MULTIRUN and config["trainer"]["devices"] != 1:
+    several = HydraConfig.get().mode == RunMode.MULTIRUN and config["trainer"]["devices"] != 1
+    if several and job.run.result is None:
         in_a_group_of_its_own()
     return run_to_the_end(job)
 
@@ -85,9 +87,19 @@ def in_a_group_of_its_own() -> None:
     """
     words = [str(word) for word in HydraConfig.get().overrides.task]
     environment = {key: value for key, value in os.environ.items() if key not in GROUP}
-    done = subprocess.run([sys.executable, "-m", "difflab.train", *words, "hydra.mode=RUN"], env=environment)
-    if done.returncode:
-        raise RuntimeError(f"its processes ended with status {done.returncode}")
+    command = [sys.executable, "-m", "difflab.train", *words, "hydra.mode=RUN"]
+    with subprocess.Popen(command, env=environment) as group:
+        signals = (signal.SIGINT, signal.SIGTERM)  # theirs to act on: they save what they have
+        before = {number: signal.signal(number, lambda n, _: group.send_signal(n)) for number in signals}
+        try:
+            status = group.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if status in (130, 143):
+        raise SystemExit(status)
+    if status:
+        raise SystemExit(f"{program()}: its processes ended with status {status}")
 
 
 def run_to_the_end(job: Training) -> dict[str, Any] | None:

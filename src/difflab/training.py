@@ -56,8 +56,11 @@ class Training:
         torch.manual_seed(config["seed"])
         model: Paradigm = build(config["model"])
         runs = Path(config["runs_dir"])
-        start = start_from(find(runs, config["init"]), model.learned) if config["init"] else None
-        run = Run.of(runs, label, fingerprint(config, data.training.sha256, start))
+        start = None
+        if config["init"]:
+            parent = find(runs, config["init"])
+            config["init"], start = str(parent.folder), start_from(parent, model.learned)
+        run = Run.of(runs, label, fingerprint(config, data.training.labelled_sha256, start))
         product = Product()
         if isinstance(model, Diffusion):
             recipe = Recipe.of(config, config["precision"])
@@ -98,9 +101,13 @@ class Training:
         """
         new = self.run.result is None
         if new:
+            label, _, suffix = self.run.folder.name.rpartition("-")
             with nullcontext() if rank() else self.run.claim():
-                if new := self.run.result is None:
+                there = Run.of(self.run.folder.parent, label, suffix)
+                if there == self.run and (new := self.run.result is None):
                     self.train()
+            if there != self.run:  # another job has made it meanwhile, under another label
+                return Training.of(dict(self.config), label)()
         return None if rank() else {"run": self.run.folder.name, "trained": int(new), **self.measure()}
 
     def train(self) -> None:

@@ -129,9 +129,14 @@ class FromRun:
         """Which weights these are, in whatever words and place they were found."""
         return f"FromRun({self.found.folder.name}, ema={decay_of(self.found, self.ema)})"
 
+    @cached_property
+    def module(self) -> nn.Module:
+        """It, loaded once."""
+        return load_module(self.found, self.ema)[0]
+
     def __call__(self) -> nn.Module:
         """Load it."""
-        return load_module(self.found, self.ema)[0]
+        return self.module
 
 
 def start_from(run: Run, module: nn.Module) -> str:

@@ -71,6 +71,11 @@ class Split:
             digest.update(part.contiguous().numpy().data)
         return digest.hexdigest()
 
+    @cached_property
+    def labelled_sha256(self) -> str:
+        """The same of the samples with their labels."""
+        return hashlib.sha256(self.sha256.encode() + self.y.contiguous().numpy().tobytes()).hexdigest()
+
 
 @dataclass(frozen=True, eq=False)
 class Images:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from difflab.metric.cache import kept
+from difflab.metric.card import installed_versions
 from difflab.metric.distance import squared_distances, thinned
 from difflab.metric.reference import Split
 
@@ -53,13 +54,7 @@ def memorisation(generated: Tensor, train: Split, held_out: Split, cache: str | 
     if min(len(known), len(unknown)) < 2:
         raise ValueError(f"{len(known)} training and {len(unknown)} held-out samples are too few to tell copies by")
 
-    def calibrate() -> dict[str, Tensor]:
-        usual, _ = closeness(unknown, known)
-        threshold = usual.quantile(RARE)
-        return {"threshold": threshold, "floor": (usual <= threshold).double().mean()}
-
-    identity = ("copies", train.sha256, held_out.sha256, NEIGHBOURS, RARE)
-    usual = kept(cache, "copies", identity, calibrate)
+    usual = calibration(train, held_out, cache)
     close, neighbour = closeness(x, known)
     n = min(len(known), len(unknown))
     to_known, to_unknown = (nearest(x, thinned(split, n), 1)[0].mean() for split in (known, unknown))
@@ -69,6 +64,18 @@ def memorisation(generated: Tensor, train: Split, held_out: Split, cache: str | 
         "nn_gap": (2 * (to_known - to_unknown) / (to_known + to_unknown)).nan_to_num(0).item(),
     }
     return Memorisation(found, close, neighbour)
+
+
+def calibration(train: Split, held_out: Split, cache: str | Path) -> dict[str, Tensor]:
+    """The `threshold` of closeness below which a sample passes for a copy, and the `floor`, from `cache` if there."""
+
+    def calibrate() -> dict[str, Tensor]:
+        usual, _ = closeness(held_out.x.flatten(1), train.x.flatten(1))
+        threshold = usual.quantile(RARE)
+        return {"threshold": threshold, "floor": (usual <= threshold).double().mean()}
+
+    identity = ("copies", train.sha256, held_out.sha256, NEIGHBOURS, RARE, installed_versions())
+    return kept(cache, "copies", identity, calibrate)
 
 
 def closeness(x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:

@@ -82,7 +82,7 @@ def floor(extractor: Extractor, reference: Split, other: Split, n: int, cache: s
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
 
     names = [name for score in extractor.scores for name in score.names]
-    identity = ("floor", reference.sha256, names, installed_versions(), *_facts(extractor, other, n))
+    identity = ("floor", reference.sha256, names, *_facts(extractor, other, n))
     found = kept(cache, f"{extractor.name}-floor-{n}", identity, compute)
     return {name: found[name].item() for name in names if name in found}
 
@@ -95,4 +95,4 @@ def real_features(extractor: Extractor, split: Split, n: int, cache: str | Path)
 
 def _facts(extractor: Extractor, split: Split, n: int) -> tuple[object, ...]:
     """All that the features of n samples of a split depend on."""
-    return (split.sha256, n, *split.x.shape, extractor.name, extractor.sha256, extractor.resize)
+    return (split.sha256, n, *split.x.shape, extractor.name, extractor.sha256, extractor.resize, installed_versions())

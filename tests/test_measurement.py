@@ -1,0 +1,93 @@
+"""A measurement: its card is known before it is made, its labels are the guided denoiser's, and each is made once."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from conftest import composed
+from difflab.data.images import Images, Split
+from difflab.guidance import Chain, Guided
+from difflab.measurement import STEPS
+from difflab.training import Training
+from jobs import TINY
+
+WORDS = [*TINY, "images=16", "logger=local", "protocol.n=20"]
+
+
+class Conditioned(Guided):
+    """A guidance that knows classes which the denoiser does not, as that by a classifier does."""
+
+    def __init__(self, denoiser):
+        super().__init__(denoiser)
+        self.classes = 3
+
+    def forward(self, x, t, label):
+        assert int(label.max()) < 3
+        return self.denoiser(x, t, torch.zeros_like(label))
+
+
+def measurements(tmp_path, *words):
+    config = composed(*WORDS, *words, f"runs_dir={tmp_path}")
+    job = Training.of(config, "test")
+    return job.product.measurements("ema=0.999")
+
+
+def test_the_card_is_known_before_anything_is_drawn(tmp_path):
+    (measurement,) = measurements(tmp_path)
+    assert not list(tmp_path.iterdir())
+    card = measurement.card
+    found = measurement(lambda done: None)
+    assert found["card"] == card.to_dict() == json.loads(measurement.path.read_text())["card"]
+    assert found["cost"]["nfe"] == card.nfe == 4
+    assert measurement.path.stem == card.fingerprint
+
+
+def test_what_is_measured_is_not_measured_again(tmp_path):
+    (measurement,) = measurements(tmp_path)
+    found = measurement(lambda done: None)
+    touched = measurement.path.stat().st_mtime_ns
+    drawn = []
+    assert measurement(drawn.append) == found
+    assert drawn == []
+    assert measurement.path.stat().st_mtime_ns == touched
+
+
+def test_each_seed_of_the_noise_is_a_measurement_of_its_own(tmp_path):
+    several = measurements(tmp_path, "protocol.seeds=3", "protocol.seed=5")
+    assert [each.card.seed for each in several] == [5, 6, 7]
+    assert several[0].card.differences(several[1].card) == ("seed",)
+    assert several[0].card.protocol == several[1].card.protocol
+
+
+def test_pictures_lie_beside(tmp_path):
+    (measurement,) = measurements(tmp_path)
+    measurement(lambda done: None)
+    assert measurement.pictures.keys() == {"samples", "steps", "pairs"}
+    sizes = {what: Image.open(path).size for what, path in measurement.pictures.items()}
+    assert sizes["samples"][0] == sizes["pairs"][0], "ten classes, and ten pairs"
+    assert sizes["steps"][0] / sizes["samples"][0] == pytest.approx(STEPS / 10, rel=0.01)
+
+
+def test_labels_are_those_of_the_guided_denoiser(tmp_path):
+    """A network without classes, measured under a guidance that has some, is asked for them."""
+    (measurement,) = measurements(tmp_path)
+    plain, guided = measurement, Chain((Conditioned,))
+    plain.model.denoiser.classes = 0
+    recipe = plain.recipe.__class__(plain.recipe.sampler, plain.recipe.grid, guided, 4)
+    under = type(plain)(*(recipe if f == "recipe" else getattr(plain, f) for f in plain.__dataclass_fields__))
+    assert (plain.card.labels, under.card.labels) == ("none", "balanced")
+    assert plain.protocol.labels_for(plain.data, plain.classes).unique().tolist() == [0]
+    assert under.protocol.labels_for(under.data, under.classes).unique().tolist() == [0, 1, 2]
+
+
+def test_labels_may_follow_the_data(tmp_path, monkeypatch):
+    (measurement,) = measurements(tmp_path, "protocol.labels=data", "protocol.n=4000")
+    real = measurement.data.images
+    y = torch.tensor([0] * 30 + [7] * 10)
+    skewed = Images(Split(real.train.x[:40], y), real.test, real.names)
+    monkeypatch.setitem(measurement.data.__dict__, "images", skewed)
+    labels = measurement.protocol.labels_for(measurement.data, 10)
+    assert labels.unique().tolist() == [0, 7]
+    assert (labels == 0).double().mean().item() == pytest.approx(0.75, abs=4 * (0.75 * 0.25 / 4000) ** 0.5)
