@@ -113,6 +113,7 @@ def test_each_job_of_a_sweep_has_its_own_processes(here):
 
 
 def test_a_run_is_measured_by_many_samplers(here, capsys):
+    """One of them is its own, by which it was measured when it was trained."""
     run_here("train", *POINTS, "nfe=4")
     run_here("evaluate", "run=ddpm", "experiment=samplers_by_nfe", "nfe=4,6", "n=64", "n_likelihood=0")
-    assert counts(capsys) == [10, 0, 10, 0, 0]
+    assert counts(capsys) == [10, 0, 9, 1, 0]
