@@ -4,14 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import wandb
 from PIL import Image
 
 from difflab.logged import Logged, protocol_tag, without_secrets
-from difflab.logger import Local, MetricsFile, Wandb, mode
+from difflab.logger import Local, MetricsFile, Mirror, Wandb, mode
 from studies import card
 from wandb_server import wandb_server
 
@@ -199,6 +201,29 @@ def test_nothing_at_all_stops_nothing(tmp_path, caplog):
     measure(tmp_path, training(tmp_path))
     train(tmp_path)
     assert "W&B failed" in caplog.text
+
+
+def test_a_mirror_that_breaks_in_the_midst_stops_nothing(tmp_path, caplog):
+    logger = Wandb()(training(tmp_path))
+    logger.log_picture("samples", b"no picture", 0)
+    assert "W&B failed" in caplog.text
+    assert logger.run is None
+    logger.log_metrics({"train/loss": 1.0}, 1)
+    run = wandb.init(mode="offline", dir=tmp_path)
+    run.finish()
+    assert Mirror(run, 4).run is None
+
+
+def test_jobs_side_by_side_have_one_id(tmp_path):
+    start = Barrier(8)
+
+    def mint(_):
+        start.wait()
+        return training(tmp_path).id
+
+    with ThreadPoolExecutor(8) as pool:
+        (minted,) = set(pool.map(mint, range(8)))
+    assert minted == training(tmp_path).id
 
 
 def test_secrets_stay_here():

@@ -7,10 +7,11 @@ from dataclasses import fields
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
 
 from conftest import composed
 from difflab.search import Settings, search
-from difflab.space import Space, chosen, dimension
+from difflab.space import Space, chosen, dimension, scores
 from difflab.trials import Trials
 from jobs import finish, start
 
@@ -145,10 +146,30 @@ def test_a_point_that_fails_stops_no_other(searched, capsys):
 
 def test_unlike_measurements_are_not_ranked(searched):
     _, words = searched
-    with pytest.raises(SystemExit, match="n_generated"):
+    with pytest.raises(SystemExit, match=r"n_generated.*storage=FILE begins another"):
         search([*words, "protocol.n=50,60", "trials=20"])
-    with pytest.raises(SystemExit, match="metric=fd_lite0 was not measured; measured: w2"):
-        search([word for word in words if word != METRIC])
+    study = trials([*words, "protocol.n=50,60"]).study
+    assert "n_generated" in study.trials[-1].user_attrs["reason"]
+    assert TrialState.RUNNING not in {trial.state for trial in study.trials}
+
+
+def test_the_scores_are_known_before_anything_is_trained(searched):
+    folder, words = searched
+    more = ["protocol.references=[test,train]", "protocol.n_likelihood=16", "study=both"]
+    assert search([word for word in (*words, *more) if word != METRIC] + ["metric=w2_vs_train", "trials=1"]) == []
+    evaluations = [json.loads(path.read_text()) for path in folder.glob("*/evaluations/*.json")]
+    (found,) = [each["metrics"] for each in evaluations if each["study"] == "both"]
+    known = set(scores(composed(*TOY, *more)))
+    assert known <= found.keys()
+    assert known - {"nn_gap"} == {key for key in found if f"{key}_floor" in found} - {"n"}
+
+
+def test_a_list_is_told_as_it_is(searched, capsys):
+    _, words = searched
+    words = [word for word in words if word not in SPACE] + ["nfe=4", "guidance=[clip_points],[clip_points,clip]"]
+    assert search([*words, "trials=1"]) == []
+    said = capsys.readouterr().out
+    assert "guidance=[clip_points" in said[said.index("the best of") : said.index("difflab-evaluate")]
 
 
 @pytest.mark.parametrize(
@@ -163,6 +184,10 @@ def test_unlike_measurements_are_not_ranked(searched):
         (["nfe=4"], "nothing to search"),
         (["nfe=4,6", "trials=many"], "trials: "),
         (["nfe=4,6", "metric=beauty"], "beauty is no score"),
+        (["nfe=4,6", "metric=w2"], "metric=w2 is not measured with nfe=4; valid: fd_lite0, "),
+        (["nfe=4,6", "protocol=toy,quick"], "metric=fd_lite0 is not measured with nfe=4 protocol=toy; valid: w2, "),
+        (["nfe=4,6", "protocol.n=0"], "valid: none"),
+        (["seed=0,1", "paradigm=classifier"], "valid: none"),
         (["nfe=4,6", "storage=nowhere/at/all.db"], "storage=nowhere/at/all.db: "),
         (["nfe=4,6", "experiment=paradigms_by_nfe"], "a sweep of its own"),
     ],

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from difflab.metric.card import AXES
-from difflab.run import digest, write_text
+from difflab.run import alone, digest, write_text
 
 TAGGED = ("paradigm", "data", "backbone", "schedule", "target", "weighting", "sampler", "grid", "guidance")
 SECRET = "key|token|secret|passw|credential"  # in the name of a setting
@@ -43,8 +43,9 @@ class Logged:
         """The id on W&B: the one that a sweep gives, or that the job had before, or else a new one."""
         path = self.folder / "wandb" / f"{self.name}.id"
         given = os.environ.get("WANDB_RUN_ID") if self.swept else None
-        if not path.exists():
-            write_text(path, given or uuid.uuid4().hex[:8])
+        with alone(path.with_name(f".{path.name}.lock"), f"{path} is being written by another process: waiting for it"):
+            if not path.exists():
+                write_text(path, given or uuid.uuid4().hex[:8])
         return given or path.read_text()
 
     @property

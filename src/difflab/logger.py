@@ -76,6 +76,8 @@ class Mirror(Logger):
     def __init__(self, run: wandb.Run | None, batch_size: int) -> None:
         super().__init__()
         self.run, self.batch_size = run, batch_size
+        self._tell(lambda run: run.define_metric("images_seen"))
+        self._tell(lambda run: [run.define_metric(key, step_metric="images_seen") for key in LOGGED])
 
     @property
     def name(self) -> str:
@@ -89,18 +91,19 @@ class Mirror(Logger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Mirror a row."""
-        self._log({k: v for k, v in metrics.items() if k != "epoch"}, step or 0)
+        row = {k: v for k, v in metrics.items() if k != "epoch"}
+        self._tell(lambda run: run.log({**row, "images_seen": ((step or 0) + 1) * self.batch_size}))
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # Lightning's signature
         """Nothing: the configuration was given at the start."""
 
     def log_picture(self, key: str, image: Image, step: int) -> None:
         """Mirror a picture."""
-        self._log({key: wandb.Image(image)}, step)
+        self._tell(lambda run: run.log({key: wandb.Image(image), "images_seen": (step + 1) * self.batch_size}))
 
-    def _log(self, row: Mapping[str, object], step: int) -> None:
+    def _tell(self, action: Callable[[wandb.Run], object]) -> None:
         run = self.run
-        if run and not attempt(lambda: run.log({**row, "images_seen": (step + 1) * self.batch_size})):
+        if run and not attempt(lambda: action(run)):
             self.finalize("failed")
 
     def finalize(self, status: str) -> None:
@@ -119,12 +122,7 @@ class Wandb:
 
     def __call__(self, job: Logged) -> Logger:
         """The mirror of a training."""
-        run = self._open(job)
-        if run:
-            run.define_metric("images_seen")
-            for key in LOGGED:
-                run.define_metric(key, step_metric="images_seen")
-        return Mirror(run, job.config["batch_size"])
+        return Mirror(self._open(job), job.config["batch_size"])
 
     def known(self, job: Logged, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
         """Mirror what was found before, if a W&B sweep waits for it."""
@@ -157,17 +155,18 @@ class Wandb:
 
         None if W&B failed.
         """
-        cells = [[wandb.Image(str(cell)) if isinstance(cell, Path) else cell for cell in row] for row in rows]
-        return self._write(job, lambda run: run.log({"comparison": wandb.Table([*columns], cells)}))
+
+        def write(run: wandb.Run) -> None:
+            cells = [[wandb.Image(str(cell)) if isinstance(cell, Path) else cell for cell in row] for row in rows]
+            run.log({"comparison": wandb.Table([*columns], cells)})
+
+        return self._write(job, write)
 
     def owner(self) -> str:
         """Whose the project is; empty where there is no server to keep it."""
-        if mode() != "online":
-            return ""
-        found = [self.entity]
-        if not self.entity:
-            attempt(lambda: found.append(wandb.Api().default_entity))
-        return found[-1] or ""
+        found: list[str | None] = []
+        attempt(lambda: found.append((self.entity or wandb.Api().default_entity) if mode() == "online" else None))
+        return next(filter(None, found), "")
 
     def _write(self, job: Logged, action: Callable[[wandb.Run], None]) -> str | None:
         run = self._open(job)

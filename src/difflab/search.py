@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields
 from omegaconf import OmegaConf, ValidationError
 
 from difflab.command import program, refusing, spelled
-from difflab.data.layout import count_classes
 from difflab.metric.direction import higher_is_better
 
 HELP = """\
@@ -69,7 +68,7 @@ def search(words: Sequence[str]) -> list[str]:
         own = [word for word in words if word.partition("=")[0] in {field.name for field in fields(Settings)}]
         settings = Settings.of(own)
         space = Space.of([spelled("train", word) for word in words if word not in own])
-        space.rehearse()
+        space.rehearse(settings.metric)
         trials = Trials.of(space, settings.metric, settings.search_seed, settings.storage, keep=not settings.dry_run)
     if settings.dry_run:
         trials.plan(settings.trials)
@@ -83,7 +82,6 @@ def main() -> None:
     parser = argparse.ArgumentParser("difflab-search", "%(prog)s KEY=VALUE ...", HELP, formatter_class=shape)
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     words = parser.parse_args().words
-    OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)
     try:
         failed = search(words)
     except KeyboardInterrupt:

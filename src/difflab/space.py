@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -20,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from difflab.command import explanation
-from difflab.config import conf_dir, plain
+from difflab.config import conf_dir, plain, target
 from difflab.train import train
 
 try:
@@ -35,7 +34,6 @@ except ModuleNotFoundError as error:
 
 Dimension = CategoricalDistribution | FloatDistribution | IntDistribution
 
-T = TypeVar("T")
 Point = Mapping[str, Any]  # a value for each dimension
 PROGRAM = "difflab-evaluate"  # which does a point alone
 DIGITS = 6  # of a number between two others: no more are told, or trained with
@@ -84,13 +82,16 @@ class Space:
         for key, values in options.items():
             yield from ({**first, key: value} for value in values[1:])
 
-    def rehearse(self) -> None:
-        """See that every option composes. Raises ValueError, naming the valid choices, if one does not."""
+    def rehearse(self, metric: str) -> None:
+        """See that every option composes and is measured by the metric. Raises ValueError, naming the valid choices."""
         for point in self.corners:
             config = self.configuration(point)
             if config.hydra.sweeper.get("params"):
                 raise ValueError("this experiment is a sweep of its own, for difflab-evaluate: leave it out")
-            plain(without_hydra(config))
+            valid = scores(plain(without_hydra(config)))
+            if metric not in valid:
+                where = " ".join(chosen(point))
+                raise ValueError(f"metric={metric} is not measured with {where}; valid: {', '.join(valid) or 'none'}")
 
     def configuration(self, point: Point) -> DictConfig:
         """What Hydra gives to the job of a multirun that does a point. Raises ValueError if there is no such thing."""
@@ -114,7 +115,7 @@ class Space:
     def measure(self, point: Point, study: str) -> list[dict[str, Any]]:
         """Do a point as its own command does, under a study's name; return what that finds of each seed of the noise.
 
-        Its `protocol` beside it, and no metrics where none were to be measured.
+        Its `protocol` beside it.
         """
         from difflab.metric.card import ProtocolCard
 
@@ -122,25 +123,25 @@ class Space:
         config.study = config.study or study
         HydraConfig.instance().set_config(config)
         found = train(without_hydra(config)) or {}
-        if "card" not in found:
-            return [{**found, "metrics": {}, "protocol": {}}]
         card, folder = ProtocolCard(**found["card"]), Path(self.runs_dir, found["run"], "evaluations")
         names = [replace(card, seed=card.seed + k).fingerprint for k in range(config.protocol.seeds)]
         each = [json.loads((folder / f"{name}.json").read_text()) for name in names]
         return [{**found, **measurement, "protocol": card.protocol} for measurement in each]
 
 
-def attempt(job: Callable[[], T]) -> tuple[T | None, str]:
-    """What a job finds, or why it failed."""
-    try:
-        return job(), ""
-    except SystemExit as refusal:  # a refusal says why; a signal does not, and ends the search
-        if not isinstance(refusal.code, str):
-            raise
-        return None, refusal.code
-    except Exception as failure:
-        traceback.print_exc()
-        return None, f"{type(failure).__name__}: {failure}"
+def scores(config: Mapping[str, Any]) -> list[str]:
+    """The scores that a configuration measures, as far as its words tell; of a score left out for NaN, too."""
+    from difflab.paradigm.diffusion import Diffusion
+
+    protocol, model = config["protocol"], target(config["model"]["_target_"])
+    if not protocol["n"] or not issubclass(model, Diffusion):
+        return []
+    extractor: Any = target(protocol["extractor"]["_target_"])
+    distances = [name for score in extractor.scores for name in score.names]
+    against = [f"{name}_vs_{split}" for split in protocol["references"][1:] for name in distances]
+    judged = ["is_classifier", "class_accuracy"] if protocol["classifier"] else []
+    likelihood = [model.likelihood] if protocol["n_likelihood"] else []
+    return [*distances, *against, *judged, "copies", "nn_gap", *likelihood]
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

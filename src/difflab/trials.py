@@ -16,14 +16,15 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from difflab.command import program
 from difflab.metric.direction import higher_is_better
 from difflab.run import alone, digest, write_json
-from difflab.space import Point, Space, attempt, chosen
-from difflab.sweep import COUNTS
+from difflab.space import Point, Space, chosen
+from difflab.sweep import COUNTS, attempt
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Trials:
                 counts.update({word: found[0].get(word, 0) for word in COUNTS})
                 self.tell(trial, found)
             else:
-                self.fail(trial, reason)
+                self.fail(trial, str(reason))
         print("\n" + ", ".join(f"{count} {word}" for word, count in counts.items()))
 
     def ask(self, again: Point | None) -> Trial:
@@ -123,16 +124,18 @@ class Trials:
         Points that cannot be held against each other end the search, by SystemExit.
         """
         metrics, protocol = found[0]["metrics"], found[0]["protocol"]
-        if self.metric not in metrics:
-            known = ", ".join(key for key in metrics if key != "n" and not key.startswith("n_") and "_floor" not in key)
-            raise SystemExit(f"{program()}: metric={self.metric} was not measured; measured: {known or 'nothing'}")
         first = self.study.user_attrs.get("protocol", protocol)
         if unlike := [key for key in protocol if protocol[key] != first.get(key)]:
-            raise SystemExit(f"{program()}: points differ in {', '.join(unlike)}: they are never ranked together")
+            reason = f"it differs from the points before in {', '.join(unlike)}: they are never ranked together"
+            self.fail(trial, reason)
+            raise SystemExit(
+                f"{program()}: {' '.join(chosen(trial.params))}: {reason}; where no word of yours is why, "
+                "storage=FILE begins another search, which measures what is there as it is now"
+            )
         self.study.set_user_attr("protocol", first)
         trial.set_user_attr("run", found[0]["run"])
         trial.set_user_attr("floor", metrics.get(f"{self.metric}_floor"))
-        score = fmean(each["metrics"][self.metric] for each in found)
+        score = fmean(each["metrics"].get(self.metric, math.nan) for each in found)  # one left out is not a number
         if math.isfinite(score):
             self.study.tell(trial, [score, fmean(each["cost"]["nfe"] for each in found)])
         else:
@@ -167,7 +170,7 @@ class Trials:
         for row in front:
             numbers = (row[self.metric], row[f"{self.metric}_floor"], row["nfe"])
             cells = ("" if number is None else f"{number:.4g}" for number in numbers)
-            table.add_row(*cells, " ".join(row["words"]))
+            table.add_row(*cells, escape(" ".join(row["words"])))
         console.print(table)
         for line in (*(row["command"] for row in front), *(f"failed: {each}" for each in failed)):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
