@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from difflab.metric.card import ProtocolCard
-from difflab.report.study import Evaluation
+from difflab.report.evaluation import Evaluation
 from difflab.run import Run
 
 SCHEDULES = {
@@ -107,7 +107,8 @@ def evaluation(config, card, folder=Path("runs"), choices=None, **metrics):
     sampler = card.sampler.partition("(")[0].lower()
     chosen = {"sampler": sampler, "grid": "log_snr", "guidance": ["clip"], **(choices or {})}
     run = Run(folder / f"{paradigm}-{config['choices']['data']}-s{seed}-0123456{seed}")
-    cost = {"nfe": card.nfe - 1, "seconds": 40.0, "seconds_per_sample": card.nfe / 1000, "network_share": 0.9}
+    nfe = card.nfe - 1 if card.nfe else 61.3  # as counted
+    cost = {"nfe": nfe, "seconds": 40.0, "seconds_per_sample": nfe / 1000, "network_share": 0.9}
     command = f"difflab-evaluate paradigm={paradigm} seed={seed} sampler={sampler} nfe={card.nfe:g}"
     found = {"n": card.n_generated, "n_reference": card.n_reference, "n_floor": 2000, **metrics}
     return Evaluation(run, card.fingerprint, config, card, found, cost, chosen, command)

@@ -261,3 +261,16 @@ def test_words_from_configurations_are_words_on_the_page(awkward):
     assert TAG in awkward.locator("details.card table").first.text_content()
     awkward.uncheck("[data-filter='sampler'][value='heun']")
     assert len(rows(awkward, "#quality-1 .numbers")) == 3
+
+
+def test_what_is_no_number_and_what_a_tolerance_decided_are_told(look, tmp_path):
+    runs = [measured(tmp_path, 5.0, nfe=nfe, sampler=name) for nfe, name in ((20, "Heun()"), (0, "Adaptive()"))]
+    diverged = evaluation(config("vp_sde"), card(), tmp_path, fd_lite0=float("nan"))
+    write(diverged, pictures=False)
+    page = look(write_page(Study.of(gather(list(dict.fromkeys([*runs, diverged.run])))), tmp_path / "report"))
+    answers = page.locator("#answer article:visible")
+    assert answers.locator("h4").all_inner_texts() == ["NFE 20", "NFE by tolerance"]
+    assert answers.locator(".best").all_inner_texts() == ["ddpm heun", "ddpm adaptive"]
+    assert "not a number" in answers.first.inner_text()
+    fronts = "document.querySelector(\"[data-figure='1-fd_lite0-nfe']\").data.at(-1).y"
+    assert all(value is not None for value in page.evaluate(fronts))

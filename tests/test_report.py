@@ -12,8 +12,8 @@ from difflab.config import build
 from difflab.report import command
 from difflab.report.figures import errors, noise_levels, quality
 from difflab.report.levels import emphasis
-from difflab.report.study import Study, evaluations_of, gather
-from difflab.report.tables import latex, markdown, rankings, tidy, write_csv
+from difflab.report.study import Study, gather
+from difflab.report.tables import escaped, latex, markdown, rankings, tidy, write_csv
 from difflab.schedule import Linear
 from studies import card, config, evaluation, write
 
@@ -88,6 +88,7 @@ def test_noise_seeds_are_repetitions_too():
         ({"model__denoiser__schedule__T": 64}, "schedule.T", "64"),
         ({"model__optimisation__lr": 0.001}, "model.optimisation.lr", "0.001"),
         ({"data__pairs": "runs/a/pairs/b.safetensors"}, "data.pairs", "given"),
+        ({"reflowed": {"pairs": 20_000}}, "reflowed.pairs", "20000"),
     ],
 )
 def test_what_options_leave_unsaid_is_a_factor(overrides, name, value):
@@ -112,6 +113,57 @@ def test_runs_that_start_from_repetitions_are_repetitions(tmp_path):
     study = Study.of(made)
     assert [cell.estimate("fd_lite0").n for cell in study.cells] == [2, 2]
     assert study.varied == ("data.pairs", "init")
+
+
+def test_two_trainings_that_nothing_tells_apart_are_refused(tmp_path):
+    made = [evaluation(config(), card(), tmp_path / name, fd_lite0=1.0) for name in ("a", "b")]
+    (cell,) = Study.of(made).cells
+    with pytest.raises(ValueError, match=r"ddpm .*measured more than once.*give difflab-report the RUNS"):
+        cell.values("fd_lite0")
+
+
+def test_reflowed_runs_are_told_by_what_they_were_reflowed_with():
+    made = [
+        evaluation(config(reflowed={"pairs": pairs, "recipe": recipe, "weights": "raw"}), card(), fd_lite0=1.0)
+        for pairs, recipe in ((1000, "Euler() nfe=10"), (2000, "Euler() nfe=10"), (2000, "Euler() nfe=50"))
+    ]
+    study = Study.of(made)
+    assert study.varied == ("reflowed.pairs", "reflowed.recipe")
+    assert len({study.label(cell) for cell in study.cells}) == 3
+
+
+def test_what_took_its_own_number_of_evaluations_stands_apart():
+    made = [evaluation(config(), card(sampler="Adaptive()", nfe=0), fd_lite0=1.0)]
+    made += [evaluation(config(), card(nfe=nfe), fd_lite0=2.0) for nfe in (20, 5)]
+    study = Study.of(made)
+    assert study.groups[0].nfes == (5, 20, 0)
+    (ranked,) = rankings(study, "fd_lite0")
+    assert [row["NFE"] for row in ranked.rows] == ["5", "20", "by tolerance"]
+    assert [row["against the best"] for row in ranked.rows] == ["best"] * 3
+    assert any(note.startswith("By tolerance") for note in ranked.notes)
+    (axes,) = quality(study, study.groups[0], "fd_lite0", "nfe").axes
+    assert list(axes.get_xticks()) == [5, 20]
+
+
+def test_times_of_unlike_devices_are_told_apart():
+    made = [evaluation(config(seed=s), card(), fd_lite0=1.0) for s in (0, 1)]
+    for each in made:
+        each.cost["device"] = "cpu, 2 threads"
+    (alike,) = rankings(Study.of(made), "fd_lite0")
+    assert not any("devices" in note for note in alike.notes)
+    made[1].cost["device"] = "NVIDIA H200"
+    study = Study.of(made)
+    (unlike,) = rankings(study, "fd_lite0")
+    said = "The seconds are of different devices: NVIDIA H200; cpu, 2 threads."
+    assert said in unlike.notes
+    assert unlike.rows[0]["device"] == "NVIDIA H200, cpu, 2 threads"
+    assert "device" not in study.cells[0].cost
+    assert said in quality(study, study.groups[0], "fd_lite0", "seconds_per_sample").axes[0].get_title(loc="left")
+    assert "devices" not in quality(study, study.groups[0], "fd_lite0", "nfe").axes[0].get_title(loc="left")
+
+
+def test_latex_takes_every_sign():
+    assert escaped(r"a_b $x^2 ~ \c") == r"a\_b \$x\textasciicircum{}2 \textasciitilde{} \textbackslash{}c"
 
 
 def test_an_options_name_gives_way_where_it_stands_for_two_settings():
@@ -139,7 +191,7 @@ def test_names_the_file_that_cannot_be_read(tmp_path, text):
     path = write(evaluation(config(), card(), tmp_path))
     path.write_text(text)
     with pytest.raises(ValueError, match=path.name):
-        evaluations_of(evaluation(config(), card(), tmp_path).run)
+        gather([evaluation(config(), card(), tmp_path).run])
 
 
 def test_says_what_to_do_about_old_runs_and_about_none(tmp_path):
@@ -148,9 +200,27 @@ def test_says_what_to_do_about_old_runs_and_about_none(tmp_path):
     path = write(evaluation(config(), card(), tmp_path))
     (path.parents[1] / "config.yaml").write_text(json.dumps(old))
     with pytest.raises(ValueError, match="says no choices"):
-        evaluations_of(evaluation(config(), card(), tmp_path).run)
+        gather([evaluation(config(), card(), tmp_path).run])
     with pytest.raises(ValueError, match="difflab-evaluate"):
         Study.of([])
+
+
+def test_what_cannot_be_read_is_left_out_by_name(tmp_path, monkeypatch, capsys):
+    runs = tmp_path / "runs"
+    write(evaluation(config(seed=0), card(), runs, fd_lite0=1.0))
+    damaged = write(evaluation(config(seed=0), card(seed=1), runs, fd_lite0=1.0))
+    damaged.write_text("{")
+    old = write(evaluation(config(seed=1), card(), runs, fd_lite0=1.0)).parents[1]
+    (old / "config.yaml").write_text("seed: 1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["difflab-report"])
+    command.main()
+    first, second = capsys.readouterr().err.splitlines()
+    assert damaged.name in first
+    assert f"{old.name}/config.yaml says no choices" in second
+    monkeypatch.setattr(sys, "argv", ["difflab-report", old.name])
+    with pytest.raises(SystemExit, match="says no choices"):
+        command.main()
 
 
 def test_the_tidy_table_holds_every_number(study, tmp_path):

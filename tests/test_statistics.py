@@ -10,7 +10,8 @@ from scipy import stats
 
 from difflab.report.statistics import Interval, compare, estimate, interval, pareto, ranking
 from difflab.report.study import Cell
-from studies import card, config, evaluation
+from difflab.run import Run
+from studies import card, config, evaluation, write
 
 
 @functools.cache
@@ -108,12 +109,86 @@ def test_unlike_protocols_are_not_compared():
         ranking([a, b], "fd_lite0", 20)
 
 
-@pytest.mark.parametrize("cells", [2, 10])
-def test_equals_are_seldom_told_from_the_best(cells):
-    trials = 250
-    found = [ranking([cell(seeded(v)) for v in row], "fd_lite0", 20) for row in draws(trials, cells, 4)]
+@pytest.mark.parametrize("cells", [2, 6, 18])
+@pytest.mark.parametrize("law", ["positive", "of both signs"])
+def test_equals_are_seldom_told_from_the_best(cells, law):
+    trials = 200
+    values = draws(trials, cells, 3) + draws(trials, 1, 3)  # what is common to a seed counts for nothing
+    values = np.exp(0.05 * values) if law == "positive" else values
+    found = [ranking([cell(seeded(v)) for v in row], "fd_lite0", 20) for row in values]
     wrong = sum(any(place.says == "worse" for place in places) for places in found) / trials
     assert wrong <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
+
+
+def test_equals_are_seldom_told_from_the_best_beside_others_whose_noise_is_as_large_as_they():
+    trials, means = 200, np.array([1.0] * 9 + [2.0, 3, 4, 6, 8, 10, 15, 20, 30])[:, None]
+    found = [
+        ranking([cell(seeded(v), f"{k}") for k, v in enumerate(row)], "fd_lite0", 20)
+        for row in means * (1 + 0.05 * draws(trials, 18, 3))
+    ]
+    equals = {f"{k}" for k in range(9)}
+    worse = [{place.cell.factors["paradigm"] for place in places if place.says == "worse"} for places in found]
+    assert sum(bool(each & equals) for each in worse) / trials <= 0.05
+    assert all(len(each - equals) == 9 for each in worse)  # three seeds settle these
+
+
+def test_two_are_held_against_each_other_by_the_paired_t_test_of_their_logarithms():
+    for a, b in np.exp(draws(100, 2, 4)):
+        *_, last = ranking([cell(seeded(a)), cell(seeded(b))], "fd_lite0", 20)
+        p = stats.ttest_rel(np.log(a), np.log(b)).pvalue
+        assert (last.says == "worse") == (p < 0.05 and last.verdict.difference.mean > 0)
+
+
+def test_of_many_cells_the_range_is_tukeys():
+    rows = 5 + draws(6, 4)
+    places = ranking([cell(seeded(row)) for row in rows], "fd_lite0", 20)
+    y = np.log(rows)
+    rest = y - y.mean(0) - y.mean(1, keepdims=True) + y.mean()
+    half = stats.studentized_range.ppf(0.95, 6, 15) * math.sqrt((rest**2).sum() / 15 / 4)
+    assert all(place.verdict.difference.half_width >= half * (1 - 1e-9) for place in places[1:])
+    assert any(place.verdict.difference.half_width == pytest.approx(half) for place in places[1:])
+
+
+def test_of_one_training_of_each_only_samplers_are_compared():
+    low, high = {(0, z): 1 + 0.01 * z for z in range(4)}, {(0, z): 9 + 0.02 * z for z in range(4)}
+    sampled = ranking([cell(low), cell(high, sampler="DDIM()")], "fd_lite0", 20)
+    assert sampled[1].says == "worse"
+    other = cell(high, "b")
+    moved = [dataclasses.replace(e, run=Run(e.run.folder.with_name("other"))) for e in other.evaluations]
+    trained = ranking([cell(low), Cell(other.factors, tuple(moved))], "fd_lite0", 20)
+    assert trained[1].says == "inconclusive against the best"
+    assert trained[1].verdict.why == "one training of each: only the noise was repeated"
+
+
+def test_what_is_no_number_is_never_the_best_and_comes_last():
+    for metric in ("fd_lite0", "precision_lite0"):
+        places = ranking([cell(seeded([math.nan, 1, 1])), cell(seeded([2, 2.1, 2.2]))], metric, 20)
+        assert [place.says for place in places] == ["best", "not a number"]
+        assert places[0].value.mean == pytest.approx(2.1 if metric == "fd_lite0" else -2.1)
+    assert [place.says for place in ranking([cell(seeded([math.nan]))], "fd_lite0", 20)] == ["not a number"]
+    assert pareto([cell(seeded([math.nan])), found := cell(seeded([2.0]))], "fd_lite0") == [found]
+
+
+def test_who_takes_more_evaluations_than_were_asked_for_is_ranked_apart():
+    honest, greedy = cell(seeded([3, 3.1, 3.2])), cell(seeded([1, 1.1, 1.2]))
+    more = [dataclasses.replace(e, cost={**e.cost, "nfe": 87.5, "device": "cpu"}) for e in greedy.evaluations]
+    greedy = Cell(greedy.factors, tuple(more))
+    assert [place.cell for place in ranking([honest, greedy], "fd_lite0", 20)] == [honest]
+    assert [place.cell for place in ranking([honest, greedy], "fd_lite0", 0)] == [greedy]
+    assert pareto([honest, greedy], "fd_lite0") == [honest, greedy]
+
+
+def test_a_network_that_was_trained_on_meets_its_first_at_the_seeds_of_that(tmp_path):
+    first, second = [], []
+    for seed, level in enumerate((3.0, 30.0, 300.0)):
+        teacher = evaluation(config(seed=seed), card(), tmp_path, fd_lite0=level)
+        write(teacher, pictures=False)
+        student = config("rectified_flow", 7, init=str(teacher.run.folder))
+        first.append(teacher)
+        second.append(evaluation(student, card(), tmp_path, fd_lite0=0.5 * level * (1 + seed / 100)))
+    a, b = Cell({"paradigm": "a"}, tuple(first)), Cell({"paradigm": "b"}, tuple(second))
+    assert compare(a, b, "fd_lite0").difference.n == 3
+    assert [place.says for place in ranking([a, b], "fd_lite0", 20)] == ["best", "worse"]  # though the levels overlap
 
 
 def test_a_ranking_says_who_may_be_the_best():

@@ -80,9 +80,10 @@ def evaluate(cfg: DictConfig) -> dict[str, Any] | None:
             return sweep.tell(plan(model, asked))
     missing = sum(each.found is None for each in asked)
     found = measure(asked, build(config["logger"] or own["logger"]), {**own, **own_words, "choices": told["choices"]})
-    for each, values in zip(asked, found, strict=True):
-        show_evaluation(values)
-        print(each.path)
+    if not sweep.one_of_many():
+        for each, values in zip(asked, found, strict=True):
+            show_evaluation(values)
+            print(each.path)
     return {"run": run.folder.name, "measured": missing, "cached": len(asked) - missing, **found[0]}
 
 

@@ -53,6 +53,7 @@ def reflow(cfg: DictConfig) -> dict[str, Any] | None:
         path = pairs(teacher, config["pairs"], config["seed"], progress)
     own = teacher.run.config
     own |= {key: config[key] for key in ("images", "seed", "runs_dir", "command", "study")}
+    own["reflowed"] = {"pairs": config["pairs"], "recipe": str(teacher.recipe), "weights": teacher.weights}
     own["init"] = str(teacher.run.folder)
     own["choices"] |= {"paradigm": f"{own['choices']['paradigm']} reflowed"}
     own["data"] |= {"pairs": str(path), "seed": config["seed"]}

@@ -41,13 +41,27 @@ def outcome(task: Callable[[DictConfig], dict[str, Any] | None], config: DictCon
     """Do a job and return what it found; in a multirun write that down, or why it failed, and let the others go on."""
     hydra = HydraConfig.get()
     folder = os.environ.get(FOLDER)
-    if hydra.mode != RunMode.MULTIRUN or not folder:
+    if not one_of_many() or not folder:
         return task(config)
     path, overrides = Path(folder) / f"{hydra.job.num}.json", OmegaConf.to_container(hydra.overrides.task)
     write_json(path, {"overrides": overrides, "found": None, "error": "its process ended before it did"})
     found, error = attempt(lambda: task(config))
     write_json(path, {"overrides": overrides, "found": found, "error": error})
+    if found and "plan" not in found:
+        print(line(found), flush=True)
     return found
+
+
+def one_of_many() -> bool:
+    """Whether this is a job of a multirun."""
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def line(found: Mapping[str, Any]) -> str:
+    """What a job found, in a line."""
+    metrics = found.get("metrics", {})
+    scores = [f"{key} {metrics[key]:.4g}" for key in metrics if f"{key}_floor" in metrics][:2]
+    return f"{found['run']}: {', '.join([word for word in COUNTS if found.get(word)] + scores)}"
 
 
 def attempt(job: Callable[[], Found]) -> tuple[Found | None, str | None]:
@@ -82,7 +96,7 @@ def tell(plan: Mapping[str, Any]) -> dict[str, Any]:
     """What a job found that only planned; if it is the only one, show it."""
     hydra = HydraConfig.get()
     found = {"plan": dict(plan)}
-    if hydra.mode != RunMode.MULTIRUN:
+    if not one_of_many():
         show([{"overrides": OmegaConf.to_container(hydra.overrides.task), "found": found, "error": None}])
     return found
 

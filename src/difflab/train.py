@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig
 
 from difflab import sweep
@@ -74,7 +73,7 @@ def train(cfg: DictConfig) -> dict[str, Any] | None:
             from difflab.plan import plan
 
             return sweep.tell(plan(job.model, job.measurements, job))
-    several = HydraConfig.get().mode == RunMode.MULTIRUN and config["trainer"]["devices"] != 1
+    several = sweep.one_of_many() and config["trainer"]["devices"] != 1
     if several and job.run.result is None:
         in_a_group_of_its_own()
     return run_to_the_end(job)
@@ -110,7 +109,7 @@ def run_to_the_end(job: Training) -> dict[str, Any] | None:
     if job.run.result is None and not rank():
         print(f"run: {job.run.folder}   (Ctrl-C is safe: the same command goes on)", flush=True)
     found = job()
-    if found:
+    if found and not sweep.one_of_many():
         show_result(job.run, found, job.model.hint)
     return found
 

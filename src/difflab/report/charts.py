@@ -12,16 +12,16 @@ from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
 from difflab.metric import higher_is_better
+from difflab.report.costs import COSTS, asked
 from difflab.report.factors import SAMPLED
-from difflab.report.figures import by_level, sampling, training, trainings
 from difflab.report.levels import Curve, emphasis, path, schedule_of
 from difflab.report.statistics import Interval, estimate
 from difflab.report.study import Cell, Group, Study
+from difflab.report.trainings import by_level, sampling, training, trainings
 
 COLOURS = ("#3584e4", "#e66100", "#2b9a66", "#c061cb", "#c99700", "#e5484d", "#12a5b8", "#8d6e63")  # on white and black
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star", "cross", "triangle-down")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-COSTS = {"nfe": "network evaluations a sample", "seconds_per_sample": "seconds a sample"}
 LEVELS = ("share of the time axis, 0 at data", "weight of an error in eps", "held-out error in eps")
 
 
@@ -81,7 +81,7 @@ def quality(study: Study, group: Group, metric: str, cost: str) -> go.Figure:
 def curve(cells: Sequence[Cell], metric: str, cost: str) -> dict[str, Any]:
     """The coordinates of a series, and what is said of each point."""
     values = [cell.estimate(metric) for cell in cells]
-    said = [f"{value}, nfe={cell.nfe:g}, {repeats(value)}" for value, cell in zip(values, cells, strict=True)]
+    said = [f"{value}, nfe={asked(cell.nfe)}, {repeats(value)}" for value, cell in zip(values, cells, strict=True)]
     x = [cell.cost[cost] for cell in cells]
     return {"x": x, "y": [value.mean for value in values], "error_y": bars(values), "customdata": said}
 

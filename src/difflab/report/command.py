@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from difflab.command import refusing
 from difflab.config import suggestion
 from difflab.report.figures import draw
 from difflab.report.page import write
-from difflab.report.study import Study, gather
+from difflab.report.study import Study, gather, refuse
 from difflab.report.tables import Ranked, latex, markdown, rankings, write_csv
 from difflab.run import Run, find
 
@@ -42,9 +43,14 @@ def chosen(runs_dir: Path, names: Sequence[str]) -> list[Run]:
     return [Run(path.parent) for path in sorted(runs_dir.glob("*/config.yaml"))]
 
 
-def study_of(runs: Sequence[Run], metric: str | None) -> Study:
+def skip(error: ValueError) -> None:
+    """Say what is left out."""
+    print(f"difflab-report: left out: {error}", file=sys.stderr)
+
+
+def study_of(runs: Sequence[Run], metric: str | None, unreadable: Callable[[ValueError], None] = refuse) -> Study:
     """The study of the runs. Raises ValueError if nothing of them was measured, or not by this metric."""
-    study = Study.of(gather(runs))
+    study = Study.of(gather(runs, unreadable))
     valid = list(dict.fromkeys(key for group in study.groups for key in group.metrics))
     if metric is not None and metric not in valid:
         raise ValueError(f"--metric {metric} was not measured; {suggestion(metric, valid)}")
@@ -78,7 +84,7 @@ def main() -> None:
     """The console script."""
     words = parser().parse_args()
     with refusing():
-        study = study_of(chosen(words.runs_dir, words.runs), words.metric)
+        study = study_of(chosen(words.runs_dir, words.runs), words.metric, refuse if words.runs else skip)
         page = report(study, words.out, words.metric)
         console = Console(width=None if Console().is_terminal else 200)
         for ranked in rankings(study, words.metric):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from difflab.run import IDENTITY, INDIFFERENT, Run, digest
 
 if TYPE_CHECKING:
-    from difflab.report.study import Evaluation
+    from difflab.report.evaluation import Evaluation
 
 TRAINED = ("paradigm", "data", "schedule", "target", "weighting", "coupling", "times", "backbone")
 SAMPLED = ("sampler", "grid", "path", "guidance", "weights")
@@ -59,6 +59,7 @@ def identity(config: Mapping[str, Any], runs: Path) -> dict[str, str]:
             text = str(value).rpartition(".")[2] if key.endswith("._target_") else shown(value)
             named[typed(key).removesuffix("._target_")] = text
     named["data.pairs"] = "given" if config["data"].get("pairs") else ""
+    named |= {key: shown(value) for key, value in flat({"reflowed": config.get("reflowed") or {}}).items()}
     named["init"] = origin(runs / Path(config["init"]).name) if config.get("init") else ""
     return named
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +14,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from difflab.metric import higher_is_better, title
-from difflab.report.factors import SAMPLED, spoken
+from difflab.report.costs import COSTS, unlike_devices
 from difflab.report.levels import Curve, emphasis, path, schedule_of
-from difflab.report.statistics import estimate, pareto
-from difflab.report.study import Cell, Evaluation, Group, Study
+from difflab.report.statistics import estimate, finite, pareto
+from difflab.report.study import Cell, Group, Study
 from difflab.report.tables import rankings
+from difflab.report.trainings import by_level, sampling, training, trainings
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe & Ito 2008
 STROKES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 MARKS = "os^Dv*Px"
 GREY = "0.55"
 FORMATS = ("pdf", "svg")
-COSTS = {"nfe": "network evaluations a sample", "seconds_per_sample": "seconds a sample"}
 STYLE: dict[Any, Any] = {  # by names that matplotlib types one by one
     "font.size": 8,
     "axes.spines.top": False,
@@ -64,16 +65,6 @@ class Pens:
         return {"color": colour, "linestyle": STROKES[k % len(STROKES)], "marker": MARKS[k % len(MARKS)]}
 
 
-def training(study: Study, cell: Cell) -> str:
-    """What a cell's network is among the others."""
-    return spoken(cell.factors, [key for key in study.told if key not in SAMPLED]) or cell.factors["paradigm"]
-
-
-def sampling(study: Study, cell: Cell) -> str:
-    """How a cell was sampled, among the others."""
-    return spoken(cell.factors, [key for key in study.told if key in SAMPLED])
-
-
 def quality(study: Study, group: Group, metric: str, cost: str) -> Figure:
     """A metric against a cost of sampling: a line a series, intervals over seeds, the floor, the Pareto front."""
     series, shown, pens = study.series(group), group.having(metric), Pens.of(study)
@@ -88,9 +79,10 @@ def quality(study: Study, group: Group, metric: str, cost: str) -> Figure:
     floor = group.floor(metric)
     if floor is not None:
         axes.axhline(floor, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), label="real against real")
-    lowest = min([cell.estimate(metric).mean for cell in shown] + ([] if floor is None else [floor]))
+    means = [cell.estimate(metric).mean for cell in finite(shown, metric)]
+    lowest = min(means if floor is None else [*means, floor], default=0)
     axes.set_xscale("log")
-    plain_ticks(axes, group.nfes if cost == "nfe" else None)
+    plain_ticks(axes, [nfe for nfe in group.nfes if nfe] if cost == "nfe" else [])
     if lowest > 0 and not higher_is_better(metric):
         axes.set_yscale("log")
         axes.set_ylim(bottom=0.8 * lowest)  # an interval of few seeds may reach to zero and below
@@ -99,7 +91,9 @@ def quality(study: Study, group: Group, metric: str, cost: str) -> Figure:
         axes.yaxis.set_minor_formatter(NullFormatter())
     better = "higher" if higher_is_better(metric) else "lower"
     axes.set(xlabel=COSTS[cost], ylabel=f"{title(metric)}\n{better} is better")
-    axes.set_title("\n".join(f"{key}: {value[:60]}" for key, value in group.differing.items()), loc="left")
+    said = [f"{key}: {value[:60]}" for key, value in group.differing.items()]
+    devices = "" if cost == "nfe" else unlike_devices(shown)
+    axes.set_title("\n".join(filter(None, [*said, devices])), loc="left")
     beside(axes)
     return figure
 
@@ -120,9 +114,9 @@ def draw_series(axes: Axes, cells: Sequence[Cell], metric: str, cost: str, **pen
     )
 
 
-def plain_ticks(axes: Axes, at: Sequence[float] | None) -> None:
+def plain_ticks(axes: Axes, at: Sequence[float]) -> None:
     """Numbers, not powers of ten, on a logarithmic axis."""
-    if at is not None:
+    if at:
         axes.set_xticks(at)
     else:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -169,27 +163,11 @@ def errors(study: Study) -> Figure | None:
         low, high = [interval.low for interval in each], [interval.high for interval in each]
         axes.fill_between(at, low, high, color=pens.colour(name), alpha=0.15, linewidth=0)
     axes.set(xlabel="log-SNR (noise to data)", ylabel="mean squared error of eps", yscale="log")
-    lowest = min(interval for levels in found.values() for values in levels.values() for interval in values.values())
-    axes.set_ylim(bottom=0.8 * lowest)
+    measured = [error for levels in found.values() for values in levels.values() for error in values.values()]
+    if lowest := min(filter(math.isfinite, measured), default=0):
+        axes.set_ylim(bottom=0.8 * lowest)
     beside(axes)
     return figure
-
-
-def by_level(runs: Sequence[Evaluation]) -> dict[float, dict[tuple[tuple[int, ...], int], float]]:
-    """The denoising errors of some runs: by log-SNR, by seed."""
-    found: dict[float, dict[tuple[tuple[int, ...], int], float]] = {}
-    for run in runs:
-        for level, error in run.result.get("denoising_error", {}).items():
-            found.setdefault(float(level), {})[run.seeds[0], 0] = error
-    return found
-
-
-def trainings(study: Study) -> dict[str, list[Evaluation]]:
-    """One evaluation of each run, by what was trained."""
-    found: dict[str, dict[Path, Evaluation]] = {}
-    for cell in study.cells:
-        found.setdefault(training(study, cell), {}).update({run.run.folder: run for run in cell.runs})
-    return {name: list(runs.values()) for name, runs in found.items()}
 
 
 def blank(rows: int = 1, height: float = 2.9) -> tuple[Figure, Any]:
@@ -208,7 +186,7 @@ def figures(study: Study, metric: str | None = None) -> Iterator[tuple[str, Figu
     several = len(study.groups) > 1
     for k, ranked in enumerate(rankings(study, metric), 1):
         suffix = f"-{k}" if several else ""
-        for cost, name in (("nfe", "nfe"), ("seconds_per_sample", "seconds")):
+        for cost, name in zip(COSTS, ("nfe", "seconds"), strict=True):
             yield f"{ranked.metric}-by-{name}{suffix}", quality(study, ranked.group, ranked.metric, cost)
     yield "noise-levels", noise_levels(study)
     if found := errors(study):

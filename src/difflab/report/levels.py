@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from difflab.config import build
-from difflab.report.study import Evaluation
+from difflab.report.evaluation import Evaluation
 from difflab.schedule import Schedule
 from difflab.target import Eps, Target
 from difflab.times import Times

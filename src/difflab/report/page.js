@@ -62,7 +62,7 @@ function legendHeight(traces, width) {
 
 // The best value that is had for no more than x, over all that is shown.
 function front(traces, better) {
-  const points = traces.filter((t) => t.meta?.factors).flatMap((t) => t.x.map((x, k) => [x, t.y[k]]));
+  const points = traces.filter((t) => t.meta?.factors).flatMap((t) => t.x.map((x, k) => [x, t.y[k]])).filter(([, y]) => y !== null);
   const sign = better === "lower" ? 1 : -1;
   points.sort((a, b) => a[0] - b[0] || sign * (a[1] - b[1]));
   let record = Infinity;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,11 +20,13 @@ from plotly.offline import get_plotlyjs
 from plotly.utils import PlotlyJSONEncoder
 
 from difflab.metric import higher_is_better, title
-from difflab.report.charts import COSTS, quality, repeats, spectrum, varying
+from difflab.report.charts import quality, repeats, spectrum, varying
+from difflab.report.costs import COSTS, asked, unlike_devices
+from difflab.report.evaluation import PICTURES
 from difflab.report.factors import shown
 from difflab.report.gallery import Gallery, gallery, numbers
 from difflab.report.statistics import Place, ranking
-from difflab.report.study import PICTURES, Cell, Group, Study
+from difflab.report.study import Cell, Group, Study
 from difflab.run import write_text
 
 HEADINGS = {
@@ -79,6 +82,11 @@ class Section:
         }
 
     @property
+    def unlike_devices(self) -> str:
+        """That the times are of different devices, where they are."""
+        return unlike_devices(self.group.cells)
+
+    @property
     def galleries(self) -> dict[str, Gallery]:
         """The pictures, of the kinds that there are."""
         found = {kind: gallery(self.study, self.group, kind) for kind in PICTURES}
@@ -104,12 +112,12 @@ class Section:
 
     def row(self, cell: Cell) -> dict[str, Entry]:
         """What the table says of a cell besides its name."""
-        columns = {"NFE": Entry(f"{cell.nfe:g}", cell.nfe)}
+        columns = {"NFE": Entry(asked(cell.nfe), cell.nfe)}
         for metric in self.group.metrics:
             columns[metric] = Entry("")
             if metric in cell.metrics:
                 value = cell.estimate(metric)
-                columns[metric] = Entry(str(value), value.mean, repeats(value))
+                columns[metric] = Entry(str(value), value.mean if math.isfinite(value.mean) else None, repeats(value))
         return columns | spent(cell)
 
 
@@ -121,10 +129,10 @@ def plain(fields: Mapping[str, Any]) -> dict[str, str]:
 def spent(cell: Cell) -> dict[str, Entry]:
     """What a cell cost, and how often it was done; an empty entry where that was not taken down."""
     cost, training = cell.cost, cell.training
-    evaluations, runs = counted(len(cell.evaluations), "evaluation"), counted(len(cell.runs), "training")
+    evaluations, runs = several(len(cell.evaluations), "evaluation"), several(len(cell.runs), "training")
     return {
         "NFE counted": entry("{:.4g}", cost.get("nfe")),
-        "s a sample": entry("{:.2g}", cost.get("seconds_per_sample")),
+        "s a sample": entry("{:.2g}", cost.get("seconds_per_sample"), note=", ".join(sorted(cell.devices))),
         "network share": entry("{:.0%}", cost.get("network_share")),
         "peak memory, MiB": entry("{:,.0f}", cost.get("peak_memory"), 2**20),
         "training images": entry("{:,.0f}", training.get("images_seen")),
@@ -133,12 +141,12 @@ def spent(cell: Cell) -> dict[str, Entry]:
     }
 
 
-def entry(form: str, value: float | None, unit: float = 1) -> Entry:
+def entry(form: str, value: float | None, unit: float = 1, note: str = "") -> Entry:
     """A number as it is printed and sorted."""
-    return Entry("") if value is None else Entry(form.format(value / unit), value)
+    return Entry("") if value is None else Entry(form.format(value / unit), value, note)
 
 
-def counted(number: int, noun: str) -> str:
+def several(number: int, noun: str) -> str:
     """`1 run`, `2 runs`."""
     return f"{number} {noun}" + "s" * (number != 1)
 
@@ -146,12 +154,12 @@ def counted(number: int, noun: str) -> str:
 def facts(study: Study) -> list[str]:
     """What was compared, in short."""
     evaluations = [evaluation for cell in study.cells for evaluation in cell.evaluations]
-    measured = sorted({evaluation.card.versions["difflab"] for evaluation in evaluations})
+    measured = sorted({evaluation.card.versions.get("difflab", "of unknown version") for evaluation in evaluations})
     return [
-        counted(len({evaluation.run.folder for evaluation in evaluations}), "run"),
-        counted(len({evaluation.seed for evaluation in evaluations}), "training seed"),
-        counted(len(evaluations), "evaluation"),
-        counted(len(study.groups), "protocol"),
+        several(len({evaluation.run.folder for evaluation in evaluations}), "run"),
+        several(len({evaluation.seed for evaluation in evaluations}), "training seed"),
+        several(len(evaluations), "evaluation"),
+        several(len(study.groups), "protocol"),
         f"measured by difflab {', '.join(measured)}",
         f"written on {datetime.now().astimezone():%d %B %Y at %H:%M} by difflab {version('difflab')}",
     ]
@@ -185,7 +193,7 @@ def write(study: Study, folder: Path) -> Path:
     charts = {key: chart for s in sections for named in s.charts.values() for key, chart in named.items()}
     charts["spectrum"] = spectrum(study)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"in_words": title, "counted": counted}
+    environment.filters |= {"in_words": title, "several": several, "asked": asked}
     page = environment.from_string(asset("page.html.jinja")).render(
         study=study,
         sections=sections,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,81 +13,42 @@ from statistics import fmean
 from typing import Any
 
 from difflab.metric.card import ProtocolCard
-from difflab.report.factors import TELLING, factors, identity, lineage, shown, spoken
+from difflab.report.costs import asked
+from difflab.report.evaluation import Evaluation
+from difflab.report.factors import TELLING, factors, spoken
 from difflab.report.statistics import Interval, Seeds, estimate, means
 from difflab.run import Run, digest
 
-PICTURES = ("samples", "steps", "pairs")
+
+def refuse(error: ValueError) -> None:
+    """Let nothing be left out."""
+    raise error
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """One measurement of one run. `name` is its card's fingerprint, which its files carry."""
-
-    run: Run
-    name: str
-    config: Mapping[str, Any]  # of the run
-    card: ProtocolCard
-    metrics: Mapping[str, float]
-    cost: Mapping[str, float]
-    choices: Mapping[str, Any]  # of the options of sampling
-    command: str
-
-    @property
-    def seed(self) -> int:
-        """The seed of the training."""
-        return int(self.config["seed"])
-
-    @property
-    def noise_seed(self) -> int:
-        """The seed of the noise that was sampled from."""
-        return self.card.seed
-
-    @cached_property
-    def seeds(self) -> Seeds:
-        """Two measurements of different things are a pair if these agree."""
-        return lineage(self.config, self.run.folder.parent), self.noise_seed
-
-    @property
-    def pictures(self) -> dict[str, Path]:
-        """The pictures that lie beside it: of samples, steps, pairs."""
-        paths = {kind: self.run.folder / "evaluations" / f"{self.name}-{kind}.png" for kind in PICTURES}
-        return {kind: path for kind, path in paths.items() if path.exists()}
-
-    @cached_property
-    def result(self) -> dict[str, Any]:
-        """What the training found; empty if it did not finish."""
-        return self.run.result or {}
-
-    @cached_property
-    def identity(self) -> dict[str, str]:
-        """All that decides the trained weights, seeds apart, by dotted keys."""
-        return identity(self.config, self.run.folder.parent)
-
-    @cached_property
-    def kind(self) -> str:
-        """The same for measurements that differ in their seeds alone."""
-        return digest([self.identity, {**self.card.to_dict(), "seed": None}])
-
-    @cached_property
-    def protocol(self) -> dict[str, str]:
-        """All that must agree before this may be held against another."""
-        fields = {key: shown(value) for key, value in self.card.protocol.items()}
-        return {"data": self.config["choices"]["data"], **fields}
+def gather(runs: Sequence[Run], unreadable: Callable[[ValueError], None] = refuse) -> list[Evaluation]:
+    """All evaluations of the runs; `unreadable` is told of each file that cannot be read, by an error that names it."""
+    found = []
+    for run in runs:
+        paths = sorted((run.folder / "evaluations").glob("*.json"))
+        try:
+            config = configured(run) if paths else {}
+        except ValueError as error:
+            unreadable(error)
+            continue
+        for path in paths:
+            try:
+                found.append(read(run, config, path))
+            except ValueError as error:
+                unreadable(error)
+    return found
 
 
-def gather(runs: Sequence[Run]) -> list[Evaluation]:
-    """All evaluations of the runs. Raises ValueError, naming the file, for one that cannot be read."""
-    return [evaluation for run in runs for evaluation in evaluations_of(run)]
-
-
-def evaluations_of(run: Run) -> list[Evaluation]:
-    """The evaluations of one run."""
-    paths = sorted((run.folder / "evaluations").glob("*.json"))
-    config = run.config if paths else {}
-    if paths and not {"choices", "command"} <= config.keys():
+def configured(run: Run) -> dict[str, Any]:
+    """The run's configuration. Raises ValueError if it is damaged, or of an older difflab."""
+    config = run.config
+    if not {"choices", "command"} <= config.keys():
         raise ValueError(f"{run.folder}/config.yaml says no choices: an older difflab wrote it; train it again")
-    return [read(run, config, path) for path in paths]
+    return config
 
 
 def read(run: Run, config: Mapping[str, Any], path: Path) -> Evaluation:
@@ -111,8 +73,12 @@ class Cell:
 
     @property
     def nfe(self) -> float:
-        """Network evaluations a sample, as asked for; `cost["nfe"]` is what was counted."""
-        return self.evaluations[0].card.nfe
+        """Network evaluations a sample, as asked for; 0 where a tolerance decided, and took more than were asked for.
+
+        `cost["nfe"]` is what was counted.
+        """
+        nfe = self.evaluations[0].card.nfe
+        return nfe if self.cost["nfe"] <= nfe * (1 + 1e-6) else 0.0
 
     @cached_property
     def protocol(self) -> dict[str, str]:
@@ -129,6 +95,16 @@ class Cell:
     def cost(self) -> dict[str, float]:
         """Means over the evaluations: nfe (counted), seconds, seconds_per_sample, network_share, peak_memory."""
         return means([evaluation.cost for evaluation in self.evaluations])
+
+    @property
+    def devices(self) -> set[str]:
+        """What the times were taken on."""
+        return {str(evaluation.cost.get("device", "unknown")) for evaluation in self.evaluations}
+
+    @property
+    def folders(self) -> set[Path]:
+        """Where its runs lie."""
+        return {evaluation.run.folder for evaluation in self.evaluations}
 
     @cached_property
     def training(self) -> dict[str, float]:
@@ -149,13 +125,23 @@ class Cell:
     @property
     def label(self) -> str:
         """What it is, in full."""
-        return f"{spoken(self.factors, self.factors)} nfe={self.nfe:g}"
+        return f"{spoken(self.factors, self.factors)} nfe={asked(self.nfe)}"
 
     def values(self, metric: str) -> dict[Seeds, float]:
-        """The metric by the seeds of training and noise. Raises ValueError if it was not measured."""
+        """The metric by the seeds of training and noise.
+
+        Raises ValueError if it was not measured, or if two trainings cannot be told apart.
+        """
         if metric not in self.metrics:
             raise ValueError(f"{metric!r} was not measured of {self.label}; there is {', '.join(self.metrics)}")
-        return {evaluation.seeds: evaluation.metrics[metric] for evaluation in self.evaluations}
+        found = {evaluation.seeds: evaluation.metrics[metric] for evaluation in self.evaluations}
+        if len(found) < len(self.evaluations):
+            names = ", ".join(sorted(folder.name for folder in self.folders))
+            raise ValueError(
+                f"{self.label} was measured more than once with the same seeds, in {names}: "
+                "give difflab-report the RUNS that you mean"
+            )
+        return found
 
     def estimate(self, metric: str) -> Interval:
         """The mean of a metric and its 95 % interval over seeds. Raises ValueError if it was not measured."""
@@ -183,8 +169,8 @@ class Group:
 
     @property
     def nfes(self) -> tuple[float, ...]:
-        """The network evaluations that were asked for, rising."""
-        return tuple(sorted({cell.nfe for cell in self.cells}))
+        """The network evaluations that were asked for, rising; last 0, of what a tolerance decided."""
+        return tuple(sorted({cell.nfe for cell in self.cells}, key=lambda nfe: nfe or math.inf))
 
     def floor(self, metric: str) -> float | None:
         """What real samples score against real ones, where that is known."""

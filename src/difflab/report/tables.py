@@ -12,9 +12,12 @@ from typing import Any
 from tabulate import tabulate
 
 from difflab.metric import higher_is_better, title
-from difflab.report.statistics import Place, ranking
-from difflab.report.study import Cell, Evaluation, Group, Study
+from difflab.report.costs import asked, unlike_devices
+from difflab.report.evaluation import Evaluation
+from difflab.report.statistics import NOISE, Place, ranking
+from difflab.report.study import Cell, Group, Study
 
+LATEX = {"^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "\\": r"\textbackslash{}"}  # others by a backslash
 HASH = re.compile(r"\b[0-9a-f]{64}\b")
 
 
@@ -75,18 +78,25 @@ class Ranked:
 
     @property
     def rows(self) -> list[dict[str, str]]:
-        """The cells of the table as text; the best values between asterisks."""
+        """The cells of the table as text, the same columns in each; the best values between asterisks."""
         floor = self.group.floor(self.metric)
         floors = {} if floor is None else {"real against real": f"{floor:.4g}"}
+        unlike = bool(unlike_devices(self.group.cells))
+        found = [
+            {**self.row(place), **floors, **spent(place.cell), **(device(place.cell) if unlike else {})}
+            for place in self.places
+        ]
+        columns = dict.fromkeys(key for row in found for key in row)
         return [
-            {**self.row(place), **floors, **spent(place.cell), "against the best": place.says} for place in self.places
+            {**{key: row.get(key, "") for key in columns}, "against the best": place.says}
+            for row, place in zip(found, self.places, strict=True)
         ]
 
     def row(self, place: Place) -> dict[str, str]:
         """What is ranked, and its value."""
-        value = f"{place.value}{'†' * (place.value.known and place.value.over == 'noise seeds')}"
+        value = f"{place.value}{'†' * (place.value.known and place.value.over == NOISE)}"
         return {
-            "NFE": f"{place.cell.nfe:g}",
+            "NFE": asked(place.cell.nfe),
             "": self.study.label(place.cell),
             self.metric: f"**{value}**" if place.verdict is None else value,
             "seeds": f"{place.value.n}",
@@ -97,11 +107,16 @@ class Ranked:
         """How to read it, and the protocol."""
         read = [
             "Mean ± half of the 95 % interval over training seeds (Student's t).",
-            "At each NFE the others are held against the best, by differences at common seeds of training and noise: "
-            "one is worse if the interval of its differences, widened for all pairs (Bonferroni), excludes 0, and "
-            "inconclusive otherwise.",
+            "At each NFE the others are held against the best, at common seeds of training and noise: one is worse if "
+            "it lies farther off than equals do in 95 % of studies (Tukey's range, as the numbers chose the best; the "
+            "variance pooled over all, by ratio where all are positive), and inconclusive otherwise. Where not all "
+            "share two seeds, each is compared with the best alone (paired t, corrected for all pairs).",
         ]
-        if any(place.value.known and place.value.over == "noise seeds" for place in self.places):
+        if 0 in self.group.nfes:
+            read.append("By tolerance: each took the evaluations that its own tolerance asked for, as counted.")
+        if unlike := unlike_devices(self.group.cells):
+            read.append(unlike)
+        if any(place.value.known and place.value.over == NOISE for place in self.places):
             read.append("† One training: the interval is over noise seeds, of sampling noise only.")
         protocol = ", ".join(f"{key} {brief(value)}" for key, value in self.group.protocol.items())
         return [*read, f"Protocol: {protocol}."]
@@ -115,6 +130,11 @@ def spent(cell: Cell) -> dict[str, str]:
         "s a sample": f"{cell.cost['seconds_per_sample']:.2g}",
         **{name: f"{cell.training[key]:.0f}" for name, key in training.items() if key in cell.training},
     }
+
+
+def device(cell: Cell) -> dict[str, str]:
+    """What its times were taken on."""
+    return {"device": ", ".join(sorted(cell.devices))}
 
 
 def brief(text: str) -> str:
@@ -161,4 +181,4 @@ def printed(text: str) -> str:
 
 def escaped(text: str) -> str:
     """A text as LaTeX prints it."""
-    return printed(re.sub(r"([_%&#{}])", r"\\\1", text))
+    return printed(re.sub(r"[_%&#{}$^~\\]", lambda found: LATEX.get(found[0], f"\\{found[0]}"), text))

@@ -8,8 +8,10 @@ from typing import Any
 from difflab.logged import Logged, protocol_tag
 from difflab.logger import Wandb, attempt
 from difflab.metric.direction import higher_is_better, title
+from difflab.report.costs import COSTS
+from difflab.report.evaluation import PICTURES
 from difflab.report.factors import SAMPLED, TRAINED
-from difflab.report.study import PICTURES, Cell, Group, Study
+from difflab.report.study import Cell, Group, Study
 from difflab.run import write_json
 
 try:
@@ -19,7 +21,6 @@ except ImportError as error:
     raise ImportError('a workspace on W&B takes an extra: pip install "difflab[workspaces]"') from error
 
 TABLES = ("comparison", "evaluation")  # of the report, and of the jobs
-COSTS = {"nfe": "NFE, counted", "seconds_per_sample": "seconds a sample"}
 
 
 def push(study: Study, out: Path, project: str, entity: str | None = None) -> list[str]:
