@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from difflab.run import write_json
 Found = TypeVar("Found")
 FOLDER = "DIFFLAB_SWEEP"  # the variable by which a launcher's processes know the folder of their outcomes
 COLUMNS = ("loss", "loss_spread", "accuracy", "bits_per_dim", "bits_per_dim_bound", "nfe")  # and what has a floor
+FORGOTTEN = 30 * 24 * 3600  # seconds: no multirun takes a month
 COUNTS = ("trained", "measured", "cached")
 
 
@@ -34,6 +36,9 @@ class Sweep(Callback):
         """Make it where the runs lie: the processes of a cluster see it there."""
         sweeps = Path(config.runs_dir).resolve() / ".sweeps"
         sweeps.mkdir(parents=True, exist_ok=True)
+        for left in sweeps.iterdir():  # by multiruns that were killed
+            if time.time() - left.stat().st_mtime > FORGOTTEN:
+                shutil.rmtree(left)
         os.environ[FOLDER] = tempfile.mkdtemp(dir=sweeps)
 
 
@@ -57,10 +62,15 @@ def one_of_many() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
+def floored(metrics: Mapping[str, Any]) -> list[str]:
+    """The scores that have a floor; `n_floor` is how many samples it is of."""
+    return [key for key in metrics if f"{key}_floor" in metrics and key != "n"]
+
+
 def line(found: Mapping[str, Any]) -> str:
     """What a job found, in a line."""
     metrics = found.get("metrics", {})
-    scores = [f"{key} {metrics[key]:.4g}" for key in metrics if f"{key}_floor" in metrics][:2]
+    scores = [f"{key} {metrics[key]:.4g}" for key in floored(metrics)[:2]]
     return f"{found['run']}: {', '.join([word for word in COUNTS if found.get(word)] + scores)}"
 
 
@@ -121,8 +131,8 @@ def done(
 ) -> tuple[Table, str]:
     """What jobs found, and how much of it they had to do."""
     flat = [{**each, **each.get("metrics", {}), **each.get("cost", {})} for each in found]
-    floored = dict.fromkeys(key for values in flat for key in values if f"{key}_floor" in values)
-    columns = [key for key in dict.fromkeys((*COLUMNS, *floored)) if any(key in values for values in flat)]
+    scores = [key for values in flat for key in floored(values)]
+    columns = [key for key in dict.fromkeys((*COLUMNS, *scores)) if any(key in values for values in flat)]
     table = Table("", *columns, "did")
     for name, values, job in zip(names, flat, outcomes, strict=True):
         cells = [f"{values[key]:.4g}" if key in values else "" for key in columns]
