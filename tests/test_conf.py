@@ -282,11 +282,10 @@ def test_a_right_command_line_needs_no_explanation():
 def test_help_states_the_defaults_of_the_configuration(name):
     text = yaml.safe_load(Path(conf_dir(), f"{name}.yaml").read_text())["hydra"]["help"]["template"]
     stated = dict(re.findall(r"^  ([\w.]+)=(\S+)", text, re.MULTILINE))
-    assert stated.pop("run", "RUN") == "RUN"
-    assert stated.pop("data.source.root", "PATH") == "PATH"
-    assert stated.pop("init", "RUN") == "RUN"
+    stated = {key: value for key, value in stated.items() if value not in ("RUN", "PATH", "NAME")}
     with initialize_config_dir(conf_dir(), version_base="1.3"):
-        config = compose(name, ["sampler=ddim"])
-    assert len(stated) >= (2 if name == "evaluate" else 5)  # an evaluation's own are mostly the run's
+        config = compose(name, ["sampler=ddim", *(["protocol=quick"] if name == "evaluate" else [])])
+    assert stated.pop("protocol.extractor", "lite0") in options("extractor")
+    assert len(stated) >= 4
     for key, value in stated.items():
         assert OmegaConf.select(config, key) == yaml.safe_load(value), key
