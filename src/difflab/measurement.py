@@ -173,7 +173,12 @@ def measure(asked: Sequence[Measurement], mirror: Wandb | Local, config: Mapping
         if known := each.found:
             mirror.known(job, known, each.pictures)
         else:
-            with Drawing("measuring", each.protocol.n) as progress:
-                known = each(progress, lambda new, job=job, each=each: mirror.measured(job, new, each.pictures))  # type: ignore[misc]
+            known = made(each, job, mirror)
         found.append(known)
     return found
+
+
+def made(measurement: Measurement, job: Logged, mirror: Wandb | Local) -> dict[str, Any]:
+    """What a measurement finds, mirrored by the process that makes it."""
+    with Drawing("measuring", measurement.protocol.n) as progress:
+        return measurement(progress, lambda found: mirror.measured(job, found, measurement.pictures))
