@@ -11,12 +11,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-import difflab.evaluate
-import difflab.reflow
-import difflab.sample
-import difflab.train  # noqa: F401  # the three register the types of their configurations
-from difflab.config import build, conf_dir, plain
+import difflab.cli.evaluate
+import difflab.cli.reflow
+import difflab.cli.sample
+import difflab.cli.train  # noqa: F401  # the three register the types of their configurations
 from difflab.data.layout import count_classes
+from difflab.experiment.config import build, conf_dir, plain
 
 OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)
 

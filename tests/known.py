@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from conftest import built, options, schedules
-from difflab.exact import Gaussian
-from difflab.generate import trajectory
+from difflab.denoiser.exact import Gaussian
 from difflab.sampler.adaptive import Adaptive
+from difflab.sampler.generate import trajectory
 from difflab.sampler.runge_kutta import RK4, Midpoint
 
 MEAN, VAR = 0.3, 0.25
@@ -20,7 +20,7 @@ class Knowing(Gaussian):
     learned_variance = True
 
     def forward(self, x, t, label):
-        return super().forward(x, t, label)._replace(spread=torch.full_like(x, 0.5))
+        return super().forward(x, t, label)._replace(v=torch.full_like(x, 0.5))
 
 
 def gaussian(schedule):

@@ -6,7 +6,7 @@ import torch
 from omegaconf import OmegaConf
 
 from conftest import options
-from difflab.config import build, conf_dir
+from difflab.experiment.config import build, conf_dir
 
 BACKBONES = [option for option in options("backbone") if not option.startswith("half_")]  # those tell classes
 IMAGE, POINT = [2, 16, 24], [2]

@@ -9,14 +9,14 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
+from difflab.experiment.run import Run
 from difflab.metric.card import ProtocolCard
 from difflab.report.evaluation import Evaluation
-from difflab.run import Run
 
 SCHEDULES = {
-    "ddpm": ("ddpm_cosine", {"_target_": "difflab.table.CosineTable", "T": 1000}),
-    "vp_sde": ("vp", {"_target_": "difflab.schedule.VP", "beta_max": 20.0}),
-    "rectified_flow": ("linear", {"_target_": "difflab.schedule.Linear"}),
+    "ddpm": ("ddpm_cosine", {"_target_": "difflab.process.CosineBetas", "T": 1000}),
+    "vp_sde": ("vp", {"_target_": "difflab.process.VP", "beta_max": 20.0}),
+    "rectified_flow": ("linear", {"_target_": "difflab.process.Linear"}),
 }
 TARGETS = {"rectified_flow": ("velocity", "Velocity")}
 
@@ -26,7 +26,7 @@ def config(paradigm="ddpm", seed=0, data="fashion16", **overrides):
     target, target_class = TARGETS.get(paradigm, ("eps", "Eps"))
     denoiser = {
         "_target_": "difflab.denoiser.Denoiser",
-        "backbone": {"_target_": "difflab.backbone.unet.UNet", "shape": [1, 16, 16], "classes": 10, "width": 48},
+        "backbone": {"_target_": "difflab.backbone.UNet", "shape": [1, 16, 16], "classes": 10, "width": 48},
         "schedule": copy.deepcopy(schedule_node),
         "target": {"_target_": f"difflab.target.{target_class}"},
     }
@@ -40,15 +40,15 @@ def config(paradigm="ddpm", seed=0, data="fashion16", **overrides):
         "model": {
             "_target_": f"difflab.paradigm.{paradigm}",
             "denoiser": denoiser,
-            "times": {"_target_": "difflab.times.Uniform"},
-            "weighting": {"_target_": "difflab.weighting.Simple"},
-            "coupling": {"_target_": "difflab.coupling.Independent"},
-            "optimisation": {"_target_": "difflab.paradigm.base.Optimisation", "lr": 0.002},
+            "times": {"_target_": "difflab.objective.Uniform"},
+            "weighting": {"_target_": "difflab.objective.Simple"},
+            "coupling": {"_target_": "difflab.objective.Independent"},
+            "optimisation": {"_target_": "difflab.paradigm.Optimisation", "lr": 0.002},
             "batch_size": 128,
             "seed": seed,
         },
         "data": {
-            "_target_": "difflab.data.module.DataModule",
+            "_target_": "difflab.data.DataModule",
             "source": {"_target_": f"difflab.data.{data}"},
             "shape": [1, 16, 16],
             "classes": 10,

@@ -11,22 +11,23 @@ from difflab.backbone.half_dit import HalfDiT
 from difflab.backbone.half_unet import HalfUNet
 from difflab.backbone.layers import AttentionPool
 from difflab.backbone.unet import UNet
-from difflab.classifier import AnyClassifier, Classifier
-from difflab.denoiser import Denoiser
-from difflab.exact import Gaussian, Mixture
-from difflab.generate import generate, times_for
-from difflab.grid import Uniform as Even
+from difflab.denoiser.base import Denoiser
+from difflab.denoiser.classifier import AnyClassifier, Classifier
+from difflab.denoiser.exact import Gaussian, Mixture
+from difflab.experiment.training import Training
+from difflab.experiment.weights import FromRun
 from difflab.guidance.classifier import ClassifierGuidance
 from difflab.guidance.classifier_free import ClassifierFree
-from difflab.paradigm.base import Noised, Optimisation
+from difflab.objective.draws import Noised
+from difflab.objective.times import Uniform
+from difflab.paradigm.base import Optimisation
 from difflab.paradigm.noisy_classifier import BINS, NoisyClassifier
+from difflab.process.schedule import EDM, VE, VP, Linear, Trigonometric
+from difflab.process.target import Eps, Velocity
 from difflab.sampler.ddim import DDIM
+from difflab.sampler.generate import generate, times_for
+from difflab.sampler.grid import Uniform as Even
 from difflab.sampler.heun import Heun
-from difflab.schedule import EDM, VE, VP, Linear, Trigonometric
-from difflab.target import Eps, Velocity
-from difflab.times import Uniform
-from difflab.training import Training
-from difflab.weights import FromRun
 from networks import inputs, perturbed
 
 MEANS = torch.tensor([[-1.0, 0.3], [0.5, -0.2], [0.1, 0.9]], dtype=torch.float64)
@@ -293,10 +294,10 @@ def test_counted_evaluations_are_the_declared_ones_and_batches_change_no_sample(
     denoiser, classifier = networks()
     guided = ClassifierGuidance(lambda: classifier)(denoiser)
     drawn = generate(guided, DDIM(), Even(), nfe=9, labels=torch.arange(3))
-    assert drawn.evaluations == 8  # four steps of two
+    assert drawn.nfe == 8  # four steps of two
     assert len(times_for(guided, DDIM(), Even(), 9)) == 5
     parts = generate(guided, DDIM(), Even(), nfe=9, labels=torch.arange(3), batch_size=2)
-    assert parts.evaluations == drawn.evaluations
+    assert parts.nfe == drawn.nfe
     torch.testing.assert_close(parts.images, drawn.images, rtol=1e-4, atol=1e-4)
 
 
@@ -381,4 +382,4 @@ def test_velocities_are_guided_too(trained):
     guided = ClassifierGuidance(FromRun("class", str(runs)))(flow)
     drawn = generate(guided, DDIM(), Even(), nfe=8, labels=torch.arange(10))
     assert drawn.images.isfinite().all()
-    assert drawn.evaluations == 8
+    assert drawn.nfe == 8

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from conftest import composed
-from difflab.training import Training
+from difflab.experiment.training import Training
 
 
 @pytest.mark.parametrize(

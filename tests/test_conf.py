@@ -14,10 +14,10 @@ from PIL import Image
 
 import difflab
 from conftest import composed, options
-from difflab.command import explanation
-from difflab.config import build, check, conf_dir, target
-from difflab.product import Generated
-from difflab.training import Training
+from difflab.cli.command import explanation
+from difflab.experiment.config import build, check, conf_dir, target
+from difflab.experiment.product import Generated
+from difflab.experiment.training import Training
 
 GROUPS = sorted(folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir())
 ELSEWHERE = ("task", "problem", "restoration", "extractor")  # groups of difflab-sample, and of the protocol
@@ -103,8 +103,8 @@ def test_every_option_composes_builds_and_takes_a_step(group, option, tmp_path, 
     drawn = job.product.recipe.draw(job.model.denoiser, label[:2], seed=0)
     assert drawn.x.shape == (2, *x0.shape[1:])
     assert drawn.x.isfinite().all()
-    assert drawn.evaluations > 0
-    assert drawn.evaluations <= config["nfe"] or job.product.recipe.sampler.evaluations is None
+    assert drawn.nfe > 0
+    assert drawn.nfe <= config["nfe"] or job.product.recipe.sampler.evaluations is None
 
 
 @pytest.mark.parametrize(("group", "option"), sorted(NOT_HERE))
@@ -213,7 +213,7 @@ def test_no_file_is_long():
         "subprocess.Popen",
         "builtins.eval",
         "difflab.training.logging.FileHandler",
-        "difflab.training.Path",
+        "difflab.experiment.Path",
         "difflab.config.make",
         "difflab.nowhere.Thing",
         "torch.hub.load",
@@ -236,15 +236,15 @@ def test_every_module_can_be_imported_by_itself():
     ("node", "message"),
     [
         (
-            {"_target_": "difflab.table.LinearTable", "TT": 5},
+            {"_target_": "difflab.process.LinearBetas", "TT": 5},
             r"'TT' is not a key of LinearTable; valid: T, .*Did you mean 'T'",
         ),
-        ({"_target_": "difflab.table.LinearTable", "T": "5"}, "T='5' in LinearTable should be of type int"),
-        ({"_target_": "difflab.table.LinearTable", "T": 5.5}, "should be of type int"),
-        ({"_target_": "difflab.sampler.ddim.DDIM", "eta": True}, "should be of type float"),
-        ({"_target_": "difflab.sampler.ancestral.Ancestral", "v": "x"}, "float | None"),
-        ({"_target_": "difflab.grid.Sections"}, "Sections needs counts"),
-        ({"_target_": "difflab.grid.Sections", "counts": [1, "a"]}, "counts"),
+        ({"_target_": "difflab.process.LinearBetas", "T": "5"}, "T='5' in LinearTable should be of type int"),
+        ({"_target_": "difflab.process.LinearBetas", "T": 5.5}, "should be of type int"),
+        ({"_target_": "difflab.sampler.DDIM", "eta": True}, "should be of type float"),
+        ({"_target_": "difflab.sampler.Ancestral", "v": "x"}, "float | None"),
+        ({"_target_": "difflab.sampler.Sections"}, "Sections needs counts"),
+        ({"_target_": "difflab.sampler.Sections", "counts": [1, "a"]}, "counts"),
         ({"_target_": "difflab.denoiser.Denoiser", "backbone": 3, "schedule": {}, "target": {}}, "backbone=3"),
     ],
 )
@@ -254,9 +254,9 @@ def test_keys_and_types_are_held_against_the_signature(node, message):
 
 
 def test_numbers_of_the_right_kind_pass():
-    check({"_target_": "difflab.sampler.ddim.DDIM", "eta": 1})
-    check({"_target_": "difflab.sampler.ancestral.Ancestral", "v": None})
-    check({"_target_": "difflab.grid.Sections", "counts": [1, 2]})
+    check({"_target_": "difflab.sampler.DDIM", "eta": 1})
+    check({"_target_": "difflab.sampler.Ancestral", "v": None})
+    check({"_target_": "difflab.sampler.Sections", "counts": [1, 2]})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from conftest import built, options
-from difflab.coupling import Independent, OptimalTransport
+from difflab.objective.coupling import Independent, OptimalTransport
 
 COUPLINGS = [pytest.param(built("coupling", option), id=option) for option in options("coupling")]
 

@@ -6,7 +6,7 @@ from diffusers import DiTTransformer2DModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from difflab.backbone.dit import DiT
-from difflab.config import build
+from difflab.experiment.config import build
 from networks import count, inputs, perturbed, settings
 
 

@@ -8,13 +8,13 @@ import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 from torchdiffeq import odeint
 
-import difflab.exact
+import difflab.denoiser.exact
 from conftest import schedules
 from difflab.data.toy import Checkerboard, EightGaussians
-from difflab.denoiser import velocity
-from difflab.exact import Empirical, Gaussian, Known, Mixture
-from difflab.schedule import EDM, VP, Linear
-from difflab.table import CosineTable
+from difflab.denoiser.base import velocity
+from difflab.denoiser.exact import Empirical, Gaussian, Known, Mixture
+from difflab.process.discrete import CosineBetas
+from difflab.process.schedule import EDM, VP, Linear
 
 MEANS = torch.tensor([[[0.5, -1.0, 0.2]], [[-0.7, 0.4, 1.1]], [[1.5, 1.0, -0.3]]], dtype=torch.float64)
 VAR = torch.tensor([0.3, 0.05, 0.6], dtype=torch.float64)
@@ -85,7 +85,7 @@ def test_the_probability_flow_of_a_mixture_keeps_quantiles(schedule):
     torch.testing.assert_close(share_below(solved[-1], span[1]), share_below(start, span[0]), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("schedule", [VP(), EDM(), Linear(), CosineTable()], ids=str)
+@pytest.mark.parametrize("schedule", [VP(), EDM(), Linear(), CosineBetas()], ids=str)
 @pytest.mark.parametrize("cells", [2**22, 7 * 200])
 def test_the_empirical_denoiser_is_the_weighted_mean_of_the_points_of_its_class(schedule, cells, monkeypatch):
     monkeypatch.setattr(difflab.exact, "CELLS", cells)  # all rows at once, or seven at a time

@@ -7,11 +7,11 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from conftest import schedules
-from difflab.exact import Gaussian
-from difflab.gaussian import Mix, bridge, discretised_log_likelihood, kl, scale
-from difflab.likelihood import variational_bits_per_dim, vlb_term
-from difflab.table import LinearTable
-from difflab.target import Eps
+from difflab.denoiser.exact import Gaussian
+from difflab.denoiser.likelihood import variational_bits_per_dim, vlb_term
+from difflab.process.discrete import LinearBetas
+from difflab.process.gaussian import Mix, bridge, discretised_log_likelihood, kl, scale
+from difflab.process.target import Eps
 
 
 def f64(*values):
@@ -49,7 +49,7 @@ def test_the_bridge_is_gaussian_conditioning(schedule):
 
 
 def test_where_variance_is_preserved_the_upper_variance_is_beta():
-    table = LinearTable()
+    table = LinearBetas()
     t = torch.arange(1, 1001, dtype=torch.float64)
     torch.testing.assert_close(bridge(table(t - 1), table(t)).upper, table.betas(), rtol=1e-9, atol=0)
 
@@ -58,7 +58,7 @@ def test_where_variance_is_preserved_the_upper_variance_is_beta():
     ("t", "s", "variance"), [(420, 400, 0.14771), (980, 960, 0.32460), (487, 486, 0.00979), (999, 998, 0.02)]
 )
 def test_strided_variances_are_those_of_diffusers(t, s, variance):
-    table = LinearTable()
+    table = LinearBetas()
     assert bridge(table(f64(s + 1)), table(f64(t + 1))).lower.item() == pytest.approx(variance, abs=1e-5)
 
 
@@ -102,7 +102,7 @@ def test_the_bound_lies_above_the_exact_value_and_closes_as_steps_shrink():
     truth = (truth / math.log(2)).flatten()
     gaps = []
     for steps in (50, 200, 1000):
-        denoiser = Gaussian(LinearTable(T=steps), f64(mean)[:, None, None], f64(std**2)[:, None, None])
+        denoiser = Gaussian(LinearBetas(T=steps), f64(mean)[:, None, None], f64(std**2)[:, None, None])
         bound = variational_bits_per_dim(denoiser.bind(torch.zeros(len(x0), dtype=torch.long)), x0, v=1.0)
         torch.testing.assert_close(bound.total, bound.prior + bound.diffusion + bound.reconstruction)
         gap = bound.total - truth
@@ -114,9 +114,9 @@ def test_the_bound_lies_above_the_exact_value_and_closes_as_steps_shrink():
 
 def test_terms_of_the_bound_vanish_for_the_truth():
     """KL between the posterior and itself; the network that knows x0."""
-    from difflab.denoiser import Estimate
+    from difflab.denoiser.base import Estimate
 
-    table = LinearTable()
+    table = LinearBetas()
     x0, eps = torch.randn(2, 4, 3, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     t = f64(2, 300, 700, 1000)
     knowing = Estimate(x0, eps, Eps().mix(table, t)(x0, eps))

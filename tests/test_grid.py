@@ -8,16 +8,16 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from conftest import built, options, schedules
-from difflab.gaussian import Mix
-from difflab.grid import Cosine, Explicit, Karras, Leading, Linspace, Sections, Shift, Uniform
-from difflab.schedule import EDM, VP, Linear
-from difflab.table import GeometricTable, LinearTable
+from difflab.process.discrete import GeometricSigmas, LinearBetas
+from difflab.process.gaussian import Mix
+from difflab.process.schedule import EDM, VP, Linear
+from difflab.sampler.grid import Cosine, Explicit, Karras, Leading, Linspace, Sections, Shift, Uniform
 
 GRIDS = {option: built("grid", option) for option in options("grid")}
 
 
 def zero_based(grid, steps, table=None):
-    return (grid(table or LinearTable(), steps)[:-1].flip(0) - 1).long().tolist()
+    return (grid(table or LinearBetas(), steps)[:-1].flip(0) - 1).long().tolist()
 
 
 def grid_of_ten(option, schedule):
@@ -45,7 +45,7 @@ def test_grids_fall_strictly_from_noise_to_data(option, schedule):
 @pytest.mark.parametrize("option", [option for option in GRIDS if option not in ("sections", "explicit")])
 @pytest.mark.parametrize("steps", [1, 7, 19, 20])
 def test_a_table_is_asked_for_each_of_its_steps_once_at_most(option, steps):
-    table = GeometricTable(T=20)
+    table = GeometricSigmas(T=20)
     times = GRIDS[option](table, steps)
     assert len(set(times.tolist())) == steps + 1
     assert set(times.tolist()) <= set(range(21))
@@ -60,7 +60,7 @@ def test_spacings_are_those_of_diffusers():
 
 
 def test_respacings_are_those_of_improved_diffusion():
-    sections = zero_based(Sections((10, 15, 20)), 45, LinearTable(T=300))
+    sections = zero_based(Sections((10, 15, 20)), 45, LinearBetas(T=300))
     assert sections[:2] == [0, 11]
     assert sections[9:12] == [99, 100, 107]
     assert sections[24:29] == [199, 200, 205, 210, 216]
@@ -69,15 +69,15 @@ def test_respacings_are_those_of_improved_diffusion():
     assert quarter[:3] == [0, 4, 8]
     assert quarter[-4:] == [987, 991, 995, 999]
     assert sum(quarter) == 124875
-    fifty = zero_based(Linspace(), 50, LinearTable(T=4000))
+    fifty = zero_based(Linspace(), 50, LinearBetas(T=4000))
     assert fifty[:4] == [0, 82, 163, 245]
     assert sum(fifty) == 99975
     assert sum(zero_based(Sections((90, 60, 60, 20, 20)), 250)) == 88875
 
 
 def test_the_respaced_chain_has_the_published_betas():
-    times = Linspace()(LinearTable(), 10).flip(0)
-    alpha = LinearTable()(times).alpha
+    times = Linspace()(LinearBetas(), 10).flip(0)
+    alpha = LinearBetas()(times).alpha
     published = [
         1e-4,
         0.12630763785,
@@ -95,7 +95,7 @@ def test_the_respaced_chain_has_the_published_betas():
 
 def test_sections_must_sum_up():
     with pytest.raises(ValueError, match="makes 45 steps, not 50"):
-        Sections((10, 15, 20))(LinearTable(), 50)
+        Sections((10, 15, 20))(LinearBetas(), 50)
 
 
 def test_a_list_must_have_as_many_times_as_there_are_steps():
@@ -120,7 +120,7 @@ def test_shifts_follow_one_another_and_1_moves_nothing():
     for schedule in (VP(), Linear(t_max=0.999), EDM()):
         torch.testing.assert_close(Shift(3.0, Shift(2.0))(schedule, 10), Shift(6.0)(schedule, 10))
         torch.testing.assert_close(Shift(1.0)(schedule, 10), Uniform()(schedule, 10))
-    assert torch.equal(Shift(1.0)(LinearTable(), 10), Uniform()(LinearTable(), 10))
+    assert torch.equal(Shift(1.0)(LinearBetas(), 10), Uniform()(LinearBetas(), 10))
 
 
 def test_the_cosine_of_equal_angles():
@@ -134,7 +134,7 @@ def test_a_list_is_taken_as_it_is_and_the_data_end_added():
     ours = torch.tensor([1, 0.7, 0.1, 0], dtype=torch.float64)
     assert torch.equal(Explicit((1.0, 0.7, 0.1))(VP(), 3), ours)
     assert torch.equal(Explicit((1.0, 0.7, 0.1, 0.0))(VP(), 3), ours)
-    assert Explicit((999, 400, 7))(LinearTable(), 3).tolist() == [999, 400, 7, 0]
+    assert Explicit((999, 400, 7))(LinearBetas(), 3).tolist() == [999, 400, 7, 0]
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_a_list_is_taken_as_it_is_and_the_data_end_added():
         (lambda: Explicit(()), "must fall"),
         (lambda: Shift(0.0), r"grid\.shift=0\.0 must be positive"),
         (lambda: Explicit((1000, 500))(VP(), 2), r"VP\(.*\) has times up to 1"),
-        (lambda: Explicit((1000, 500))(GeometricTable(T=50), 2), "has whole times up to 50"),
-        (lambda: Explicit((1.0, 0.5))(LinearTable(), 2), "has whole times up to 1000"),
+        (lambda: Explicit((1000, 500))(GeometricSigmas(T=50), 2), "has whole times up to 50"),
+        (lambda: Explicit((1.0, 0.5))(LinearBetas(), 2), "has whole times up to 1000"),
     ],
 )
 def test_settings_without_meaning_are_named(make, message):

@@ -7,26 +7,26 @@ import torch
 from diffusers import DDPMScheduler
 from diffusers.guiders.guider_utils import rescale_noise_cfg
 
-from difflab.counting import counting
-from difflab.denoiser import Denoiser
-from difflab.exact import Gaussian, Mixture
-from difflab.gaussian import scale
-from difflab.generate import generate
-from difflab.grid import LogSNR
-from difflab.guidance import Chain
+from difflab.denoiser.base import Denoiser
+from difflab.denoiser.exact import Gaussian, Mixture
 from difflab.guidance.autoguidance import Autoguidance
+from difflab.guidance.base import Chain
 from difflab.guidance.classifier_free import ClassifierFree
 from difflab.guidance.clip import Clip
 from difflab.guidance.dynamic_threshold import DynamicThreshold
 from difflab.guidance.interval import Interval
 from difflab.guidance.rescale import Rescale
+from difflab.process.discrete import CosineBetas
+from difflab.process.gaussian import scale
+from difflab.process.schedule import VE, VP, Linear
+from difflab.process.target import X0, Eps, V, Velocity
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.edm import EDM
+from difflab.sampler.evaluations import counting
+from difflab.sampler.generate import generate
+from difflab.sampler.grid import LogSNR
 from difflab.sampler.heun import Heun
 from difflab.sampler.predictor_corrector import PredictorCorrector
-from difflab.schedule import VE, VP, Linear
-from difflab.table import CosineTable
-from difflab.target import X0, Eps, V, Velocity
 
 MEANS = torch.tensor([[1.0, 0.4], [0.2, -0.8], [-0.9, 0.1], [-0.3, -0.5]], dtype=torch.float64)
 VAR = torch.tensor([0.04, 0.09, 0.02, 0.16], dtype=torch.float64)
@@ -84,7 +84,7 @@ def same(a, b):
     return all(map(torch.equal, a[:3], b[:3]))
 
 
-@pytest.mark.parametrize("schedule", [VP(), VE(), CosineTable()], ids=["vp", "ve", "table"])
+@pytest.mark.parametrize("schedule", [VP(), VE(), CosineBetas()], ids=["vp", "ve", "table"])
 @pytest.mark.parametrize("log_snr", [-3.0, 0.0, 3.0])
 @pytest.mark.parametrize("strength", [0.0, 1.0, 2.5])
 def test_classifier_free_guidance_is_the_score_of_the_tilted_density(schedule, log_snr, strength):
@@ -141,12 +141,12 @@ def test_the_interval_is_guided_between_its_levels_and_plain_elsewhere():
         assert same(limited(X, t, LABEL), expected)
         torch.testing.assert_close(together.x0[k], expected.x0[k])
         torch.testing.assert_close(together.eps[k], expected.eps[k])
-        assert limited.price(t) == (2 if within else 1)
+        assert limited.nfe(t) == (2 if within else 1)
     with counting(limited) as rows:
         limited(X, times, LABEL)
-    assert sum(rows) == limited.price(times) * len(X)
+    assert sum(rows) == limited.nfe(times) * len(X)
     everywhere = Interval(0.0, math.inf)(ClassifierFree(3.0)(Labelled(Linear())))
-    assert [everywhere.price(t) for t in torch.tensor([1e-5, 0.5, 1.0])] == [2, 2, 2]
+    assert [everywhere.nfe(t) for t in torch.tensor([1e-5, 0.5, 1.0])] == [2, 2, 2]
 
 
 def batch():
@@ -199,7 +199,7 @@ def test_the_first_guidance_in_the_list_is_innermost():
     nested = Chain([ClassifierFree(2.0), ClassifierFree(3.0)])(denoiser)
     torch.testing.assert_close(nested(x, t, label).x0, torch.lerp(unasked, asked, 6.0))
     torch.testing.assert_close(nested(x, t, label).unguided, denoiser(x, t, label).out)
-    assert nested.price(t) == 4
+    assert nested.nfe(t) == 4
 
 
 GUIDANCES = {
@@ -219,11 +219,11 @@ def test_what_is_counted_is_what_was_said(guidance, sampler):
     guided = Chain(guidance)(Labelled(VP()))
     labels, said = torch.tensor([0, 1, 2]), []
     with counting(guided) as rows:
-        hook = guided.register_forward_hook(lambda module, args, _: said.append(module.price(args[1])))
+        hook = guided.register_forward_hook(lambda module, args, _: said.append(module.nfe(args[1])))
         drawn = generate(guided, sampler, LogSNR(), nfe=40, labels=labels)
         hook.remove()
     assert sum(said) * 3 == sum(rows)
-    assert sum(said) == drawn.evaluations <= 40
+    assert sum(said) == drawn.nfe <= 40
     assert drawn.images.isfinite().all()
 
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from conftest import composed
-from difflab.config import build
 from difflab.data.images import Split, to_float
-from difflab.gaussian import scale
-from difflab.judge import TrainedClassifier
+from difflab.experiment.config import build
+from difflab.experiment.run import Run
+from difflab.experiment.trained_classifier import TrainedClassifier
+from difflab.experiment.training import Training
+from difflab.experiment.weights import FromRun, save_weights
 from difflab.metric.reference import measure
-from difflab.run import Run
-from difflab.training import Training
-from difflab.weights import FromRun, save_weights
+from difflab.process.gaussian import scale
 from networks import perturbed
 
 SMALL = ["data=digits", "backbone.width=16", "backbone.multipliers=[1,2]", "backbone.attention=[4]"]

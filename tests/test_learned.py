@@ -5,16 +5,16 @@ import copy
 import pytest
 import torch
 
-from difflab.gaussian import scale
-from difflab.learned import Learned
-from difflab.target import Eps
-from difflab.times import Stratified
-from difflab.weighting import Likelihood
+from difflab.objective.times import Stratified
+from difflab.objective.weighting import Likelihood
+from difflab.process.gaussian import scale
+from difflab.process.learned import LearnedSchedule
+from difflab.process.target import Eps
 
 
 def moved(seed, size=1.0):
     """A schedule after large random updates."""
-    schedule, g = Learned(), torch.Generator().manual_seed(seed)
+    schedule, g = LearnedSchedule(), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in schedule.parameters():
             p += size * torch.randn(p.shape, generator=g) * p.abs().mean()
@@ -26,7 +26,7 @@ def grid(n=2001):
 
 
 def test_it_starts_almost_linear_in_the_log_snr():
-    torch.testing.assert_close(Learned().fraction(grid()), grid(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(LearnedSchedule().fraction(grid()), grid(), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -56,7 +56,7 @@ def test_rate_and_inverse_hold_after_updates():
 @pytest.mark.parametrize("settings", [{"log_snr_max": -5.0}, {"hidden": 0}])
 def test_a_schedule_that_cannot_fall_is_refused(settings):
     with pytest.raises(ValueError, match="log_snr_max > log_snr_min and hidden >= 1"):
-        Learned(**settings)
+        LearnedSchedule(**settings)
 
 
 class Model(torch.nn.Module):
@@ -81,7 +81,7 @@ def gradients(loss, model):
 def test_one_backward_pass_gives_the_schedule_the_squared_loss_and_the_rest_the_loss():
     model = Model(moved(2))
     x0, eps = torch.randn(2, 16, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    t = Learned().time(torch.rand(16, dtype=torch.float64, generator=torch.Generator().manual_seed(3)))
+    t = LearnedSchedule().time(torch.rand(16, dtype=torch.float64, generator=torch.Generator().manual_seed(3)))
     plain = gradients(model.losses(x0, eps, t).mean(), model)
     squared = gradients((model.losses(x0, eps, t) ** 2).mean(), model)
 
@@ -116,7 +116,7 @@ def test_a_copy_is_a_schedule_of_its_own():
 
 def test_training_lowers_the_variance_of_the_bound_and_leaves_its_mean():
     """On the exact error of Gaussian data of variance v, whose mean over times is 1/2 log of a ratio of the ends."""
-    schedule, v = Learned(), 0.05
+    schedule, v = LearnedSchedule(), 0.05
     adam = torch.optim.Adam(schedule.parameters(), 0.02)
     g = torch.Generator().manual_seed(0)
 

@@ -6,11 +6,11 @@ import math
 
 import pytest
 
+from difflab.objective.times import LogitNormal, Stratified
+from difflab.objective.weighting import Likelihood, Simple
+from difflab.process.schedule import EDM, VP, Linear, Trigonometric
+from difflab.process.target import Eps, Velocity
 from difflab.report.levels import effective_weight, path
-from difflab.schedule import EDM, VP, Linear, Trigonometric
-from difflab.target import Eps, Velocity
-from difflab.times import LogitNormal, Stratified
-from difflab.weighting import Likelihood, Simple
 
 
 @pytest.mark.parametrize("schedule", [VP(), EDM(), Linear(), Trigonometric()])

@@ -8,12 +8,9 @@ from torch import nn
 from torch.distributions import Normal
 
 from conftest import schedules
-from difflab.counting import counting
-from difflab.denoiser import AnyDenoiser, Denoiser, Estimate
-from difflab.exact import Gaussian, Mixture
-from difflab.gaussian import discretised_log_likelihood
-from difflab.generate import keyed
-from difflab.likelihood import (
+from difflab.denoiser.base import AnyDenoiser, Denoiser, Estimate
+from difflab.denoiser.exact import Gaussian, Mixture
+from difflab.denoiser.likelihood import (
     ExactTrace,
     Hutchinson,
     bits,
@@ -21,9 +18,12 @@ from difflab.likelihood import (
     flow_bits_per_dim,
     variational_bits_per_dim,
 )
-from difflab.schedule import EDM, VP, Linear, Trigonometric
-from difflab.table import CosineTable, LinearTable
-from difflab.target import V, Velocity
+from difflab.process.discrete import CosineBetas, LinearBetas
+from difflab.process.gaussian import discretised_log_likelihood
+from difflab.process.noise import keyed
+from difflab.process.schedule import EDM, VP, Linear, Trigonometric
+from difflab.process.target import V, Velocity
+from difflab.sampler.evaluations import counting
 
 MEAN, VAR = 0.3, 0.25
 CONTINUOUS = [s for s in schedules() if not s.values[0].discrete]
@@ -91,7 +91,7 @@ def test_the_flows_likelihood_is_the_gaussians(schedule):
     assert sum(calls) / n < 200
 
 
-@pytest.mark.parametrize("schedule", [VP(), Linear(), Trigonometric(), EDM(), CosineTable()], ids=str)
+@pytest.mark.parametrize("schedule", [VP(), Linear(), Trigonometric(), EDM(), CosineBetas()], ids=str)
 def test_the_exact_trace_gives_the_density_of_a_mixture(schedule):
     means, var, weights = f64(-1, -0.6, 1, 0, 0.2, 1.2).reshape(3, 2), f64(0.1, 0.3, 0.05), f64(0.5, 0.2, 0.3)
     mixture = Mixture(schedule, means, var, weights)
@@ -134,7 +134,7 @@ def test_continuous_data_are_not_taken_for_pixels():
         with pytest.raises(ValueError, match="levels=None for continuous data"):
             likelihood(denoise, x)
     with pytest.raises(ValueError, match="levels=None for continuous data"):
-        variational_bits_per_dim(bound(gaussian(LinearTable()), 3), x)
+        variational_bits_per_dim(bound(gaussian(LinearBetas()), 3), x)
 
 
 def test_the_discrete_bound_lies_above_the_exact_value_and_closes_as_the_table_grows():
@@ -142,7 +142,7 @@ def test_the_discrete_bound_lies_above_the_exact_value_and_closes_as_the_table_g
     x0 = draw(n)
     gaps = []
     for T in (10, 100, 1000):
-        found = variational_bits_per_dim(bound(gaussian(CosineTable(T=T)), n), x0, v=1.0, levels=None)
+        found = variational_bits_per_dim(bound(gaussian(CosineBetas(T=T)), n), x0, v=1.0, levels=None)
         torch.testing.assert_close(found.total, found.prior + found.diffusion + found.reconstruction)
         gap = found.total - surprisal(x0, MEAN, VAR)
         assert_mean(gap, 0, 1 / T)
@@ -152,7 +152,7 @@ def test_the_discrete_bound_lies_above_the_exact_value_and_closes_as_the_table_g
 
 def test_the_discrete_bound_of_pixels_lies_above_the_mass_of_their_bins():
     x0 = quantised(draw(2000))
-    found = variational_bits_per_dim(bound(pixels(CosineTable(T=100)), len(x0)), x0, v=1.0)
+    found = variational_bits_per_dim(bound(pixels(CosineBetas(T=100)), len(x0)), x0, v=1.0)
     assert_mean(found.total - mass(x0), 0, 0.02)
 
 
@@ -176,7 +176,7 @@ def test_the_continuous_bound_of_pixels_is_the_mass_of_their_bins():
 
 def test_a_table_has_no_continuous_bound():
     with pytest.raises(ValueError, match="variational_bits_per_dim"):
-        continuous_bits_per_dim(bound(gaussian(LinearTable()), 1), quantised(draw(1)))
+        continuous_bits_per_dim(bound(gaussian(LinearBetas()), 1), quantised(draw(1)))
 
 
 class Recording(AnyDenoiser):

@@ -12,8 +12,9 @@ import pytest
 import wandb
 from PIL import Image
 
-from difflab.logged import Logged, protocol_tag, without_secrets
-from difflab.logger import Local, MetricsFile, Mirror, Wandb, mode
+from difflab.experiment.metrics_file import MetricsFile
+from difflab.experiment.wandb_job import WandbJob, protocol_tag, without_secrets
+from difflab.experiment.wandb_mirror import Local, Mirror, Wandb, mode
 from studies import card
 from wandb_server import wandb_server
 
@@ -53,11 +54,11 @@ def server(monkeypatch):
 
 
 def training(folder, **more):
-    return Logged(folder, "vp_sde-digits-s1-01234567", "train", CONFIG, "a-study", **more)
+    return WandbJob(folder, "vp_sde-digits-s1-01234567", "train", CONFIG, "a-study", **more)
 
 
 def evaluation(folder, **more):
-    return Logged(folder / "evaluations", "vp_sde-digits-s1-01234567-89ab", "evaluate", CONFIG, "a-study", **more)
+    return WandbJob(folder / "evaluations", "vp_sde-digits-s1-01234567-89ab", "evaluate", CONFIG, "a-study", **more)
 
 
 def train(folder, losses=(1.0, 0.5)):

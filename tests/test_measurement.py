@@ -8,9 +8,9 @@ from PIL import Image
 
 from conftest import composed
 from difflab.data.images import Images, Split
-from difflab.guidance import Chain, Guided
-from difflab.measurement import STEPS
-from difflab.training import Training
+from difflab.experiment.evaluation import STEPS
+from difflab.experiment.training import Training
+from difflab.guidance.base import Chain, Guided
 from jobs import TINY
 
 WORDS = [*TINY, "images=16", "logger=local", "protocol.n=20"]

@@ -7,18 +7,18 @@ import torch
 from torch import nn
 
 from conftest import composed, options
-from difflab.config import build
-from difflab.coupling import Independent, OptimalTransport
-from difflab.denoiser import AnyDenoiser, Denoiser, velocity
-from difflab.exact import Gaussian
-from difflab.gaussian import Mix, det, scale
+from difflab.denoiser.base import AnyDenoiser, Denoiser, velocity
+from difflab.denoiser.exact import Gaussian
+from difflab.experiment.config import build
+from difflab.objective.coupling import Independent, OptimalTransport
+from difflab.objective.times import Uniform
+from difflab.objective.weighting import Simple
 from difflab.paradigm.base import TRAINING, Optimisation
 from difflab.paradigm.rectified_flow import RectifiedFlow, straightness
+from difflab.process.gaussian import Mix, det, scale
+from difflab.process.schedule import Linear
+from difflab.process.target import Velocity
 from difflab.sampler.euler import Euler
-from difflab.schedule import Linear
-from difflab.target import Velocity
-from difflab.times import Uniform
-from difflab.weighting import Simple
 
 MEAN, VAR = 0.3, 0.25
 GENERATIVE = [p for p in options("paradigm") if "classifier" not in p]

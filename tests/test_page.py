@@ -13,8 +13,8 @@ from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 from difflab.data.fashion16 import Fashion16
-from difflab.measurement import STEPS
-from difflab.picture import save_png, sheet, tiles
+from difflab.experiment.evaluation import STEPS
+from difflab.experiment.picture import save_png, sheet, tiles
 from difflab.report.gallery import MOMENTS, Sprite
 from difflab.report.page import write as write_page
 from difflab.report.study import Study, gather

@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from difflab.callback.ema import average_of
-from difflab.coupling import Independent
-from difflab.denoiser import Denoiser
-from difflab.gaussian import scale
+from difflab.denoiser.base import Denoiser
+from difflab.experiment.callback.ema import average_of
+from difflab.objective.coupling import Independent
+from difflab.objective.draws import Chain, One, Two
+from difflab.objective.times import Stratified
+from difflab.objective.weighting import SNR, Simple
 from difflab.paradigm.base import HELD_OUT, TRAINING, Optimisation
 from difflab.paradigm.ddpm import DDPM
-from difflab.paradigm.draws import Chain, One, Two
-from difflab.table import LinearTable
-from difflab.target import Eps
-from difflab.times import Stratified
-from difflab.weighting import SNR, Simple
+from difflab.process.discrete import LinearBetas
+from difflab.process.gaussian import scale
+from difflab.process.target import Eps
 
 MEAN, VAR = 0.2, 0.25
 
@@ -54,7 +54,7 @@ def data(n):
 
 def test_the_loss_of_the_optimal_network_is_the_irreducible_one():
     """E |eps - E[eps | x_t]|^2 = alpha^2 v / (alpha^2 v + sigma^2), averaged over t ~ U{1..T}."""
-    table = LinearTable()
+    table = LinearBetas()
     m = table(torch.arange(1, 1001, dtype=torch.float64))
     irreducible = (m.alpha**2 * VAR / (m.alpha**2 * VAR + m.sigma**2)).mean().item()
     model = ddpm(table)
@@ -64,7 +64,7 @@ def test_the_loss_of_the_optimal_network_is_the_irreducible_one():
 
 
 def test_the_hybrid_loss_teaches_the_variance_and_leaves_the_mean_alone():
-    model = ddpm(LinearTable(T=100), batch_size=64, learned_variance=True, vlb_weight=1.0)
+    model = ddpm(LinearBetas(T=100), batch_size=64, learned_variance=True, vlb_weight=1.0)
     x0, label = data(64)
     terms = model.loss(model.corrupt(x0, label, 0.0, TRAINING, 0))
     off, v = model.denoiser.backbone.off, model.denoiser.backbone.v
@@ -76,7 +76,7 @@ def test_the_hybrid_loss_teaches_the_variance_and_leaves_the_mean_alone():
 
 def test_the_bound_of_the_optimal_network_is_near_the_density():
     """Bits/dim of 8-bit values: `-log2 N(x0; m, v)`, less the log2 of the bin's width 2 / 255."""
-    model = ddpm(LinearTable(T=1000))
+    model = ddpm(LinearBetas(T=1000))
     x0, label = data(2000)
     inside = (x0.abs() < 0.95).flatten(1).all(1)  # the outermost bins are wider
     x0, label = ((x0[inside] + 1) * 127.5).round() / 127.5 - 1, label[inside]
@@ -86,7 +86,7 @@ def test_the_bound_of_the_optimal_network_is_near_the_density():
 
 
 def test_corruption_is_a_function_of_key_and_place_and_drops_the_given_share():
-    model = ddpm(LinearTable(), batch_size=2000)
+    model = ddpm(LinearBetas(), batch_size=2000)
     x0, label = data(2000)
     first, again = model.corrupt(x0, label, 0.25, TRAINING, 7), model.corrupt(x0, label, 0.25, TRAINING, 7)
     assert torch.equal(first.x_t, again.x_t)
@@ -100,14 +100,14 @@ def test_corruption_is_a_function_of_key_and_place_and_drops_the_given_share():
 
 def test_weighting_by_snr_on_x0_is_weighting_by_one_on_eps():
     x0, label = data(256)
-    simple = ddpm(LinearTable(), batch_size=256)
+    simple = ddpm(LinearBetas(), batch_size=256)
     weighted = DDPM(simple.denoiser, Stratified(), SNR(), Independent(), Optimisation(), 256, One())
     noised = simple.corrupt(x0, label, 0.0, TRAINING, 0)
     torch.testing.assert_close(weighted.loss(noised)["simple"], simple.loss(noised)["simple"])  # snr is 1 on eps
 
 
 def test_the_bound_alone_teaches_mean_and_variance():
-    model = ddpm(LinearTable(T=100), batch_size=64, learned_variance=True, simple_weight=0.0, vlb_weight=1.0)
+    model = ddpm(LinearBetas(T=100), batch_size=64, learned_variance=True, simple_weight=0.0, vlb_weight=1.0)
     x0, label = data(64)
     terms = model.loss(model.corrupt(x0, label, 0.0, TRAINING, 0))
     assert terms.keys() == {"vlb"}
@@ -118,7 +118,7 @@ def test_the_bound_alone_teaches_mean_and_variance():
 @pytest.mark.parametrize("draws", [One(), Two(), Chain()])
 def test_any_number_of_draws_explains_the_noisy_sample(draws):
     """x_t is what the pair it is compared with would give."""
-    table = LinearTable(T=64)
+    table = LinearBetas(T=64)
     model = ddpm(table, batch_size=256, draws=draws)
     noised = model.corrupt(*data(256), 0.0, TRAINING, 0)
     torch.testing.assert_close(table(noised.t)(noised.x0, noised.eps), noised.x_t)
@@ -130,7 +130,7 @@ def test_any_number_of_draws_explains_the_noisy_sample(draws):
 
 def test_more_draws_have_the_same_gradient_with_more_noise():
     """Each estimator's gradient at a network that is off by 0.1: equal means, and standard deviations in this order."""
-    table, steps, found = LinearTable(T=64), 300, {}
+    table, steps, found = LinearBetas(T=64), 300, {}
     x0, label = data(256 * steps)
     for draws in (One(), Two(), Chain()):
         model = ddpm(table, batch_size=256, draws=draws)
@@ -152,7 +152,7 @@ def test_more_draws_have_the_same_gradient_with_more_noise():
 
 def test_a_chain_that_does_not_divide_the_batch_is_refused():
     with pytest.raises(ValueError, match=r"choose schedule\.T=100"):
-        ddpm(LinearTable(T=64), batch_size=100, draws=Chain())
+        ddpm(LinearBetas(T=64), batch_size=100, draws=Chain())
 
 
 def test_averages_follow_the_recursion_with_warm_up():

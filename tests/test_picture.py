@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from difflab.picture import INK, picture, tile
+from difflab.experiment.picture import INK, picture, tile
 
 
 def test_a_tile_is_the_image_pixel_for_pixel():

@@ -5,8 +5,8 @@ import shlex
 from pathlib import Path
 
 from conftest import options
-from difflab.catalogue import table
-from difflab.config import conf_dir
+from difflab.cli.catalogue import table
+from difflab.experiment.config import conf_dir
 from jobs import run_here
 
 README = Path(__file__).parents[1] / "README.md"
@@ -70,7 +70,7 @@ def test_the_notebook_of_the_readme_runs():
     scope = {}
     exec("\n".join(lines), scope)  # our own text
     assert scope["samples"].images.shape == (64, 1, 8, 8)
-    assert scope["samples"].evaluations == 20
+    assert scope["samples"].nfe == 20
 
 
 def test_the_readmes_table_of_samplers_is_that_of_the_code():

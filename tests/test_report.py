@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from difflab.config import build
-from difflab.report import command
+from difflab.experiment.config import build
+from difflab.process.schedule import Linear
+from difflab.cli import report as command
 from difflab.report.figures import errors, noise_levels, quality
 from difflab.report.levels import emphasis
 from difflab.report.study import Study, gather
 from difflab.report.tables import escaped, latex, markdown, rankings, tidy, write_csv
-from difflab.schedule import Linear
 from studies import card, config, evaluation, write
 
 PARADIGMS = {"ddpm": 12.0, "vp_sde": 9.0, "rectified_flow": 7.0}

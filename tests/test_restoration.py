@@ -9,28 +9,28 @@ import torchmetrics
 from omegaconf import OmegaConf
 
 from conftest import options
-from difflab.config import build, conf_dir
-from difflab.counting import counting
 from difflab.data.fashion16 import Fashion16
 from difflab.data.images import to_float
-from difflab.denoiser import Denoiser
-from difflab.exact import Gaussian, Mixture
-from difflab.gaussian import scale
-from difflab.generate import generate, trajectory
-from difflab.grid import LogSNR
-from difflab.guidance import Chain
+from difflab.denoiser.base import Denoiser
+from difflab.denoiser.exact import Gaussian, Mixture
+from difflab.experiment.config import build, conf_dir
+from difflab.guidance.base import Chain
 from difflab.guidance.classifier_free import ClassifierFree
 from difflab.guidance.clip import Clip
 from difflab.guidance.interval import Interval
+from difflab.guidance.problem import CompressedSensing, Deblur, InpaintBox, InpaintPixels, SuperResolution
 from difflab.guidance.restoration import DPS, PiGDM, Replacement
 from difflab.metric.psnr import psnr
-from difflab.operator import CompressedSensing, Deblur, InpaintBox, InpaintPixels, SuperResolution
+from difflab.process.discrete import CosineBetas
+from difflab.process.gaussian import scale
+from difflab.process.schedule import EDM, VP, Linear
+from difflab.process.target import V
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.ddim import DDIM
+from difflab.sampler.evaluations import counting
+from difflab.sampler.generate import generate, trajectory
+from difflab.sampler.grid import LogSNR
 from difflab.sampler.heun import Heun
-from difflab.schedule import EDM, VP, Linear
-from difflab.table import CosineTable
-from difflab.target import V
 from networks import narrow
 
 SMALL = (1, 4, 4)
@@ -270,11 +270,11 @@ def test_gradients_are_there_in_every_mode(method):
         assert not a.requires_grad
         assert c.isfinite().all()
         assert c.dtype == torch.float32
-    assert sum(rows) == len(x) * restored.price(t)
+    assert sum(rows) == len(x) * restored.nfe(t)
     assert all(p.grad is None for p in denoiser.parameters())
 
 
-@pytest.mark.parametrize("schedule", [Linear(), CosineTable()], ids=str)
+@pytest.mark.parametrize("schedule", [Linear(), CosineBetas()], ids=str)
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
 def test_pure_noise_is_where_sampling_may_start(method, schedule):
     """There alpha is 0, or too small to divide by."""

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from difflab.run import Run, find
-from difflab.weights import load_denoiser
+from difflab.experiment.run import Run, find
+from difflab.experiment.weights import load_denoiser
 from jobs import TINY, finish, start
 
 TOY = ["experiment=toy", "batch_size=64", "nfe=4", "protocol.n=64", "trainer=cpu", "logger=local"]

@@ -5,34 +5,34 @@ import itertools
 import pytest
 import torch
 
-from difflab.classifier import AnyClassifier
-from difflab.generate import cost, generate, times_for, trajectory
-from difflab.grid import Explicit, Leading, Sections, Uniform
-from difflab.guidance import Chain
+from difflab.denoiser.classifier import AnyClassifier
 from difflab.guidance.autoguidance import Autoguidance
+from difflab.guidance.base import Chain
 from difflab.guidance.classifier import ClassifierGuidance
 from difflab.guidance.classifier_free import ClassifierFree
 from difflab.guidance.clip import Clip
 from difflab.guidance.dynamic_threshold import DynamicThreshold
 from difflab.guidance.interval import Interval
+from difflab.process.discrete import LinearBetas
+from difflab.process.schedule import EDM as SigmaTime
+from difflab.process.schedule import VE, VP, Linear
 from difflab.sampler.adaptive import Adaptive
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.edm import EDM
 from difflab.sampler.euler import Euler
 from difflab.sampler.euler_maruyama import EulerMaruyama
+from difflab.sampler.generate import count_nfe, generate, times_for, trajectory
+from difflab.sampler.grid import Explicit, Leading, Sections, Uniform
 from difflab.sampler.heun import Heun
 from difflab.sampler.langevin import Langevin
 from difflab.sampler.predictor_corrector import PredictorCorrector
-from difflab.schedule import EDM as SigmaTime
-from difflab.schedule import VE, VP, Linear
-from difflab.table import LinearTable
 from known import SAMPLERS, SCHEDULES, adapts, between, bound, column, end, gaussian
 
 
 def home(sampler):
     """A schedule that the sampler takes: a table if it can."""
-    return VP() if between(sampler) else LinearTable()
+    return VP() if between(sampler) else LinearBetas()
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -121,22 +121,22 @@ GUIDANCES = {
 def test_counted_evaluations_are_those_declared_and_the_most_that_fit(sampler, guidance, nfe):
     schedule = home(sampler)
     denoiser = GUIDANCES[guidance](schedule)(labelled(schedule))
-    prices = {denoiser.price(t) for t in Uniform()(schedule, 50)[:-1]}
+    prices = {denoiser.nfe(t) for t in Uniform()(schedule, 50)[:-1]}
     if nfe < max(prices) * sampler.evaluations and len(prices) > 1:
         pytest.skip("less than a step")
     samples = generate(denoiser, sampler, Uniform(), nfe=nfe, labels=torch.zeros(7, dtype=torch.long), batch_size=3)
     times = times_for(denoiser, sampler, Uniform(), nfe)
     steps = len(times) - 1
-    assert samples.evaluations == cost(denoiser, sampler, times) <= nfe
-    assert cost(denoiser, sampler, Uniform()(schedule, steps + 1)) > nfe
-    assert min(prices) * sampler.evaluations * (steps - 1) < samples.evaluations
-    assert samples.evaluations <= max(prices) * sampler.evaluations * steps
+    assert samples.nfe == count_nfe(denoiser, sampler, times) <= nfe
+    assert count_nfe(denoiser, sampler, Uniform()(schedule, steps + 1)) > nfe
+    assert min(prices) * sampler.evaluations * (steps - 1) < samples.nfe
+    assert samples.nfe <= max(prices) * sampler.evaluations * steps
 
 
 @pytest.mark.parametrize(("grid", "steps"), [(Explicit((900, 500, 100, 1)), 4), (Sections((2, 3)), 5)])
 def test_a_grid_of_its_own_steps_names_the_evaluations_that_they_take(grid, steps):
-    denoiser = Chain((ClassifierFree(3.0), Interval(0.2, 2.0)))(labelled(LinearTable()))
-    taken = cost(denoiser, DDIM(), grid(LinearTable(), steps))
+    denoiser = Chain((ClassifierFree(3.0), Interval(0.2, 2.0)))(labelled(LinearBetas()))
+    taken = count_nfe(denoiser, DDIM(), grid(LinearBetas(), steps))
     assert len(times_for(denoiser, DDIM(), grid, taken)) == steps + 1
     with pytest.raises(ValueError, match=f"nfe={taken - 1} does not pay for {steps} steps"):
         times_for(denoiser, DDIM(), grid, taken - 1)
@@ -148,7 +148,7 @@ def test_what_an_adaptive_sampler_takes_is_counted_and_needs_no_grid(caplog):
     denoiser, labels = gaussian(VP()), torch.zeros(4, dtype=torch.long)
     assert torch.equal(times_for(denoiser, Adaptive(), Leading(), 50), Uniform()(VP(), 1))
     counts = [
-        generate(denoiser, Adaptive(rtol, rtol), Leading(), nfe=5, labels=labels, batch_size=2).evaluations
+        generate(denoiser, Adaptive(rtol, rtol), Leading(), nfe=5, labels=labels, batch_size=2).nfe
         for rtol in (1e-2, 1e-3, 1e-5)
     ]
     assert 5 < counts[0] < counts[1] < counts[2] < 200
@@ -171,13 +171,13 @@ def test_a_sample_is_a_function_of_seed_index_and_label_alone(sampler):
 
 def test_too_few_evaluations_for_a_step_are_refused():
     with pytest.raises(ValueError, match="nfe=0"):
-        times_for(gaussian(LinearTable()), DDIM(), Uniform(), 0)
+        times_for(gaussian(LinearBetas()), DDIM(), Uniform(), 0)
 
 
 @pytest.mark.parametrize(
     ("sampler", "schedule", "remedy"),
     [
-        (Adaptive(), LinearTable(), "sampler=ddim or heun"),
+        (Adaptive(), LinearBetas(), "sampler=ddim or heun"),
         (EulerMaruyama(), Linear(), "sampler=ancestral"),
         (Langevin(), Linear(), "grid=log_snr"),
     ],
@@ -204,7 +204,7 @@ def test_settings_out_of_range_are_named(make, message):
 
 
 def test_clipping_keeps_estimates_consistent_and_within_the_range():
-    schedule = LinearTable()
+    schedule = LinearBetas()
     x, t = 3 * torch.randn(6, 1, 1, 1, dtype=torch.float64), torch.tensor(700.0, dtype=torch.float64)
     estimate = bound(Chain([Clip(0.4)])(gaussian(schedule)), 6)(x, t)
     assert estimate.x0.abs().max() <= 0.4

@@ -7,20 +7,20 @@ import math
 import pytest
 import torch
 
-from difflab.exact import Mixture
-from difflab.gaussian import Mix
-from difflab.generate import trajectory
-from difflab.grid import LogSNR, Uniform
+from difflab.denoiser.exact import Mixture
+from difflab.process.discrete import Betas, LinearBetas
+from difflab.process.gaussian import Mix
+from difflab.process.schedule import VE, VP, Linear
 from difflab.sampler.adaptive import Adaptive
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.edm import EDM
 from difflab.sampler.euler_maruyama import EulerMaruyama
+from difflab.sampler.generate import trajectory
+from difflab.sampler.grid import LogSNR, Uniform
 from difflab.sampler.heun import Heun
 from difflab.sampler.langevin import Langevin, best_step
 from difflab.sampler.predictor_corrector import PredictorCorrector
 from difflab.sampler.runge_kutta import Midpoint
-from difflab.schedule import VE, VP, Linear
-from difflab.table import BetaTable, LinearTable
 from known import MEAN, SAMPLERS, SCHEDULES, VAR, adapts, between, bound, column, end, gaussian, moments
 
 
@@ -42,7 +42,7 @@ PAIRS = [
 @pytest.mark.parametrize(("sampler", "schedule"), PAIRS)
 def test_many_steps_end_in_the_datas_moments(sampler, schedule):
     schedule = dataclasses.replace(schedule, T=1000) if schedule.discrete else schedule
-    budget = 400 if isinstance(schedule, BetaTable) else 600  # tables of betas have 1000 steps
+    budget = 400 if isinstance(schedule, Betas) else 600  # tables of betas have 1000 steps
     times = LogSNR()(schedule, budget // (sampler.evaluations or budget))
     mean, var = moments(sampler, schedule, times)
     assert mean == pytest.approx(MEAN, abs=5e-3)
@@ -50,7 +50,7 @@ def test_many_steps_end_in_the_datas_moments(sampler, schedule):
 
 
 def test_fifty_of_a_thousand_ancestral_steps_have_the_known_discretisation_error():
-    mean, var = moments(Ancestral(), LinearTable(), Uniform()(LinearTable(), 50))
+    mean, var = moments(Ancestral(), LinearBetas(), Uniform()(LinearBetas(), 50))
     assert mean == pytest.approx(0.3000, abs=1e-4)
     assert var == pytest.approx(0.1972, abs=1e-4)
 

@@ -8,23 +8,23 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from difflab.denoiser import Denoiser
-from difflab.exact import Gaussian, Mixture
-from difflab.gaussian import Mix
-from difflab.generate import trajectory
-from difflab.grid import LogSNR, Uniform
-from difflab.sampler import exponential
+from difflab.denoiser.base import Denoiser
+from difflab.denoiser.exact import Gaussian, Mixture
+from difflab.process.discrete import LinearBetas
+from difflab.process.gaussian import Mix
+from difflab.process.schedule import VE, VP, Linear, Trigonometric
+from difflab.process.target import X0, Eps, Preconditioned, V, Velocity
 from difflab.sampler.adaptive import Adaptive
 from difflab.sampler.ancestral import Ancestral
+from difflab.sampler import exponential
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.deis import DEIS
 from difflab.sampler.dpm_solver import DPMSolver, DPMSolverPP, DPMSolverPPSinglestep, DPMSolverSinglestep
 from difflab.sampler.exponential import Node, moment
+from difflab.sampler.generate import trajectory
+from difflab.sampler.grid import LogSNR, Uniform
 from difflab.sampler.runge_kutta import RK4, Midpoint
 from difflab.sampler.unipc import UniPC
-from difflab.schedule import VE, VP, Linear, Trigonometric
-from difflab.table import LinearTable
-from difflab.target import EDM, X0, Eps, V, Velocity
 from known import MEAN, VAR, bound, column, end, gaussian
 
 RUNGE_KUTTA = [Midpoint(), RK4()]
@@ -163,7 +163,7 @@ def test_moments_are_the_integrals(h, rate, k):
 # --- starts and ends --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("schedule", [Linear(), LinearTable()], ids=str)
+@pytest.mark.parametrize("schedule", [Linear(), LinearBetas()], ids=str)
 @pytest.mark.parametrize("sampler", EXPONENTIAL, ids=str)
 def test_they_run_from_the_noisiest_time_to_the_data(sampler, schedule):
     """Through alpha = 0, where there is one, and to an error that 60 steps do not have."""
@@ -195,14 +195,14 @@ def test_samples_stay_of_their_type(sampler):
 # --- which are one ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("schedule", [VP(), VE(), Linear(), LinearTable()], ids=str)
+@pytest.mark.parametrize("schedule", [VP(), VE(), Linear(), LinearBetas()], ids=str)
 @pytest.mark.parametrize("sampler", FIRST, ids=str)
 def test_of_first_order_all_are_ddim(sampler, schedule):
     times = Uniform()(schedule, 10)
     torch.testing.assert_close(end(sampler, schedule, times, X), end(DDIM(), schedule, times, X))
 
 
-@pytest.mark.parametrize("schedule", [VP(), VE(), Linear(), LinearTable()], ids=str)
+@pytest.mark.parametrize("schedule", [VP(), VE(), Linear(), LinearBetas()], ids=str)
 def test_of_first_order_the_reverse_sde_is_the_ancestral_step(schedule):
     noise = torch.randn(20, *X.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     ours, ancestral = (
@@ -243,8 +243,8 @@ class Perfect(torch.nn.Module):
         self.target = target
 
     def forward(self, x, code, label):
-        t = code[0].cpu() / 1000 if not isinstance(self.target, EDM) else VP().time_at(-8 * code[0].cpu())
-        x = x / self.target.scale_input(VP()(t))
+        t = code[0].cpu() / 1000 if not isinstance(self.target, Preconditioned) else VP().time_at(-8 * code[0].cpu())
+        x = x / self.target.c_in(VP()(t))
         estimate = gaussian(VP())(x, t, label)
         return self.target.mix(VP(), t)(estimate.x0, estimate.eps)
 
@@ -252,7 +252,7 @@ class Perfect(torch.nn.Module):
 @pytest.mark.parametrize("sampler", [Midpoint(), *SOME], ids=str)
 def test_what_the_network_predicts_does_not_matter(sampler):
     times = Uniform()(VP(), 12)
-    for target in (X0(), Eps(), V(), Velocity(), EDM()):
+    for target in (X0(), Eps(), V(), Velocity(), Preconditioned()):
         out = run(sampler, Denoiser(Perfect(target), VP(), target), times, X)
         torch.testing.assert_close(out, end(sampler, VP(), times, X), rtol=1e-6, atol=1e-6)
 
@@ -263,7 +263,7 @@ def test_what_the_network_predicts_does_not_matter(sampler):
 @pytest.mark.parametrize("sampler", RUNGE_KUTTA, ids=str)
 def test_runge_kutta_methods_refuse_a_table(sampler):
     with pytest.raises(ValueError, match=r"whole steps alone: choose sampler=heun"):
-        end(sampler, LinearTable(), Uniform()(LinearTable(), 4), X)
+        end(sampler, LinearBetas(), Uniform()(LinearBetas(), 4), X)
 
 
 @pytest.mark.parametrize(

@@ -16,22 +16,22 @@ from diffusers import (
     ScoreSdeVeScheduler,
 )
 
-from difflab.denoiser import AnyDenoiser, Denoiser, Estimate
-from difflab.gaussian import scale
-from difflab.generate import trajectory
-from difflab.grid import Karras, Leading, Uniform
+from difflab.denoiser.base import AnyDenoiser, Denoiser, Estimate
 from difflab.guidance.clip import Clip
+from difflab.process.discrete import GeometricSigmas, LinearBetas
+from difflab.process.gaussian import scale
+from difflab.process.schedule import EDM as SigmaTime
+from difflab.process.schedule import VE, Linear, Schedule
+from difflab.process.target import Eps, V, Velocity
+from difflab.process.target import Preconditioned as Preconditioned
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.edm import EDM
 from difflab.sampler.euler import Euler
+from difflab.sampler.generate import trajectory
+from difflab.sampler.grid import Karras, Leading, Uniform
 from difflab.sampler.heun import Heun
 from difflab.sampler.langevin import update
-from difflab.schedule import EDM as SigmaTime
-from difflab.schedule import VE, Linear, Schedule
-from difflab.table import GeometricTable, LinearTable
-from difflab.target import EDM as Preconditioned
-from difflab.target import Eps, V, Velocity
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # diffusers' own
 
@@ -70,8 +70,8 @@ class Curved(torch.nn.Module):
 SAMPLE = (torch.arange(768) / 768).reshape(3, 8, 8, 4).permute(3, 0, 1, 2)
 NOISE = (torch.arange(768).flip(-1) / 768).reshape(3, 8, 8, 4).permute(3, 0, 1, 2)
 FRESH = torch.randn(40, *SAMPLE.shape, generator=torch.Generator().manual_seed(1))
-TEN = Leading()(LinearTable(), 10)
-DUMMY = Denoiser(Dummy(), LinearTable(), Eps())
+TEN = Leading()(LinearBetas(), 10)
+DUMMY = Denoiser(Dummy(), LinearBetas(), Eps())
 
 
 def end(denoiser, sampler, times, x, noise=lambda like, k: FRESH[k]):
@@ -87,14 +87,14 @@ def published_loop(denoiser, sampler, times, x):
 
 @pytest.mark.parametrize(("target", "total", "mean"), [(Eps(), 258.9606, 0.3372), (V(), 202.0296, 0.2631)])
 def test_the_thousand_ancestral_steps_of_diffusers(target, total, mean):
-    denoiser = Clip()(Denoiser(Dummy(), LinearTable(), target))
-    found = published_loop(denoiser, Ancestral(), Uniform()(LinearTable(), 1000), SAMPLE)
+    denoiser = Clip()(Denoiser(Dummy(), LinearBetas(), target))
+    found = published_loop(denoiser, Ancestral(), Uniform()(LinearBetas(), 1000), SAMPLE)
     assert found == (pytest.approx(total, abs=1e-2), pytest.approx(mean, abs=1e-3))
 
 
 def test_the_last_ancestral_steps_of_diffusers():
     times = torch.tensor([2.0, 1.0, 0.0], dtype=torch.float64)
-    found = published_loop(Clip()(DUMMY), Ancestral(), times, LinearTable()(times[0])(SAMPLE, NOISE))
+    found = published_loop(Clip()(DUMMY), Ancestral(), times, LinearBetas()(times[0])(SAMPLE, NOISE))
     # diffusers' 1 - alpha_bar is float32: at t = 1 its noise is right to three digits, its sum of 768 to 3e-2
     assert found == (pytest.approx(387.9466, abs=3e-2), pytest.approx(0.5051, abs=1e-3))
 
@@ -102,10 +102,10 @@ def test_the_last_ancestral_steps_of_diffusers():
 @pytest.mark.parametrize(
     ("table", "target", "times", "total", "mean"),
     [
-        (LinearTable(), Eps(), TEN, 172.0067, 0.223967),
-        (LinearTable(), V(), TEN, 52.5302, 0.0684),
-        (LinearTable(beta_min=0.01), Eps(), TEN, 149.8295, 0.1951),
-        (LinearTable(beta_min=0.01), Eps(), torch.cat([TEN[:-1], TEN[-2:-1]]), 149.0784, 0.1941),
+        (LinearBetas(), Eps(), TEN, 172.0067, 0.223967),
+        (LinearBetas(), V(), TEN, 52.5302, 0.0684),
+        (LinearBetas(beta_min=0.01), Eps(), TEN, 149.8295, 0.1951),
+        (LinearBetas(beta_min=0.01), Eps(), torch.cat([TEN[:-1], TEN[-2:-1]]), 149.0784, 0.1941),
     ],
 )
 def test_the_ten_ddim_steps_of_diffusers(table, target, times, total, mean):
@@ -114,7 +114,7 @@ def test_the_ten_ddim_steps_of_diffusers(table, target, times, total, mean):
 
 
 def test_the_last_ddim_steps_of_diffusers():
-    found = published_loop(ClippedX0(DUMMY), DDIM(), TEN[-3:], LinearTable()(TEN[-3])(SAMPLE, NOISE))
+    found = published_loop(ClippedX0(DUMMY), DDIM(), TEN[-3:], LinearBetas()(TEN[-3])(SAMPLE, NOISE))
     assert found == (pytest.approx(354.5418, abs=1e-2), pytest.approx(0.4616, abs=1e-3))
 
 
@@ -129,7 +129,7 @@ def test_ddim_is_that_of_the_installed_diffusers(eta):
     for k, t in enumerate(theirs.timesteps):
         out = Dummy()(x, (t + 1).expand(4), None)
         x = theirs.step(out, t, x, eta=eta, variance_noise=FRESH[k + 1]).prev_sample
-    ours = end(DUMMY, DDIM(eta), Uniform()(LinearTable(), 20), SAMPLE)
+    ours = end(DUMMY, DDIM(eta), Uniform()(LinearBetas(), 20), SAMPLE)
     torch.testing.assert_close(ours, x, rtol=2e-4, atol=2e-4)
 
 
@@ -144,9 +144,9 @@ def test_ddim_is_that_of_the_installed_diffusers(eta):
 def test_samplers_in_sigma_over_alpha_are_theirs(sampler, scheduler):
     theirs = scheduler(1000, 1e-4, 0.02, timestep_spacing="trailing")
     theirs.set_timesteps(20)
-    times, generator = Uniform()(LinearTable(), 20), torch.manual_seed(3)
+    times, generator = Uniform()(LinearBetas(), 20), torch.manual_seed(3)
     draws = {"generator": generator} if scheduler is EulerAncestralDiscreteScheduler else {}
-    x = scale(1 / LinearTable()(times[0]).alpha, SAMPLE)
+    x = scale(1 / LinearBetas()(times[0]).alpha, SAMPLE)
     for t in theirs.timesteps:
         out = Dummy()(theirs.scale_model_input(x, t), (t + 1).expand(4), None)
         x = theirs.step(out, t, x, **draws).prev_sample
@@ -163,7 +163,7 @@ def test_flows_are_stepped_as_theirs(sampler, scheduler):
     theirs.set_timesteps(10)
     flow, x = Denoiser(Dummy(), Linear(), Velocity()), SAMPLE
     for t in theirs.timesteps:
-        scaled = scale(flow.target.scale_input(Linear()(t.double() / 1000)), x)
+        scaled = scale(flow.target.c_in(Linear()(t.double() / 1000)), x)
         x = theirs.step(Dummy()(scaled, t.expand(4), None), t, x).prev_sample
     ours = end(flow, sampler, theirs.sigmas.unique().flip(0).double(), SAMPLE)
     torch.testing.assert_close(ours, x, rtol=1e-5, atol=1e-5)
@@ -229,7 +229,7 @@ def draw(seed):
 
 def test_predictor_and_corrector_are_those_of_their_score_sde():
     """Their batch means of norms are the ratio expected, sigma, for a score that is noise of the draw's own length."""
-    theirs, table, eps = ScoreSdeVeScheduler(10, 0.16, 0.01, 50.0), GeometricTable(10), draw(5).flip(0)
+    theirs, table, eps = ScoreSdeVeScheduler(10, 0.16, 0.01, 50.0), GeometricSigmas(10), draw(5).flip(0)
     theirs.set_timesteps(10)
     theirs.set_sigmas(10)
     says = Says(table, lambda x, sigma: eps)

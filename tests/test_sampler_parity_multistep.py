@@ -11,15 +11,15 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from difflab.denoiser import Denoiser
-from difflab.gaussian import scale
+from difflab.denoiser.base import Denoiser
+from difflab.process.discrete import LinearBetas
+from difflab.process.gaussian import scale
+from difflab.process.target import Eps, V
 from difflab.sampler import exponential
 from difflab.sampler.deis import DEIS
 from difflab.sampler.dpm_solver import DPMSolver, DPMSolverPP, DPMSolverPPSinglestep, DPMSolverSinglestep
 from difflab.sampler.exponential import moment
 from difflab.sampler.unipc import UniPC
-from difflab.table import LinearTable
-from difflab.target import Eps, V
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # diffusers' own
 STEPS = 12
@@ -61,7 +61,7 @@ def theirs_from(scheduler, network, timesteps, **draws):
 
 def ours_from(samplers, network, times, target):
     """The steps of one sampler each, which take up each other's state, as where the last is to be of a lower order."""
-    denoise, draws = Denoiser(network, LinearTable(), target).bind(torch.zeros(4, dtype=torch.long)), iter(FRESH)
+    denoise, draws = Denoiser(network, LinearBetas(), target).bind(torch.zeros(4, dtype=torch.long)), iter(FRESH)
     x, state = SAMPLE, ()
     for sampler, (t, s) in zip(samplers, itertools.pairwise(times), strict=True):
         x, state = sampler.step(denoise, x, t, s, state, lambda like: next(draws))

@@ -14,25 +14,25 @@ from diffusers import (
 )
 
 from conftest import built
-from difflab.denoiser import Estimate
-from difflab.exact import Gaussian, Mixture
-from difflab.gaussian import Mix, scale, transition
-from difflab.generate import trajectory
-from difflab.grid import LogSNR, Uniform
+from difflab.denoiser.base import Estimate
+from difflab.denoiser.exact import Gaussian, Mixture
+from difflab.process.discrete import GeometricSigmas, LinearBetas
+from difflab.process.gaussian import Mix, scale, transition
+from difflab.process.schedule import VE, VP, Linear, Schedule
 from difflab.sampler.adaptive import Adaptive
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.consistency import Consistency
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.edm import EDM
 from difflab.sampler.euler_maruyama import EulerMaruyama
+from difflab.sampler.generate import trajectory
+from difflab.sampler.grid import LogSNR, Uniform
 from difflab.sampler.heun import Heun
 from difflab.sampler.langevin import Langevin, update
 from difflab.sampler.preconditioner import Preconditioner
 from difflab.sampler.predictor_corrector import PredictorCorrector
 from difflab.sampler.resampling import Resampling
 from difflab.sampler.reverse_diffusion import ReverseDiffusion
-from difflab.schedule import VE, VP, Linear, Schedule
-from difflab.table import GeometricTable, LinearTable
 from known import MEAN, SAMPLERS, SCHEDULES, VAR, adapts, bound, column, end, gaussian, moments
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # diffusers' own
@@ -225,7 +225,7 @@ def test_the_forward_step_leads_from_one_level_to_the_other(schedule):
 
 
 def test_noise_is_put_back_as_their_repaint_does():
-    theirs, table = RePaintScheduler(1000, 1e-4, 0.02), LinearTable()
+    theirs, table = RePaintScheduler(1000, 1e-4, 0.02), LinearBetas()
     theirs.set_timesteps(1000)
     x = torch.randn(4, 3, 8, 8)
     for tick in (1, 300, 999):
@@ -236,9 +236,9 @@ def test_noise_is_put_back_as_their_repaint_does():
 
 @pytest.mark.parametrize("sampler", [DDIM(), Heun(), PredictorCorrector()], ids=str)
 def test_steps_taken_once_are_the_samplers_own(sampler):
-    times, x = Uniform()(LinearTable(), 8), column(-1, 0, 2)
+    times, x = Uniform()(LinearBetas(), 8), column(-1, 0, 2)
     noise = torch.randn(40, *x.shape, dtype=torch.float64)
-    ends = [end(s, LinearTable(), times, x, lambda like, k: noise[k]) for s in (sampler, Resampling(sampler, 1))]
+    ends = [end(s, LinearBetas(), times, x, lambda like, k: noise[k]) for s in (sampler, Resampling(sampler, 1))]
     torch.testing.assert_close(*ends, rtol=0, atol=0)
 
 
@@ -254,9 +254,9 @@ class Recording(DDIM):
 
 
 def test_each_repetition_has_the_state_of_the_first_and_the_last_step_is_taken_once():
-    sampler, denoise, x = Resampling(Recording(), 4), bound(gaussian(LinearTable()), 2), column(0, 1)
+    sampler, denoise, x = Resampling(Recording(), 4), bound(gaussian(LinearBetas()), 2), column(0, 1)
     states = [sampler.init(x)]
-    for t, s in itertools.pairwise(Uniform()(LinearTable(), 4)):
+    for t, s in itertools.pairwise(Uniform()(LinearBetas(), 4)):
         draws = []
         x, state = sampler.step(denoise, x, t, s, states[-1], lambda like, d=draws: d.append(1) or like)
         assert len(draws) == (3 if s > 0 else 0)
@@ -284,7 +284,7 @@ class Says:
 
 
 def test_reverse_diffusion_is_their_predictor_of_the_score_sde():
-    theirs, table = ScoreSdeVeScheduler(10, 0.16, 0.01, 50.0), GeometricTable(10)
+    theirs, table = ScoreSdeVeScheduler(10, 0.16, 0.01, 50.0), GeometricSigmas(10)
     theirs.set_timesteps(10)
     theirs.set_sigmas(10)
     says = Says(table)
@@ -299,7 +299,7 @@ def test_reverse_diffusion_is_their_predictor_of_the_score_sde():
 
 def test_reverse_diffusion_on_a_table_is_that_of_its_betas():
     """`(2 - sqrt(1 - beta)) x + beta score + sqrt(beta) z`. Song et al. 2021 (arXiv:2011.13456), eq. 48."""
-    table, z = LinearTable(), torch.randn(X.shape)
+    table, z = LinearBetas(), torch.randn(X.shape)
     says = Says(table)
     for tick in (2, 500, 1000):
         t, s = torch.tensor([tick, tick - 1], dtype=torch.float64)
@@ -312,7 +312,7 @@ def test_reverse_diffusion_on_a_table_is_that_of_its_betas():
 def test_euler_ancestral_is_theirs():
     theirs = EulerAncestralDiscreteScheduler(1000, 1e-4, 0.02, timestep_spacing="trailing")
     theirs.set_timesteps(20)
-    table, times, generator = LinearTable(), Uniform()(LinearTable(), 20), torch.manual_seed(3)
+    table, times, generator = LinearBetas(), Uniform()(LinearBetas(), 20), torch.manual_seed(3)
     x = scale(1 / table(times[0]).alpha, X)
     for t, tick in zip(theirs.timesteps, times, strict=False):
         out = Says(table).eps(theirs.scale_model_input(x, t), tick)
@@ -326,7 +326,7 @@ def test_euler_ancestral_is_theirs():
 
 
 def test_denoising_and_renoising_is_that_of_their_latent_consistency_models():
-    theirs, table = LCMScheduler(1000, 1e-4, 0.02, beta_schedule="linear", clip_sample=False), LinearTable()
+    theirs, table = LCMScheduler(1000, 1e-4, 0.02, beta_schedule="linear", clip_sample=False), LinearBetas()
     theirs.set_timesteps(4, original_inference_steps=50)
     times = torch.cat([theirs.timesteps.double() + 1, torch.zeros(1, dtype=torch.float64)])
     x = X

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from conftest import schedules
-from difflab.schedule import VE, VP, SubVP
+from difflab.process.schedule import VE, VP, SubVP
 
 
 def training_times(schedule, n=200):
@@ -91,7 +91,7 @@ def test_sdes_are_the_published_ones(name):
 
 @pytest.mark.parametrize("schedule", schedules())
 def test_snapped_times_are_distinct_and_end_in_data(schedule):
-    for steps in (1, 7, min(200, round(schedule.t_max / schedule.tick))):
+    for steps in (1, 7, min(200, round(schedule.t_max / schedule.step))):
         times = schedule.snap(schedule.t_max * torch.linspace(1, 0, steps + 1, dtype=torch.float64) ** 3)
         assert len(times) == steps + 1
         assert (times.diff() < 0).all()

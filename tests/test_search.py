@@ -10,9 +10,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from conftest import composed
-from difflab.search import Settings, search
-from difflab.space import Space, chosen, dimension, scores
-from difflab.trials import Trials
+from difflab.cli.search import Settings, search
+from difflab.cli.search_space import Space, chosen, dimension, scores
+from difflab.cli.search_study import Trials
 from jobs import finish, start
 
 TOY = ["experiment=toy", "batch_size=64", "images=128", "protocol.n=64", "protocol.n_likelihood=0"]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from difflab.experiment.run import Run
 from difflab.report.statistics import Interval, compare, estimate, interval, pareto, ranking
 from difflab.report.study import Cell
-from difflab.run import Run
 from studies import card, config, evaluation, write
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from difflab.run import find
+from difflab.experiment.run import find
 from jobs import TINY, finish, run_here, start
 
 SHORT = [*TINY, "images=160", "logger=local"]

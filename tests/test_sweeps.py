@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from conftest import composed
-from difflab.config import check, conf_dir
-from difflab.training import Training
+from difflab.experiment.config import check, conf_dir
+from difflab.experiment.training import Training
 from wandb_server import wandb_server
 
 SWEEPS = sorted(Path(__file__).parents[1].glob("sweeps/*.yaml"))

@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from difflab.gaussian import bridge
-from difflab.schedule import VP
-from difflab.table import BetaTable, CosineTable, GeometricTable, LinearTable, QuadraticTable, SigmoidTable
+from difflab.process.discrete import Betas, CosineBetas, GeometricSigmas, LinearBetas, QuadraticBetas, SigmoidBetas
+from difflab.process.gaussian import bridge
+from difflab.process.schedule import VP
 
 TABLES = [
-    LinearTable(),
-    QuadraticTable(),
-    QuadraticTable(beta_min=0.00085, beta_max=0.012),
-    SigmoidTable(),
-    CosineTable(),
-    CosineTable(T=4000),
-    CosineTable(T=10),
-    LinearTable(T=25),
-    GeometricTable(),
-    GeometricTable(T=2),
+    LinearBetas(),
+    QuadraticBetas(),
+    QuadraticBetas(beta_min=0.00085, beta_max=0.012),
+    SigmoidBetas(),
+    CosineBetas(),
+    CosineBetas(T=4000),
+    CosineBetas(T=10),
+    LinearBetas(T=25),
+    GeometricSigmas(),
+    GeometricSigmas(T=2),
 ]
 
 
@@ -26,7 +26,7 @@ def f64(*values):
     return torch.tensor(values, dtype=torch.float64)
 
 
-class Steep(BetaTable):
+class Steep(Betas):
     """Betas that leap, which an unlimited spline would overshoot."""
 
     def betas(self):
@@ -34,7 +34,7 @@ class Steep(BetaTable):
 
 
 def test_uniform_training_times_of_a_table_are_exactly_its_steps():
-    table = LinearTable(T=100)
+    table = LinearBetas(T=100)
     fractions = (torch.arange(10000, dtype=torch.float64) + 0.5) / 10000
     steps, counts = table.time(fractions).unique(return_counts=True)
     assert steps.tolist() == list(range(1, 101))
@@ -43,7 +43,7 @@ def test_uniform_training_times_of_a_table_are_exactly_its_steps():
 
 PUBLISHED = {  # openai/improved-diffusion; at t = 0, 1, T/2 - 1, T - 1 of its zero-based steps
     "linear": (
-        LinearTable(),
+        LinearBetas(),
         {
             "beta": [1e-4, 1.199199199e-4, 0.01004004, 0.02],
             "alpha_bar": [0.9999, 0.99978009207, 0.078587242882, 4.0358297654e-5],
@@ -55,7 +55,7 @@ PUBLISHED = {  # openai/improved-diffusion; at t = 0, 1, T/2 - 1, T - 1 of its z
         },
     ),
     "cosine": (
-        CosineTable(),
+        CosineBetas(),
         {
             "beta": [4.1284224822e-5, 4.6141752737e-5, 3.1458862305e-3, 0.999],
             "alpha_bar": [0.99995871578, 0.99991257593, 0.49384359044, 2.4287669070e-9],
@@ -91,7 +91,7 @@ def test_tables_and_posteriors_are_the_published_ones(name):
 
 
 def test_the_cosine_table_of_4000_steps():
-    table = CosineTable(T=4000)
+    table = CosineBetas(T=4000)
     expected = torch.tensor([9.8658188137e-6, 1.0169414884e-5, 7.883212766e-4, 0.999], dtype=torch.float64)
     torch.testing.assert_close(table.betas()[[0, 1, 1999, 3999]], expected, rtol=1e-9, atol=0)
     torch.testing.assert_close(table.alpha_bar[1:].sum().item(), 1983.8100381778, rtol=1e-12, atol=0)
@@ -100,10 +100,10 @@ def test_the_cosine_table_of_4000_steps():
 @pytest.mark.parametrize(
     ("table", "kind"),
     [
-        (LinearTable(), "linear"),
-        (QuadraticTable(), "scaled_linear"),
-        (CosineTable(), "squaredcos_cap_v2"),
-        (SigmoidTable(), "sigmoid"),
+        (LinearBetas(), "linear"),
+        (QuadraticBetas(), "scaled_linear"),
+        (CosineBetas(), "squaredcos_cap_v2"),
+        (SigmoidBetas(), "sigmoid"),
     ],
 )
 def test_tables_are_those_of_diffusers(table, kind):
@@ -113,7 +113,7 @@ def test_tables_are_those_of_diffusers(table, kind):
     torch.testing.assert_close(table.betas().float(), theirs, rtol=1e-5, atol=1e-9)
 
 
-@pytest.mark.parametrize("table", [t for t in TABLES if isinstance(t, BetaTable)], ids=str)
+@pytest.mark.parametrize("table", [t for t in TABLES if isinstance(t, Betas)], ids=str)
 def test_at_the_integers_a_table_is_the_product_of_its_betas(table):
     alpha, sigma = table(torch.arange(table.T + 1, dtype=torch.float64))
     product = torch.cat([f64(1), torch.cumprod(1 - table.betas(), 0)])
@@ -142,14 +142,14 @@ def test_a_fine_table_is_the_process_that_it_discretises():
     """Betas b / T with b linear from 0.1 to 20, T times finer than a step: VP, whose alpha at 1 differs by O(1 / T)."""
     for T, tolerance in ((1000, 2e-2), (10000, 2e-3)):
         t = torch.linspace(0.1, 0.99, 7, dtype=torch.float64)
-        table, vp = LinearTable(T=T), VP()
+        table, vp = LinearBetas(T=T), VP()
         torch.testing.assert_close(table.log_snr(t * T), vp.log_snr(t), rtol=tolerance, atol=tolerance)
         torch.testing.assert_close(T * table.rate(t * T).sigma, vp.rate(t).sigma, rtol=5 * tolerance, atol=tolerance)
 
 
 def test_the_geometric_ladder_is_that_of_ncsn():
     """Song & Ermon 2019: np.exp(np.linspace(np.log(sigma_begin), np.log(sigma_end), L)), noisiest first."""
-    table = GeometricTable(T=10, sigma_min=0.01, sigma_max=1.0)
+    table = GeometricSigmas(T=10, sigma_min=0.01, sigma_max=1.0)
     theirs = np.exp(np.linspace(np.log(1.0), np.log(0.01), 10))
     alpha, sigma = table(torch.arange(10, 0, -1, dtype=torch.float64))
     torch.testing.assert_close(sigma, torch.from_numpy(theirs))
@@ -168,16 +168,16 @@ def test_grids_and_training_times_stay_integers(table):
 
 def test_a_table_refuses_more_steps_than_it_has():
     with pytest.raises(ValueError, match="at most 50 are possible"):
-        LinearTable(T=50).snap(torch.linspace(50, 0, 52, dtype=torch.float64))
+        LinearBetas(T=50).snap(torch.linspace(50, 0, 52, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("settings", [{"T": 1}, {"T": 10}, {"beta_min": -1e-4}])
 def test_a_table_whose_betas_leave_the_unit_interval_is_refused(settings):
     with pytest.raises(ValueError, match="every beta in"):
-        LinearTable(**settings)
+        LinearBetas(**settings)
 
 
 @pytest.mark.parametrize("settings", [{"sigma_min": 0.0}, {"sigma_min": 2.0, "sigma_max": 1.0}, {"T": 1}])
 def test_a_ladder_that_does_not_climb_is_refused(settings):
     with pytest.raises(ValueError, match=r"sigma_min must lie|T >= 2"):
-        GeometricTable(**settings)
+        GeometricSigmas(**settings)

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from conftest import schedules, targets
-from difflab.denoiser import Denoiser
-from difflab.gaussian import Mix, det, unmix
-from difflab.schedule import Linear, Trigonometric
-from difflab.table import LinearTable
-from difflab.target import EDM, Eps, Mean, Score, V, Velocity
-from difflab.weighting import error_ratio
+from difflab.denoiser.base import Denoiser
+from difflab.objective.weighting import error_ratio
+from difflab.process.discrete import LinearBetas
+from difflab.process.gaussian import Mix, det, unmix
+from difflab.process.schedule import Linear, Trigonometric
+from difflab.process.target import Eps, PosteriorMean, Preconditioned, Score, V, Velocity
 
 
 def inner_times(schedule):
@@ -42,22 +42,22 @@ def test_errors_convert_by_the_determinant(schedule, a, b):
 
 def test_edm_preconditioning_is_the_papers():
     """Karras et al. 2022, table 1: c_skip, c_out, c_in, c_noise on alpha = 1."""
-    from difflab.schedule import EDM as Schedule
+    from difflab.process.schedule import Preconditioned as Schedule
 
     schedule, sd = Schedule(), 0.5
     t = inner_times(schedule)
     sigma = schedule(t).sigma
     c_skip, c_out = sd**2 / (sigma**2 + sd**2), sigma * sd / (sigma**2 + sd**2).sqrt()
-    target = EDM(sd)
+    target = Preconditioned(sd)
     x0, eps = torch.randn(2, 25, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     f = target.mix(schedule, t)(x0, eps)
     torch.testing.assert_close(Mix(c_skip, c_out)(schedule(t)(x0, eps), f), x0)
-    torch.testing.assert_close(target.scale_input(schedule(t)), (sigma**2 + sd**2).rsqrt())
-    torch.testing.assert_close(target.time_code(schedule, t), sigma.log() / 4)
+    torch.testing.assert_close(target.c_in(schedule(t)), (sigma**2 + sd**2).rsqrt())
+    torch.testing.assert_close(target.c_noise(schedule, t), sigma.log() / 4)
 
 
 def test_edm_target_has_unit_variance_for_data_of_that_std():
-    schedule, target = LinearTable(), EDM(0.5)
+    schedule, target = LinearBetas(), Preconditioned(0.5)
     t = inner_times(schedule)
     n = target.mix(schedule, t)
     torch.testing.assert_close(n.alpha**2 * 0.25 + n.sigma**2, torch.ones_like(t))
@@ -74,10 +74,10 @@ class Nothing(torch.nn.Module):
 
 
 @pytest.mark.parametrize("schedule", [Linear(), Trigonometric()])
-@pytest.mark.parametrize("target", [Eps(), Score(), Mean()])
+@pytest.mark.parametrize("target", [Eps(), Score(), PosteriorMean()])
 def test_singular_combinations_are_refused_with_the_way_out(schedule, target):
     singular = det(schedule(torch.ones(1)), target.mix(schedule, torch.ones(1))).abs() < 1e-6
-    if target == Mean():
+    if target == PosteriorMean():
         assert not singular
         Denoiser(Nothing(), schedule, target)
         return

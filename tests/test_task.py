@@ -11,26 +11,26 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from conftest import built, composed, options
-from difflab.config import conf_dir, plain
-from difflab.exact import Gaussian
-from difflab.grid import LogSNR
-from difflab.guidance import Chain
+from difflab.cli.sample import sample
+from difflab.denoiser.exact import Gaussian
+from difflab.experiment.config import conf_dir, plain
+from difflab.experiment.recipe import Recipe, trained
+from difflab.experiment.run import Run, find
+from difflab.experiment.task.base import Job, silently
+from difflab.experiment.task.classes import Classes
+from difflab.experiment.task.edit import Edit
+from difflab.experiment.task.interpolate import Interpolate, slerp
+from difflab.experiment.task.invert import Invert, decode, encode, rising
+from difflab.experiment.task.restore import Restore
+from difflab.experiment.task.trajectory import Trajectory
+from difflab.experiment.weights import save_weights
+from difflab.guidance.base import Chain
+from difflab.guidance.problem import InpaintPixels
 from difflab.guidance.restoration import Replacement
-from difflab.operator import InpaintPixels
-from difflab.run import Run, find
-from difflab.sample import sample
+from difflab.process.schedule import VP, Linear
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.dpm_solver import DPMSolverPP
-from difflab.sampling import Recipe, trained
-from difflab.schedule import VP, Linear
-from difflab.task import Job, silently
-from difflab.task.classes import Classes
-from difflab.task.edit import Edit
-from difflab.task.interpolate import Interpolate, slerp
-from difflab.task.invert import Invert, decode, encode, rising
-from difflab.task.restore import Restore
-from difflab.task.trajectory import Trajectory
-from difflab.weights import save_weights
+from difflab.sampler.grid import LogSNR
 
 MEAN, VAR = 0.3, 0.25
 HERE = Path()
@@ -155,7 +155,7 @@ def test_an_edit_of_full_strength_is_a_new_sample(runs):
 
 def test_an_edit_takes_the_share_of_the_steps(runs):
     job = job_of(runs, "run=digits", "sampler=ddim", "nfe=10")
-    assert Edit(label=3, strength=0.3).edited(job, job.held_out(0)).evaluations == 3
+    assert Edit(label=3, strength=0.3).edited(job, job.held_out(0)).nfe == 3
     assert torch.equal(Edit(label=3, strength=0.3).times(job), job.times[-4:])
 
 
@@ -179,7 +179,7 @@ def test_a_trajectory_leads_from_noise_to_what_is_generated(runs, sampler):
     job = job_of(runs, "run=digits", f"sampler={sampler}")
     drawn = job.recipe.draw(job.denoiser, job.labels, job.seed)
     seen, estimates, evaluations = Trajectory().follow(job)
-    assert evaluations == drawn.evaluations
+    assert evaluations == drawn.nfe
     torch.testing.assert_close(seen[-1], drawn.x)
     torch.testing.assert_close(estimates[-1], drawn.x)
     torch.testing.assert_close(seen[0], job.looks(job.noise(0), job.times[0]))

@@ -5,9 +5,9 @@ import torch
 from scipy.stats import kstest, logistic, lognorm, norm, uniform
 
 from conftest import built, options, schedules
-from difflab.schedule import EDM, VP, Linear
-from difflab.table import LinearTable
-from difflab.times import Curriculum, Importance, LogitNormal, LogNormal, Stratified, Uniform
+from difflab.objective.times import Curriculum, Importance, LogitNormal, LogNormal, Stratified, Uniform
+from difflab.process.discrete import LinearBetas
+from difflab.process.schedule import EDM, VP, Linear
 
 LAWS = [pytest.param(built("times", option), id=option) for option in options("times")]
 
@@ -44,7 +44,7 @@ def test_a_draw_is_a_function_of_the_generator(times):
     assert not torch.equal(t, other)
 
 
-@pytest.mark.parametrize("schedule", [VP(), EDM(), LinearTable(T=1000), LinearTable(T=50), LinearTable(T=1003)])
+@pytest.mark.parametrize("schedule", [VP(), EDM(), LinearBetas(T=1000), LinearBetas(T=50), LinearBetas(T=1003)])
 @pytest.mark.parametrize("law", [lambda s: Uniform(), lambda s: Stratified(), lambda s: Importance(), skewed])
 def test_the_weighted_mean_is_the_uniform_one(schedule, law):
     """E[weight f(t)] = E_uniform[f(t)], for an f that is not symmetric: within five standard errors."""
@@ -111,7 +111,7 @@ def test_importance_without_meaning_is_refused(settings):
 
 def test_importance_draws_by_the_root_of_the_second_moment_of_each_step_s_last_losses():
     """Nichol & Dhariwal 2021, eq. 18, kept as one list of losses for each step."""
-    table, history = LinearTable(T=60), 4
+    table, history = LinearBetas(T=60), 4
     times = Importance(bins=100, history=history, uniform=0.1)
     losses = {step: [] for step in range(1, 61)}
     g = seeded(3)
@@ -132,11 +132,11 @@ def test_importance_draws_by_the_root_of_the_second_moment_of_each_step_s_last_l
     assert (counts - expected).abs().max() < 5 * (expected.max() / len(t)) ** 0.5
 
 
-@pytest.mark.parametrize("schedule", [VP(), EDM(), LinearTable(T=30), LinearTable(T=1003), LinearTable(T=4000)])
+@pytest.mark.parametrize("schedule", [VP(), EDM(), LinearBetas(T=30), LinearBetas(T=1003), LinearBetas(T=4000)])
 def test_importance_finds_the_piece_that_a_time_was_drawn_from(schedule):
     times = Importance()
     pieces = times.pieces(schedule)
-    assert pieces == (30 if schedule == LinearTable(T=30) else 100)
+    assert pieces == (30 if schedule == LinearBetas(T=30) else 100)
     middles = (torch.arange(pieces, dtype=torch.float64) + 0.5) / pieces
     times.observe(schedule, schedule.time(middles), torch.ones(pieces))
     assert times.seen[:pieces].tolist() == [1] * pieces

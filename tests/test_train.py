@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from difflab.run import Run, find
-from difflab.weights import load_denoiser
+from difflab.experiment.run import Run, find
+from difflab.experiment.weights import load_denoiser
 from jobs import TINY, finish, run_here, start
 
 

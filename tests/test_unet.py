@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from difflab.backbone.layers import SelfAttention
 from difflab.backbone.unet import UNet
-from difflab.config import build
+from difflab.experiment.config import build
 from networks import count, inputs, perturbed, settings
 
 

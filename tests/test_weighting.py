@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from conftest import built, options, schedules, targets
-from difflab.denoiser import Estimate
-from difflab.gaussian import det, unmix
-from difflab.likelihood import vlb_term
-from difflab.schedule import EDM as EDMSchedule
-from difflab.schedule import VP, Linear
-from difflab.table import LinearTable
-from difflab.target import X0, Eps, Score, V, Velocity
-from difflab.weighting import EDM, Likelihood, MinSNR, Sigmoid, error_ratio
+from difflab.denoiser.base import Estimate
+from difflab.denoiser.likelihood import vlb_term
+from difflab.objective.weighting import EDM, Likelihood, MinSNR, Sigmoid, error_ratio
+from difflab.process.discrete import LinearBetas
+from difflab.process.gaussian import det, unmix
+from difflab.process.schedule import EDM as EDMSchedule
+from difflab.process.schedule import VP, Linear
+from difflab.process.target import X0, Eps, Score, V, Velocity
 
 WEIGHTINGS = [pytest.param(built("weighting", option), id=option) for option in options("weighting")]
 CARRIED = [w for w in WEIGHTINGS if w.id != "simple"]  # simple says nothing of other targets
@@ -43,7 +43,7 @@ def test_weights_are_finite_to_both_ends_and_positive_where_there_is_signal(weig
 
 @pytest.mark.parametrize("weighting", CARRIED)
 @pytest.mark.parametrize("target", targets())
-@pytest.mark.parametrize("schedule", [LinearTable(), VP(), Linear()])
+@pytest.mark.parametrize("schedule", [LinearBetas(), VP(), Linear()])
 def test_a_weighting_weighs_the_same_error_whatever_the_network_predicts(weighting, target, schedule):
     """w(target) * error(target) does not depend on the target."""
     t = inner_times(schedule)
@@ -61,7 +61,7 @@ def test_rectified_flow_s_noise_end_needs_no_rule_of_its_own():
 
 def test_min_snr_on_eps_and_v_is_the_papers():
     """Hang et al. 2023, section 3.4: min(snr, 5) / snr on eps, min(snr, 5) / (snr + 1) on v."""
-    schedule, weighting = LinearTable(), MinSNR(5.0)
+    schedule, weighting = LinearBetas(), MinSNR(5.0)
     t = inner_times(schedule)
     snr = schedule.log_snr(t).exp()
     torch.testing.assert_close(weighting(schedule, Eps(), t), snr.clamp(max=5) / snr, rtol=1e-9, atol=0)
@@ -111,7 +111,7 @@ def test_the_mean_of_likelihood_over_uniform_times_is_the_bound_of_gaussian_data
 
 def test_likelihood_of_a_table_is_the_exact_term_of_its_bound():
     """T/2 (snr_{t-1} - snr_t) on x0: Kingma et al. 2021, eq. 14."""
-    table = LinearTable(T=100)
+    table = LinearBetas(T=100)
     t = torch.arange(2, 101, dtype=torch.float64)
     snr = table.log_snr(torch.cat([t[:1] - 1, t])).exp()
     torch.testing.assert_close(Likelihood()(table, X0(), t), -0.5 * 100 * snr.diff(), rtol=1e-9, atol=0)
@@ -119,7 +119,7 @@ def test_likelihood_of_a_table_is_the_exact_term_of_its_bound():
 
 def test_the_likelihoods_weight_on_a_table_is_the_bounds():
     """The weighted error of any estimate, over T, is the term `L_{t-1}` of a model with fixed small variance."""
-    table, target = LinearTable(T=50), Eps()
+    table, target = LinearBetas(T=50), Eps()
     g = torch.Generator().manual_seed(5)
     x0, eps, out = torch.randn(3, 49, 6, dtype=torch.float64, generator=g)
     t = torch.arange(2, 51, dtype=torch.float64)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import wandb
 
-from difflab.logged import protocol_tag
+from difflab.experiment.wandb_job import protocol_tag
 from difflab.report.study import Study, gather
 from difflab.report.workspace import push
 from studies import card, config, evaluation, write

@@ -20,23 +20,23 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from difflab.classifier import Classifier
-from difflab.config import build
 from difflab.data.images import to_float, to_stored
 from difflab.data.module import DataModule
-from difflab.evaluation import Protocol
-from difflab.grid import Quadratic
-from difflab.guidance import Chain, Guidance
+from difflab.denoiser.classifier import Classifier
+from difflab.experiment.config import build
+from difflab.experiment.hardware import settle_precision
+from difflab.experiment.protocol import Protocol
+from difflab.experiment.recipe import Recipe, balanced
+from difflab.experiment.run import find
+from difflab.experiment.weights import FromRun, load_denoiser
+from difflab.guidance.base import Chain, Guidance
 from difflab.guidance.classifier import ClassifierGuidance
 from difflab.guidance.classifier_free import ClassifierFree
 from difflab.guidance.clip import Clip
-from difflab.hardware import settle_precision
 from difflab.metric.manifold import manifold
 from difflab.metric.reference import real_features
-from difflab.run import find
 from difflab.sampler.dpm_solver import DPMSolverPP
-from difflab.sampling import Recipe, balanced
-from difflab.weights import FromRun, load_denoiser
+from difflab.sampler.grid import Quadratic
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
@@ -86,7 +86,7 @@ def main() -> None:
                 "precision": shares.precision,
                 "coverage": shares.coverage,
                 "fd_lite0": frechet(features, real),
-                "nfe": drawn.evaluations,
+                "nfe": drawn.nfe,
             }
             print(kind, scale, {key: round(value, 3) for key, value in found[kind][scale].items()}, flush=True)
     (out / "guidance.json").write_text(json.dumps(found))

@@ -18,17 +18,17 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from difflab.config import build, conf_dir
 from difflab.data.images import to_float, to_stored
-from difflab.generate import generate
-from difflab.grid import LogSNR
-from difflab.guidance import Chain
+from difflab.experiment.config import build, conf_dir
+from difflab.experiment.picture import save_png, sheet, tiles
+from difflab.experiment.run import find
+from difflab.experiment.weights import load_denoiser
+from difflab.guidance.base import Chain
 from difflab.guidance.clip import Clip
 from difflab.metric.psnr import psnr
-from difflab.picture import save_png, sheet, tiles
-from difflab.run import find
 from difflab.sampler.ddim import DDIM
-from difflab.weights import load_denoiser
+from difflab.sampler.generate import generate
+from difflab.sampler.grid import LogSNR
 
 N, NFE, NOISE, SHOWN = 16, 50, (0.0, 0.1), 6
 

@@ -18,8 +18,8 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 from rich.table import Table
 
-import difflab.train  # noqa: F401  # registers the types of its configuration
-from difflab.config import conf_dir
+import difflab.cli.train  # noqa: F401  # registers the types of its configuration
+from difflab.experiment.config import conf_dir
 
 EVALUATIONS = (10, 20, 50, 100)
 SCORES = ("fd_lite0", "kid_lite0")

@@ -20,19 +20,19 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from difflab.config import build, conf_dir
 from difflab.data.images import to_stored
-from difflab.evaluation import Protocol
-from difflab.generate import generate
-from difflab.grid import Grid
-from difflab.guidance import Chain
-from difflab.hardware import autocast, settle_precision
+from difflab.experiment.config import build, conf_dir
+from difflab.experiment.hardware import autocast, settle_precision
+from difflab.experiment.protocol import Protocol
+from difflab.experiment.recipe import Recipe, balanced
+from difflab.experiment.run import Run, find
+from difflab.experiment.weights import load_denoiser
+from difflab.guidance.base import Chain
 from difflab.metric.reference import measure
-from difflab.run import Run, find
-from difflab.sampler import Sampler
+from difflab.sampler.base import Sampler
+from difflab.sampler.generate import generate
+from difflab.sampler.grid import Grid
 from difflab.sampler.heun import Heun
-from difflab.sampling import Recipe, balanced
-from difflab.weights import load_denoiser
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
@@ -63,7 +63,7 @@ def scores(run: Run, grid: Grid, n: int, path: Path) -> dict[str, dict[str, dict
 
     def draw(sampler: Sampler, nfe: int) -> torch.Tensor:
         recipe = Recipe(sampler, grid, Chain(), nfe, precision=precision)
-        recipe.rehearse(denoiser)
+        recipe.dry_run(denoiser)
         return recipe.draw(denoiser, labels, seed=0).x
 
     with autocast(torch.device("cpu"), "fp32"):

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from difflab.backbone.unet import UNet
-from difflab.hardware import autocast, best_device, has_bf16, keep_heap
+from difflab.experiment.hardware import autocast, best_device, has_bf16, keep_heap
 
 BATCH, ROUNDS, STEPS = 128, 7, 3
 SHAPE = (1, 16, 16)

@@ -13,3 +13,11 @@ are ignored. The output is zero at initialisation.
 
 The `half_` ones tell classes instead: `forward(x, code)` returns logits (B, classes); they have `shape` and `classes`.
 """
+
+from difflab.backbone.dit import DiT
+from difflab.backbone.half_dit import HalfDiT
+from difflab.backbone.half_unet import HalfUNet
+from difflab.backbone.mlp import MLP
+from difflab.backbone.unet import UNet
+
+__all__ = ["MLP", "DiT", "HalfDiT", "HalfUNet", "UNet"]

@@ -6,3 +6,30 @@ To add one, write such a class and a file in `conf/data/` that names it with its
 The contract of the order: which samples a training step sees is a pure function of (seed, step), so neither the number
 of processes or workers nor a stop and resume changes it.
 """
+
+from difflab.data.digits import Digits
+from difflab.data.fashion16 import Fashion16
+from difflab.data.fashion_mnist import FashionMNIST
+from difflab.data.folder import Folder
+from difflab.data.images import Images, Source, Split
+from difflab.data.module import Batch, DataModule
+from difflab.data.toy import Checkerboard, EightGaussians, Gaussian, Mixture, Moons, SCurve, SwissRoll
+
+__all__ = [
+    "Batch",
+    "Checkerboard",
+    "DataModule",
+    "Digits",
+    "EightGaussians",
+    "Fashion16",
+    "FashionMNIST",
+    "Folder",
+    "Gaussian",
+    "Images",
+    "Mixture",
+    "Moons",
+    "SCurve",
+    "Source",
+    "Split",
+    "SwissRoll",
+]

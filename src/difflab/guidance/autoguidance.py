@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from difflab.denoiser import AnyDenoiser, Estimate
-from difflab.guidance import Guided
+from difflab.denoiser.base import AnyDenoiser, Estimate
+from difflab.denoiser.rescheduled import Rescheduled
+from difflab.guidance.base import Guided
 from difflab.guidance.classifier_free import extrapolate
-from difflab.path import Along
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Autoguided(Guided):
                 f"{denoiser.classes} classes or none, not {weak.shape} and {weak.classes}"
             )
         same = weak.schedule == denoiser.schedule
-        self.weak = (weak if same else Along(weak, denoiser.schedule)).to(denoiser.device)
+        self.weak = (weak if same else Rescheduled(weak, denoiser.schedule)).to(denoiser.device)
         self.scale = scale
 
     @override
-    def price(self, t: Tensor) -> int:
-        return self.denoiser.price(t) + self.weak.price(t)
+    def nfe(self, t: Tensor) -> int:
+        return self.denoiser.nfe(t) + self.weak.nfe(t)
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
         """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""

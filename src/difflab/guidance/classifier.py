@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from difflab.classifier import AnyClassifier
-from difflab.denoiser import AnyDenoiser, Estimate
-from difflab.gaussian import scale
-from difflab.guidance import Guided
-from difflab.path import matched
+from difflab.denoiser.base import AnyDenoiser, Estimate
+from difflab.denoiser.classifier import AnyClassifier
+from difflab.denoiser.rescheduled import matched
+from difflab.guidance.base import Guided
+from difflab.process.gaussian import scale
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Classified(Guided):
         self.classes = classifier.classes
 
     @override
-    def price(self, t: Tensor) -> int:
-        return self.denoiser.price(t) + 1
+    def nfe(self, t: Tensor) -> int:
+        return self.denoiser.nfe(t) + 1
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
         """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""

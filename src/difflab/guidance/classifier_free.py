@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from difflab.denoiser import AnyDenoiser, Estimate
-from difflab.guidance import Guided
+from difflab.denoiser.base import AnyDenoiser, Estimate
+from difflab.guidance.base import Guided
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Conditioned(Guided):
         self.scale = scale
 
     @override
-    def price(self, t: Tensor) -> int:
-        return 2 * self.denoiser.price(t)
+    def nfe(self, t: Tensor) -> int:
+        return 2 * self.denoiser.nfe(t)
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
         """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from difflab.denoiser import AnyDenoiser, Estimate
-from difflab.guidance import Guided
+from difflab.denoiser.base import AnyDenoiser, Estimate
+from difflab.guidance.base import Guided
 
 
 @dataclass(frozen=True)
@@ -34,4 +34,4 @@ class Clipped(Guided):
     def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
         """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
         estimate: Estimate = self.denoiser(x, t, label)
-        return self.believing(estimate, x, t, estimate.x0.clamp(-self.limit, self.limit))
+        return self.with_x0(estimate, x, t, estimate.x0.clamp(-self.limit, self.limit))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from difflab.denoiser import AnyDenoiser, Estimate
-from difflab.guidance import Guided
+from difflab.denoiser.base import AnyDenoiser, Estimate
+from difflab.guidance.base import Guided
 
 
 @dataclass(frozen=True)
@@ -47,4 +47,4 @@ class Thresholded(Guided):
         rows = estimate.x0.flatten(1)
         s = rows.abs().quantile(self.quantile, 1, keepdim=True).clamp(min=self.limit)
         x0 = (rows.clamp(-s, s) * (self.limit / s)).view_as(estimate.x0)
-        return self.believing(estimate, x, t, x0)
+        return self.with_x0(estimate, x, t, x0)

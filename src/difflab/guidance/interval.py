@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from difflab.denoiser import AnyDenoiser, Estimate
-from difflab.guidance import Guided, plain
+from difflab.denoiser.base import AnyDenoiser, Estimate
+from difflab.guidance.base import Guided, unguided
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Interval:
 
     def __call__(self, denoiser: AnyDenoiser) -> AnyDenoiser:
         """The denoiser that is guided between the two levels; where nothing guides it, the denoiser itself."""
-        return denoiser if plain(denoiser) is denoiser else Limited(denoiser, self.low, self.high)
+        return denoiser if unguided(denoiser) is denoiser else Limited(denoiser, self.low, self.high)
 
 
 class Limited(Guided):
-    """A denoiser that is guided between two noise levels, and plain elsewhere."""
+    """A denoiser that is guided between two noise levels, and unguided elsewhere."""
 
     def __init__(self, denoiser: AnyDenoiser, low: float, high: float) -> None:
         super().__init__(denoiser)
@@ -48,20 +48,20 @@ class Limited(Guided):
         return (self.low <= level) & (level <= self.high)
 
     @override
-    def price(self, t: Tensor) -> int:
+    def nfe(self, t: Tensor) -> int:
         inside = self.inside(t)
-        return bool(inside.any()) * self.denoiser.price(t) + (not inside.all()) * plain(self).price(t)
+        return bool(inside.any()) * self.denoiser.nfe(t) + (not inside.all()) * unguided(self).nfe(t)
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
         """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
         inside = self.inside(t)
         if not inside.any():
-            off: Estimate = plain(self)(x, t, label)
+            off: Estimate = unguided(self)(x, t, label)
             return off
         on: Estimate = self.denoiser(x, t, label)
         if inside.all():
             return on
-        off = plain(self)(x, t, label)
+        off = unguided(self)(x, t, label)
         here = inside.to(x.device).reshape(-1, *[1] * (x.ndim - 1))
         x0, eps, out = (torch.where(here, a, b) for a, b in zip(on[:3], off[:3], strict=True))
         return on._replace(x0=x0, eps=eps, out=out)

@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from difflab.denoiser import AnyDenoiser, Estimate
-from difflab.gaussian import scale, unmix
-from difflab.guidance import Guided
+from difflab.denoiser.base import AnyDenoiser, Estimate
+from difflab.guidance.base import Guided
+from difflab.process.gaussian import scale, unmix
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.linalg import vector_norm
 from typing_extensions import override
 
-from difflab.denoiser import AnyDenoiser, Estimate
-from difflab.gaussian import Mix, scale
-from difflab.guidance import Guidance, Guided
-from difflab.operator import Operator
+from difflab.denoiser.base import AnyDenoiser, Estimate
+from difflab.guidance.base import Guidance, Guided
+from difflab.guidance.problem import Operator
+from difflab.process.gaussian import Mix, scale
 
 
 class Measured(NamedTuple):
@@ -65,7 +65,7 @@ class Restoration:
 class Restored(Guided):
     """A denoiser of images of which something was measured."""
 
-    holds = True
+    always_on = True
 
     def __init__(self, denoiser: AnyDenoiser, method: Restoration, measured: Measured) -> None:
         super().__init__(denoiser)
@@ -74,7 +74,7 @@ class Restored(Guided):
     def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
         """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
         estimate, shift = self.method.update(self.denoiser, self.measured, x, t, label)
-        return self.believing(estimate, x, t, estimate.x0 + shift)
+        return self.with_x0(estimate, x, t, estimate.x0 + shift)
 
 
 def spread(m: Mix, sigma_data: float) -> Tensor:

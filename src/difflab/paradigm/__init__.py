@@ -1,1 +1,27 @@
 """Paradigms: each paper's training algorithm and its likelihood, as a LightningModule."""
+
+from difflab.paradigm.base import Optimisation, Paradigm
+from difflab.paradigm.ddpm import DDPM, ImprovedDDPM
+from difflab.paradigm.diffusion import Diffusion
+from difflab.paradigm.noisy_classifier import CleanClassifier, NoisyClassifier
+from difflab.paradigm.rectified_flow import FlowMatching, RectifiedFlow
+from difflab.paradigm.score_sde import EDM, NCSN, VESDE, VPSDE, SubVPSDE
+from difflab.paradigm.vdm import VDM
+
+__all__ = [
+    "DDPM",
+    "EDM",
+    "NCSN",
+    "VDM",
+    "VESDE",
+    "VPSDE",
+    "CleanClassifier",
+    "Diffusion",
+    "FlowMatching",
+    "ImprovedDDPM",
+    "NoisyClassifier",
+    "Optimisation",
+    "Paradigm",
+    "RectifiedFlow",
+    "SubVPSDE",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, cast
+from typing import ClassVar, cast
 
 import lightning.pytorch as pl
 import torch
@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from difflab.classifier import AnyClassifier
-from difflab.coupling import Coupling, Independent
-from difflab.denoiser import AnyDenoiser
-from difflab.gaussian import scale
-from difflab.generate import keyed
-from difflab.schedule import Schedule
-from difflab.times import Times
+from difflab.denoiser.base import AnyDenoiser
+from difflab.denoiser.classifier import AnyClassifier
+from difflab.objective.coupling import Coupling, Independent
+from difflab.objective.draws import Noised
+from difflab.objective.times import Times
+from difflab.process.gaussian import scale
+from difflab.process.noise import keyed
+from difflab.process.schedule import Schedule
 
 TRAINING, HELD_OUT, DROPOUT = 0, 1, 2  # streams of noise that never meet
 Batch = tuple[Tensor, Tensor, Tensor | None]  # x0, label, and the noise that belongs to x0 already
@@ -45,17 +46,6 @@ class Optimisation:
         if progress < self.warmup:
             return progress / self.warmup
         return 0.5 + 0.5 * math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))
-
-
-class Noised(NamedTuple):
-    """Clean samples on their way to the network: `x_t = alpha x0 + sigma eps`."""
-
-    t: Tensor
-    weight: Tensor
-    x_t: Tensor
-    x0: Tensor
-    eps: Tensor
-    label: Tensor
 
 
 def place() -> tuple[int, int]:

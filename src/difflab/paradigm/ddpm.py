@@ -6,18 +6,18 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from difflab.coupling import Coupling
-from difflab.denoiser import AnyDenoiser
-from difflab.likelihood import variational_bits_per_dim, vlb_term
-from difflab.paradigm.base import Noised, Optimisation
+from difflab.denoiser.base import AnyDenoiser
+from difflab.denoiser.likelihood import variational_bits_per_dim, vlb_term
+from difflab.objective.coupling import Coupling
+from difflab.objective.draws import Draws, Noised
+from difflab.objective.times import Times
+from difflab.objective.weighting import Weighting
+from difflab.paradigm.base import Optimisation
 from difflab.paradigm.diffusion import Diffusion
-from difflab.paradigm.draws import Draws
-from difflab.times import Times
-from difflab.weighting import Weighting
 
 
 class DDPM(Diffusion):
-    """Denoising diffusion in discrete time.
+    """Denoising diffusion in discrete time, with a fixed or a learned variance.
 
     Ho et al. 2020 (arXiv:2006.11239), Algorithm 1. With `vlb_weight` the hybrid loss, whose bound learns the variance
     and leaves the mean alone: Nichol & Dhariwal 2021 (arXiv:2102.09672), eq. 16, whose weight is 0.001 T on a bound in
@@ -84,3 +84,7 @@ class DDPM(Diffusion):
     def bits_per_dim(self, x0: Tensor, label: Tensor) -> Tensor:
         """The exact variational bound `L_T + sum of L_t + L_0`, a variance that was not learned being beta; `(B,)`."""
         return variational_bits_per_dim(self.denoiser.bind(label), x0, v=1.0, levels=self.levels).total
+
+
+class ImprovedDDPM(DDPM):
+    """DDPM with a learned variance. Nichol & Dhariwal 2021 (arXiv:2102.09672)."""

@@ -1,4 +1,4 @@
-"""What all paradigms that generate share: the denoiser, the weighted regression, the likelihood of the flow."""
+"""Weighted regression of a denoiser's target at random times, and the likelihood of the probability flow."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from difflab.coupling import Coupling, Independent
-from difflab.denoiser import AnyDenoiser, Estimate
-from difflab.gaussian import scale
-from difflab.likelihood import ExactTrace, Hutchinson, flow_bits_per_dim
-from difflab.paradigm.base import Noised, Optimisation, Paradigm
-from difflab.times import Times
-from difflab.weighting import Weighting
+from difflab.denoiser.base import AnyDenoiser, Estimate
+from difflab.denoiser.likelihood import ExactTrace, Hutchinson, flow_bits_per_dim
+from difflab.objective.coupling import Coupling, Independent
+from difflab.objective.draws import Noised
+from difflab.objective.times import Times
+from difflab.objective.weighting import Weighting
+from difflab.paradigm.base import Optimisation, Paradigm
+from difflab.process.gaussian import scale
 
 
 class Diffusion(Paradigm):
-    """Regress the denoiser's target; a paradigm says `loss` and `bits_per_dim`.
+    """Regress the denoiser's target: `E_t w(t) |out - target|^2`, a mean over dimensions.
+
+    Base class of the paradigms that generate; a subclass may define another `loss` and `bits_per_dim`.
 
     `label_dropout` is for classifier-free guidance: Ho & Salimans 2022 (arXiv:2207.12598), Algorithm 1.
     Raises ValueError for a coupling or a learned variance that has no meaning in the paradigm.
@@ -57,9 +60,16 @@ class Diffusion(Paradigm):
                 f"or paradigm=improved_ddpm, which learns it"
             )
 
+    def loss(self, noised: Noised) -> dict[str, Tensor]:
+        """The weighted regression; shape `(B,)`."""
+        return {"regression": self.regress(self.denoiser(noised.x_t, noised.t, noised.label), noised)}
+
     def bits_per_dim(self, x0: Tensor, label: Tensor) -> Tensor:
-        """An upper bound on, or the value of, `-log2 p(x0)` per dimension; shape `(B,)`."""
-        raise NotImplementedError
+        """`-log2 p(x0)` per dimension, or an upper bound on it: here of the probability flow; shape `(B,)`.
+
+        Song et al. 2021 (arXiv:2011.13456), eq. 39.
+        """
+        return self.flow_likelihood(x0, label)
 
     @property
     def levels(self) -> int | None:

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from difflab.classifier import AnyClassifier
-from difflab.paradigm.base import Noised, Optimisation, Paradigm
-from difflab.times import Times
+from difflab.denoiser.classifier import AnyClassifier
+from difflab.objective.draws import Noised
+from difflab.objective.times import Times
+from difflab.paradigm.base import Optimisation, Paradigm
 
 EDGES = (-4, -2, 0, 2, 4)  # log-SNRs that the accuracy is told between
 BINS = (f"..{EDGES[0]}", *(f"{low}..{low + 2}" for low in EDGES[:-1]), f"{EDGES[-1]}..")

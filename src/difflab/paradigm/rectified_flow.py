@@ -8,27 +8,19 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from difflab.denoiser import Denoise, velocity
-from difflab.paradigm.base import HELD_OUT, Noised, place
+from difflab.denoiser.base import Denoise, velocity
+from difflab.paradigm.base import HELD_OUT, place
 from difflab.paradigm.diffusion import Diffusion
 
 
-class RectifiedFlow(Diffusion):
+class FlowMatching(Diffusion):
     """Regression of the conditional velocity along any schedule's path.
 
-    Lipman et al. 2023 (arXiv:2210.02747), eq. 9; Liu et al. 2023 (arXiv:2209.03003), eq. 1; with
-    `coupling=optimal_transport` Tong et al. 2024 (arXiv:2302.00482), section 3.2.
+    Lipman et al. 2023 (arXiv:2210.02747), eq. 9; with `coupling=optimal_transport` Tong et al. 2024
+    (arXiv:2302.00482), section 3.2.
     """
 
     couples: ClassVar[bool] = True
-
-    def loss(self, noised: Noised) -> dict[str, Tensor]:
-        """The weighted regression; shape `(B,)`."""
-        return {"regression": self.regress(self.denoiser(noised.x_t, noised.t, noised.label), noised)}
-
-    def bits_per_dim(self, x0: Tensor, label: Tensor) -> Tensor:
-        """The exact likelihood of the flow; shape `(B,)`."""
-        return self.flow_likelihood(x0, label)
 
     @torch.no_grad()
     def on_validation_epoch_end(self) -> None:
@@ -39,6 +31,10 @@ class RectifiedFlow(Diffusion):
         like = torch.empty(n, *self.denoiser.shape, device=self.device)
         bend = straightness(self.denoiser.bind(label), self.normal(like, HELD_OUT))
         self.log("val/straightness", bend.mean(), rank_zero_only=True)
+
+
+class RectifiedFlow(FlowMatching):
+    """Flow matching on straight paths, which reflow straightens further. Liu et al. 2023 (arXiv:2209.03003), eq. 1."""
 
 
 def straightness(denoise: Denoise, eps: Tensor, steps: int = 32) -> Tensor:

@@ -6,10 +6,10 @@ from typing import ClassVar, cast
 
 from torch import Tensor
 
-from difflab.learned import Learned
-from difflab.likelihood import continuous_bits_per_dim
-from difflab.paradigm.base import Noised
+from difflab.denoiser.likelihood import continuous_bits_per_dim
+from difflab.objective.draws import Noised
 from difflab.paradigm.diffusion import Diffusion
+from difflab.process.learned import LearnedSchedule
 
 
 class VDM(Diffusion):
@@ -25,7 +25,7 @@ class VDM(Diffusion):
     def check(self) -> None:
         """Raise ValueError for parts that have no meaning together."""
         super().check()
-        if not isinstance(self.denoiser.schedule, Learned):
+        if not isinstance(self.denoiser.schedule, LearnedSchedule):
             raise ValueError(
                 "VDM learns its schedule: choose schedule=learned; "
                 "paradigm=vp_sde weighting=likelihood has the same bound on a fixed one"
@@ -34,7 +34,7 @@ class VDM(Diffusion):
     def loss(self, noised: Noised) -> dict[str, Tensor]:
         """The bound's diffusion part in nats/dim; shape `(B,)`."""
         loss = self.regress(self.denoiser(noised.x_t, noised.t, noised.label), noised)
-        cast(Learned, self.denoiser.schedule).square(loss)
+        cast(LearnedSchedule, self.denoiser.schedule).square(loss)
         return {"diffusion": loss}
 
     def bits_per_dim(self, x0: Tensor, label: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from difflab.experiment.run import Run, digest
 from difflab.metric.card import ProtocolCard
 from difflab.report.factors import identity, lineage, shown
 from difflab.report.statistics import Seeds
-from difflab.run import Run, digest
 
 PICTURES = ("samples", "steps", "pairs")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from difflab.run import IDENTITY, INDIFFERENT, Run, digest
+from difflab.experiment.run import IDENTITY, INDIFFERENT, Run, digest
 
 if TYPE_CHECKING:
     from difflab.report.evaluation import Evaluation

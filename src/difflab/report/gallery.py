@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from PIL import Image
 
-from difflab.picture import MODES
+from difflab.experiment.picture import MODES
 from difflab.report.factors import spoken
 from difflab.report.study import Cell, Group, Study
 

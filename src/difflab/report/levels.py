@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from difflab.config import build
+from difflab.experiment.config import build
+from difflab.experiment.weights import load_denoiser
+from difflab.objective.times import Times
+from difflab.objective.weighting import Weighting, error_ratio
+from difflab.process.schedule import Schedule
+from difflab.process.target import Eps, Target
 from difflab.report.evaluation import Evaluation
-from difflab.schedule import Schedule
-from difflab.target import Eps, Target
-from difflab.times import Times
-from difflab.weighting import Weighting, error_ratio
-from difflab.weights import load_denoiser
 
 DRAWS = 2**18
 POINTS = 100  # of a curve of times

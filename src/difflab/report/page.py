@@ -19,6 +19,7 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 from plotly.utils import PlotlyJSONEncoder
 
+from difflab.experiment.run import write_text
 from difflab.metric import higher_is_better, title
 from difflab.report.charts import quality, repeats, spectrum, varying
 from difflab.report.costs import COSTS, asked, unlike_devices
@@ -27,7 +28,6 @@ from difflab.report.factors import shown
 from difflab.report.gallery import Gallery, gallery, numbers
 from difflab.report.statistics import Place, ranking
 from difflab.report.study import Cell, Group, Study
-from difflab.run import write_text
 
 HEADINGS = {
     "samples": (

@@ -12,12 +12,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from difflab.experiment.run import Run, digest
 from difflab.metric.card import ProtocolCard
 from difflab.report.costs import asked
 from difflab.report.evaluation import Evaluation
 from difflab.report.factors import TELLING, factors, spoken
 from difflab.report.statistics import Interval, Seeds, estimate, means
-from difflab.run import Run, digest
 
 
 def refuse(error: ValueError) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from difflab.logged import Logged, protocol_tag
-from difflab.logger import Wandb, attempt
+from difflab.experiment.run import write_json
+from difflab.experiment.wandb_job import WandbJob, protocol_tag
+from difflab.experiment.wandb_mirror import Wandb, attempt
 from difflab.metric.direction import higher_is_better, title
 from difflab.report.costs import COSTS
 from difflab.report.evaluation import PICTURES
 from difflab.report.factors import SAMPLED, TRAINED
 from difflab.report.study import Cell, Group, Study
-from difflab.run import write_json
 
 try:
     import wandb_workspaces.reports.v2.interface as wr
@@ -38,7 +38,7 @@ def sent(study: Study, group: Group, out: Path, mirror: Wandb) -> list[str]:
     name = f"report-{tag.partition(':')[2]}"
     rows = [line(study, group, cell) for cell in group.cells]
     table = mirror.compared(
-        Logged(out, name, "report", {"card": card(group)}), [*rows[0]], [[*r.values()] for r in rows]
+        WandbJob(out, name, "report", {"card": card(group)}), [*rows[0]], [[*r.values()] for r in rows]
     )
     owner = mirror.owner()
     made = workspace(study, group, mirror.project, owner)

@@ -1,49 +1,79 @@
-"""Samplers: one step from a time to a less noisy one; the loop, the times and the noise are the caller's."""
+"""Samplers, sampling grids, and the one sampling loop."""
 
-from __future__ import annotations
+from difflab.sampler.adaptive import Adaptive
+from difflab.sampler.ancestral import Ancestral
+from difflab.sampler.base import Sampler
+from difflab.sampler.consistency import Consistency
+from difflab.sampler.ddim import DDIM
+from difflab.sampler.deis import DEIS
+from difflab.sampler.dpm_solver import DPMSolver, DPMSolverPP, DPMSolverPPSinglestep, DPMSolverSinglestep
+from difflab.sampler.edm import EDM
+from difflab.sampler.euler import Euler
+from difflab.sampler.euler_maruyama import EulerMaruyama
+from difflab.sampler.evaluations import CountingProbe, Recorder
+from difflab.sampler.generate import Samples, count_nfe, generate, integrate, times_for, trajectory
+from difflab.sampler.grid import (
+    Cosine,
+    Explicit,
+    Grid,
+    Karras,
+    Leading,
+    Linspace,
+    LogSNR,
+    Quadratic,
+    Sections,
+    Shift,
+    Uniform,
+)
+from difflab.sampler.heun import Heun
+from difflab.sampler.langevin import Langevin
+from difflab.sampler.preconditioner import Preconditioner
+from difflab.sampler.predictor_corrector import PredictorCorrector
+from difflab.sampler.resampling import Resampling
+from difflab.sampler.reverse_diffusion import ReverseDiffusion
+from difflab.sampler.runge_kutta import RK4, Midpoint
+from difflab.sampler.unipc import UniPC
 
-from collections.abc import Callable
-from typing import Any, Protocol
-
-from torch import Tensor
-
-from difflab.denoiser import Denoise
-from difflab.gaussian import Mix
-
-
-def is_noise(m: Mix) -> bool:
-    """Whether float32 samples of this level hold no digit of the clean sample, as where alpha = 0."""
-    return bool(m.alpha < 1e-7 * m.sigma)
-
-
-class Sampler(Protocol):
-    """A solver whose state is a value."""
-
-    @property
-    def evaluations(self) -> int | None:
-        """Calls of the denoiser in one step, and at most so many in the step that ends in the data.
-
-        None if it takes one step, with as many calls as its tolerances ask.
-        """
-
-    @property
-    def stochastic(self) -> bool:
-        """Whether it draws noise."""
-
-    @property
-    def order(self) -> float:
-        """The order of convergence to the probability flow, or of the moments if the sampler is stochastic."""
-
-    def init(self, x: Tensor) -> Any:  # noqa: ANN401  # the state's type is the sampler's own
-        """The state before the first step."""
-
-    def step(
-        self,
-        denoise: Denoise,
-        x: Tensor,
-        t: Tensor,
-        s: Tensor,
-        state: Any,  # noqa: ANN401
-        noise: Callable[[Tensor], Tensor],
-    ) -> tuple[Tensor, Any]:
-        """Step `x` from time `t` to `s < t`; each call of `noise(x)` draws fresh noise like `x`."""
+__all__ = [
+    "DDIM",
+    "DEIS",
+    "EDM",
+    "RK4",
+    "Adaptive",
+    "Ancestral",
+    "Consistency",
+    "Cosine",
+    "CountingProbe",
+    "DPMSolver",
+    "DPMSolverPP",
+    "DPMSolverPPSinglestep",
+    "DPMSolverSinglestep",
+    "Euler",
+    "EulerMaruyama",
+    "Explicit",
+    "Grid",
+    "Heun",
+    "Karras",
+    "Langevin",
+    "Leading",
+    "Linspace",
+    "LogSNR",
+    "Midpoint",
+    "Preconditioner",
+    "PredictorCorrector",
+    "Quadratic",
+    "Recorder",
+    "Resampling",
+    "ReverseDiffusion",
+    "Sampler",
+    "Samples",
+    "Sections",
+    "Shift",
+    "UniPC",
+    "Uniform",
+    "count_nfe",
+    "generate",
+    "integrate",
+    "times_for",
+    "trajectory",
+]

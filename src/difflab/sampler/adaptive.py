@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from difflab.denoiser import Denoise, velocity
+from difflab.denoiser.base import Denoise, velocity
 
 
 def worst(error: Tensor) -> Tensor:

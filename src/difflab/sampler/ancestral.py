@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from difflab.denoiser import Denoise
-from difflab.gaussian import bridge
+from difflab.denoiser.base import Denoise
+from difflab.process.gaussian import bridge
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Ancestral:
     ) -> tuple[Tensor, None]:
         """Step `x` from time `t` to `s < t`. Raises ValueError if v is to be learned and the network has none."""
         estimate = denoise(x, t)
-        v = estimate.spread if self.v is None else torch.full_like(x, self.v)
+        v = estimate.v if self.v is None else torch.full_like(x, self.v)
         if v is None:
             raise ValueError(
                 "this sampler takes the variance that the network learned, and it learned none: "
                 "choose sampler=ancestral or ancestral_large, or train with backbone.learned_variance=true"
             )
-        now = denoise.schedule(s)
-        posterior = bridge(now, denoise.schedule(t))
+        m_s = denoise.schedule(s)
+        posterior = bridge(m_s, denoise.schedule(t))
         x = posterior.mean(estimate.x0, estimate.eps)
-        return (x + (0.5 * posterior.log_variance(v)).exp() * noise(x) if now.sigma > 0 else x), state
+        return (x + (0.5 * posterior.log_variance(v)).exp() * noise(x) if m_s.sigma > 0 else x), state

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from difflab.denoiser import Denoise
+from difflab.denoiser.base import Denoise
 
 
 @dataclass(frozen=True)
@@ -31,5 +31,5 @@ class Consistency:
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: None, noise: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, None]:
         """Step `x` from time `t` to `s < t`."""
-        now, x0 = denoise.schedule(s), denoise(x, t).x0
-        return (now(x0, noise(x)) if now.sigma > 0 else x0), state
+        m_s, x0 = denoise.schedule(s), denoise(x, t).x0
+        return (m_s(x0, noise(x)) if m_s.sigma > 0 else x0), state

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from difflab.denoiser import Denoise
-from difflab.gaussian import Mix, bridge, scale
+from difflab.denoiser.base import Denoise
+from difflab.process.gaussian import Mix, bridge, scale
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class DDIM:
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: None, noise: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, None]:
         """Step `x` from time `t` to `s < t`."""
-        then, now, estimate = denoise.schedule(t), denoise.schedule(s), denoise(x, t)
-        kick = self.eta * bridge(now, then).lower.clamp(min=0).sqrt()
-        x = Mix(now.alpha, (now.sigma**2 - kick**2).sqrt())(estimate.x0, estimate.eps)
-        return (x + scale(kick, noise(x)) if kick > 0 else x), state
+        m_t, m_s, estimate = denoise.schedule(t), denoise.schedule(s), denoise(x, t)
+        k = self.eta * bridge(m_s, m_t).lower.clamp(min=0).sqrt()
+        x = Mix(m_s.alpha, (m_s.sigma**2 - k**2).sqrt())(estimate.x0, estimate.eps)
+        return (x + scale(k, noise(x)) if k > 0 else x), state

@@ -9,8 +9,8 @@ from typing import ClassVar
 from torch import Tensor
 from typing_extensions import override
 
-from difflab.denoiser import Denoise
-from difflab.gaussian import Mix, scale
+from difflab.denoiser.base import Denoise
+from difflab.process.gaussian import Mix, scale
 from difflab.sampler.exponential import DATA, NOISE, Exponential, Form, Node, Nodes, moment
 
 
@@ -56,21 +56,21 @@ class DPMSolverPP(Exponential):
         """The integral of x0."""
         return Form(DATA.part, DATA.rate * (1 + self.noise**2))
 
-    def kept(self, then: Mix, now: Mix) -> Tensor:
+    def kept(self, m_t: Mix, m_s: Mix) -> Tensor:
         """`exp(-noise^2 h)`, and 1 for the flow where h is infinite."""
-        return ((then.log_snr - now.log_snr) / 2).exp() ** self.noise**2
+        return ((m_t.log_snr - m_s.log_snr) / 2).exp() ** self.noise**2
 
     @override
-    def first(self, node: Node, now: Mix) -> Tensor:
-        return Mix(now.alpha, now.sigma * self.kept(node.mix, now))(*node.estimates)
+    def first(self, node: Node, m_s: Mix) -> Tensor:
+        return Mix(m_s.alpha, m_s.sigma * self.kept(node.mix, m_s))(*node.estimates)
 
     @override
     def step(
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: Nodes, noise: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Nodes]:
-        then, now = denoise.schedule(t), denoise.schedule(s)
+        m_t, m_s = denoise.schedule(t), denoise.schedule(s)
         x, state = super().step(denoise, x, t, s, state, noise)
-        kick = now.sigma * (1 - self.kept(then, now) ** 2).sqrt()
+        kick = m_s.sigma * (1 - self.kept(m_t, m_s) ** 2).sqrt()
         return (x + scale(kick, noise(x)) if kick > 0 else x), state
 
 

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from difflab.denoiser import Denoise
-from difflab.gaussian import scale
-from difflab.schedule import Schedule
+from difflab.denoiser.base import Denoise
+from difflab.process.gaussian import scale
+from difflab.process.schedule import Schedule
 
 FAR = 1e3  # sigma / alpha beyond which samples are so nearly noise that a step counts in alpha / sigma
 
@@ -64,11 +64,11 @@ class EDM:
     ) -> tuple[Tensor, None]:
         """Step `x` from time `t` to `s < t`."""
         x, t = self.rise(denoise.schedule, x, t, noise)
-        then, now, estimate = denoise.schedule(t), denoise.schedule(s), denoise(x, t)
-        if now.sigma == 0:
+        m_t, m_s, estimate = denoise.schedule(t), denoise.schedule(s), denoise(x, t)
+        if m_s.sigma == 0:
             return estimate.x0, state
-        ahead = now(estimate.x0, estimate.eps)
-        again = denoise(ahead, s)
-        if then.sigma > FAR * then.alpha:
-            return ahead + scale((now.alpha - now.sigma * then.alpha / then.sigma) / 2, again.x0 - estimate.x0), state
-        return ahead + scale((now.sigma - now.alpha * then.sigma / then.alpha) / 2, again.eps - estimate.eps), state
+        x_s = m_s(estimate.x0, estimate.eps)
+        estimate_s = denoise(x_s, s)
+        if m_t.sigma > FAR * m_t.alpha:
+            return x_s + scale((m_s.alpha - m_s.sigma * m_t.alpha / m_t.sigma) / 2, estimate_s.x0 - estimate.x0), state
+        return x_s + scale((m_s.sigma - m_s.alpha * m_t.sigma / m_t.alpha) / 2, estimate_s.eps - estimate.eps), state

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from difflab.denoiser import Denoise, velocity
-from difflab.gaussian import scale
+from difflab.denoiser.base import Denoise, velocity
+from difflab.process.gaussian import scale
 
 
 @dataclass(frozen=True)

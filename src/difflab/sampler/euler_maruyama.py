@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from difflab.denoiser import Denoise
-from difflab.gaussian import Mix, scale
-from difflab.sampler import is_noise
+from difflab.denoiser.base import Denoise
+from difflab.process.gaussian import Mix, scale
+from difflab.sampler.base import is_noise
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,18 @@ class EulerMaruyama:
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: None, noise: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, None]:
         """Step `x` from time `t` to `s < t`. Raises ValueError where alpha = 0: there f is infinite."""
-        then, rate, estimate = denoise.schedule(t), denoise.schedule.rate(t), denoise(x, t)
+        m_t, rate, estimate = denoise.schedule(t), denoise.schedule.rate(t), denoise(x, t)
         if denoise.schedule(s).sigma == 0:
             return estimate.x0, state
         if self.noise == 0:
             return x + scale(s - t, rate(estimate.x0, estimate.eps)), state
-        if is_noise(then):
+        if is_noise(m_t):
             raise ValueError(
                 f"the reverse SDE is infinite on {denoise.schedule} at t={t:g}, where alpha=0: choose "
                 f"sampler=ancestral, the same equation in exact steps, or grid=log_snr, or train with "
                 f"schedule.t_max=0.999"
             )
-        growth = rate.sigma - rate.alpha * then.sigma / then.alpha  # g^2 / (2 sigma)
+        growth = rate.sigma - rate.alpha * m_t.sigma / m_t.alpha  # g^2 / (2 sigma)
         drift = Mix(rate.alpha, rate.sigma + self.noise**2 * growth)
-        kick = self.noise * (2 * then.sigma * growth * (t - s)).sqrt()
+        kick = self.noise * (2 * m_t.sigma * growth * (t - s)).sqrt()
         return x + scale(s - t, drift(estimate.x0, estimate.eps)) + scale(kick, noise(x)), state

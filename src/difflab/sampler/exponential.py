@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from difflab.denoiser import Denoise
-from difflab.gaussian import Mix, scale
-from difflab.sampler import is_noise
+from difflab.denoiser.base import Denoise
+from difflab.process.gaussian import Mix, scale
+from difflab.sampler.base import is_noise
 
 POINTS, WEIGHTS = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(32))
 
@@ -83,25 +83,25 @@ class Exponential:
         """The nodes of the next update, from those of the last one and the newest."""
         return (node, *state)[: self.solver_order]
 
-    def first(self, node: Node, now: Mix) -> Tensor:
+    def first(self, node: Node, m_s: Mix) -> Tensor:
         """The step of first order."""
-        return now(*node.estimates)
+        return m_s(*node.estimates)
 
     def slope(self, h: Tensor) -> Tensor:
         """What multiplies the slope of a line through two nodes: the published `h / 2` for u under the integral."""
         return h / 2 * moment(h, self.form.rate, 0)
 
-    def update(self, nodes: Nodes, now: Mix) -> Tensor:
-        """The sample at `now`, going out from the first of the nodes."""
+    def update(self, nodes: Nodes, m_s: Mix) -> Tensor:
+        """The sample at the level `m_s`, going out from the first of the nodes."""
         (part, rate), (base, *others) = self.form, nodes
-        x = self.first(base, now)
-        if not others or is_noise(now):
+        x = self.first(base, m_s)
+        if not others or is_noise(m_s):
             return x
-        h, *u = ((mix.log_snr - base.mix.log_snr) / 2 for mix in (now, *(node.mix for node in others)))
+        h, *u = ((mix.log_snr - base.mix.log_snr) / 2 for mix in (m_s, *(node.mix for node in others)))
         powers = range(1, len(u) + 1)
         moments = [moment(h, rate, k) for k in powers] if len(u) > 1 else [self.slope(h)]
         weights = torch.linalg.solve(torch.stack([torch.stack(u) ** k for k in powers]), torch.stack(moments))
-        for weight, node in zip(-rate * now[part] * weights, others, strict=True):
+        for weight, node in zip(-rate * m_s[part] * weights, others, strict=True):
             x = x + scale(weight, node.estimates[part] - base.estimates[part])
         return x
 
@@ -113,8 +113,8 @@ class Exponential:
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: Nodes, noise: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Nodes]:
         """Step `x` from time `t` to `s < t`; next to a pure end of the schedule the step is of first order."""
-        then, now, estimate = denoise.schedule(t), denoise.schedule(s), denoise(x, t)
-        if now.sigma == 0:
+        m_t, m_s, estimate = denoise.schedule(t), denoise.schedule(s), denoise(x, t)
+        if m_s.sigma == 0:
             return estimate.x0, ()
-        nodes = self.gather(state, Node(then, (estimate.x0, estimate.eps)))
-        return self.update(nodes, now), () if is_noise(then) or then.sigma == 0 else nodes
+        nodes = self.gather(state, Node(m_t, (estimate.x0, estimate.eps)))
+        return self.update(nodes, m_s), () if is_noise(m_t) or m_t.sigma == 0 else nodes

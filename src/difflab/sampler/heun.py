@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from difflab.denoiser import Denoise
-from difflab.gaussian import Mix
+from difflab.denoiser.base import Denoise
+from difflab.process.gaussian import Mix
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Heun:
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: None, noise: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, None]:
         """Step `x` from time `t` to `s < t`."""
-        then, now, estimate = denoise.schedule(t), denoise.schedule(s), denoise(x, t)
-        if now.sigma == 0:
+        m_t, m_s, estimate = denoise.schedule(t), denoise.schedule(s), denoise(x, t)
+        if m_s.sigma == 0:
             return estimate.x0, state
-        ahead = now(estimate.x0, estimate.eps)
-        again = denoise(ahead, s)
-        half = Mix((now.alpha - then.alpha) / 2, (now.sigma - then.sigma) / 2)
-        return ahead + half(again.x0 - estimate.x0, again.eps - estimate.eps), state
+        x_s = m_s(estimate.x0, estimate.eps)
+        estimate_s = denoise(x_s, s)
+        half = Mix((m_s.alpha - m_t.alpha) / 2, (m_s.sigma - m_t.sigma) / 2)
+        return x_s + half(estimate_s.x0 - estimate.x0, estimate_s.eps - estimate.eps), state

@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from difflab.denoiser import Denoise
-from difflab.gaussian import scale
-from difflab.sampler import is_noise
+from difflab.denoiser.base import Denoise
+from difflab.process.gaussian import scale
+from difflab.sampler.base import is_noise
 from difflab.sampler.preconditioner import Preconditioner
 
 
@@ -88,17 +88,17 @@ class Langevin:
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: None, noise: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, None]:
         """Step `x` from time `t` to `s < t`. Raises ValueError where alpha = 0, from where no scale leads on."""
-        then, now = denoise.schedule(t), denoise.schedule(s)
-        if now.sigma == 0:
+        m_t, m_s = denoise.schedule(t), denoise.schedule(s)
+        if m_s.sigma == 0:
             return denoise(x, t).x0, state
-        if is_noise(then):
+        if is_noise(m_t):
             raise ValueError(
                 f"annealed Langevin dynamics cannot start from alpha=0 ({denoise.schedule} at t={t:g}): choose "
                 f"grid=log_snr or sampler=predictor_corrector, or train with schedule.t_max=0.999"
             )
-        fall = (now.log_snr - then.log_snr).exp().item()
+        fall = (m_s.log_snr - m_t.log_snr).exp().item()
         step = best_step(fall, self.corrections) if self.step_size is None else self.step_size
-        x = scale(now.alpha / then.alpha, x)
+        x = scale(m_s.alpha / m_t.alpha, x)
         for _ in range(self.corrections):
             x = update(denoise, x, s, step, noise, self.precondition)
         return x, state

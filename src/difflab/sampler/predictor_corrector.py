@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from difflab.denoiser import Denoise
-from difflab.sampler import Sampler
+from difflab.denoiser.base import Denoise
 from difflab.sampler.ancestral import Ancestral
+from difflab.sampler.base import Sampler
 from difflab.sampler.langevin import update
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from difflab.denoiser import Denoise
-from difflab.gaussian import scale, transition
-from difflab.sampler import Sampler
+from difflab.denoiser.base import Denoise
+from difflab.process.gaussian import scale, transition
 from difflab.sampler.ancestral import Ancestral
+from difflab.sampler.base import Sampler
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class Resampling:
         noise: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, Any]:
         """Step `x` from time `t` to `s < t`."""
-        now, then = denoise.schedule(s), denoise.schedule(t)
-        a, variance = transition(now, then)
+        m_s, m_t = denoise.schedule(s), denoise.schedule(t)
+        a, variance = transition(m_s, m_t)
         x_s, new = self.sampler.step(denoise, x, t, s, state, noise)
-        for _ in range(self.repeats - 1 if now.sigma > 0 else 0):
+        for _ in range(self.repeats - 1 if m_s.sigma > 0 else 0):
             x = scale(a, x_s) + scale(variance.sqrt(), noise(x))
             x_s, new = self.sampler.step(denoise, x, t, s, state, noise)
         return x_s, new

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from difflab.denoiser import Denoise
-from difflab.gaussian import scale, transition
-from difflab.sampler import is_noise
+from difflab.denoiser.base import Denoise
+from difflab.process.gaussian import scale, transition
+from difflab.sampler.base import is_noise
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class ReverseDiffusion:
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: None, noise: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, None]:
         """Step `x` from time `t` to `s < t`. Raises ValueError where alpha = 0, whence no step is small."""
-        then, now, estimate = denoise.schedule(t), denoise.schedule(s), denoise(x, t)
-        if now.sigma == 0:
+        m_t, m_s, estimate = denoise.schedule(t), denoise.schedule(s), denoise(x, t)
+        if m_s.sigma == 0:
             return estimate.x0, state
-        if is_noise(then):
+        if is_noise(m_t):
             raise ValueError(
                 f"a forward step to alpha=0 forgets where it came from ({denoise.schedule} at t={t:g}), and cannot be "
                 f"reversed so: choose sampler=ancestral or grid=log_snr, or train with schedule.t_max=0.999"
             )
-        a, variance = transition(now, then)
-        mean = scale(2 - a, x) - scale(variance / then.sigma, estimate.eps)
+        a, variance = transition(m_s, m_t)
+        mean = scale(2 - a, x) - scale(variance / m_t.sigma, estimate.eps)
         return mean + scale(variance.sqrt(), noise(x)), state

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from typing_extensions import override
 
-from difflab.gaussian import Mix
+from difflab.process.gaussian import Mix
 from difflab.sampler.exponential import DATA, NOISE, Exponential, Form, Node, Nodes, moment
 
 

@@ -1,0 +1,38 @@
+"""The README's table of samplers, made from the samplers themselves: `python -m difflab.catalogue`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import yaml
+
+from difflab.experiment.config import build, conf_dir
+from difflab.sampler.base import Sampler
+
+SOURCE = re.compile(r"[A-Z][\w&,.\- ]+? \d{4} \(arXiv:\d{4}\.\d{5}\)")
+
+
+def sources(cls: type) -> list[str]:
+    """The papers that a class's docstring names, in its order."""
+    return SOURCE.findall(" ".join((inspect.getdoc(cls) or "").split()))
+
+
+def row(option: str, sampler: Sampler) -> str:
+    """One line of the table: order, evaluations a step, whether it draws noise, and where it comes from."""
+    evaluations = "by tolerance" if sampler.evaluations is None else str(sampler.evaluations)
+    noise = "stochastic" if sampler.stochastic else "deterministic"
+    return f"| `{option}` | {sampler.order:g} | {evaluations} | {noise} | {sources(type(sampler))[0]} |"
+
+
+def table() -> str:
+    """All options of `sampler=`, in Markdown."""
+    options = sorted(Path(conf_dir(), "sampler").glob("*.yaml"))
+    rows = [row(path.stem, build(yaml.safe_load(path.read_text()))) for path in options]
+    head = ["| `sampler=` | order | evaluations a step | | source |", "|--|--|--|--|--|"]
+    return "\n".join([*head, *rows])
+
+
+if __name__ == "__main__":
+    print(table())

@@ -1,0 +1,82 @@
+"""What a finished job says on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from difflab.experiment.run import Run
+
+LIKELIHOODS = {"bits_per_dim": "bits/dim", "bits_per_dim_bound": "bits/dim at most"}
+
+
+def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Each score with its floor, the likelihood, and the cost."""
+    if "metrics" not in found:
+        return []
+    metrics = found["metrics"]
+    scores = [key.removesuffix("_floor") for key in metrics if key.endswith("_floor")]
+    scores = [key for key in scores if key not in ("n", *LIKELIHOODS)]
+    rows = [(key, f"{metrics[key]:.4g}", f"{metrics[f'{key}_floor']:.4g}") for key in scores]
+    card, cost = found["card"], found["cost"]
+    for key, words in LIKELIHOODS.items():
+        if key not in metrics:
+            continue
+        bits = f"{metrics[key]:.3f} ± {metrics[f'{key}_se']:.3f}"
+        floor = f"{metrics[f'{key}_floor']:.3f}" if f"{key}_floor" in metrics else ""
+        rows.append((words, f"{bits} of {card['n_likelihood']} held-out samples", floor))
+    path = "" if card["path"] == "as trained" else f" along {card['path']}"
+    return [
+        *rows,
+        ("n", f"{metrics['n']} against {metrics['n_reference']} of {card['reference']}", f"n={metrics['n_floor']}"),
+        ("sampler", f"{card['sampler']} on {card['grid']}{path}", ""),
+        ("guidance", f"{card['guidance'] or 'none'}, {card['weights']}", ""),
+        ("NFE", f"{cost['nfe']:g}", ""),
+        ("sampling seconds", f"{cost['seconds']:.1f}", ""),
+        ("of the measuring in the network", f"{cost['network_share']:.0%}", ""),
+        ("peak memory", f"{cost['peak_memory'] / 2**30:.1f} GiB", ""),
+    ]
+
+
+def show(rows: list[tuple[str, str, str]]) -> None:
+    """A table of names, values and floors."""
+    table = Table("", "value", "real against real")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=120).print(table)
+
+
+def show_evaluation(found: Mapping[str, Any]) -> None:
+    """The metrics of an evaluation."""
+    show(metric_rows(found))
+
+
+def show_accuracy(found: Mapping[str, Any]) -> None:
+    """The accuracy of a classifier by noise level, where that was found."""
+    bins = {key.partition("@")[2]: value for key, value in found.items() if key.startswith("accuracy@")}
+    if bins:
+        table = Table("log-SNR", *bins, "all")
+        table.add_row("accuracy", *(f"{share:.2f}" for share in (*bins.values(), found["accuracy"])))
+        Console(width=120).print(table)
+
+
+def show_result(run: Run, result: Mapping[str, Any], hint: str) -> None:
+    """The result of a training run, where it lies, and what to try next."""
+    training = result["training"]
+    show(
+        [
+            ("held-out loss", f"{result['loss']:.4f}", ""),
+            *((name, f"{result[name]:.4f}", "") for name in ("accuracy", "straightness") if name in result),
+            *metric_rows(result),
+            ("images seen", f"{training['images_seen']}", ""),
+            ("training seconds", f"{training['seconds']:.0f}", ""),
+        ]
+    )
+    show_accuracy(result)
+    print(f"run:     {run.folder}")
+    if (picture := run.folder / "samples" / "final.png").exists():
+        print(f"samples: {picture}")
+    print(f"next:    {hint.format(run=run.folder.name)}")

@@ -1,0 +1,183 @@
+"""A space of jobs: a command line in which some words leave a choice, in Hydra's grammar."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from difflab.cli.command import explanation
+from difflab.cli.train import train
+from difflab.experiment.config import conf_dir, plain, target
+
+try:
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+        distribution_to_json,
+    )
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("a search takes an extra: pip install 'difflab[search]'") from error
+
+Dimension = CategoricalDistribution | FloatDistribution | IntDistribution
+
+Point = Mapping[str, Any]  # a value for each dimension
+PROGRAM = "difflab-evaluate"  # which does a point alone
+DIGITS = 6  # of a number between two others: no more are told, or trained with
+
+
+@dataclass(frozen=True)
+class Space:
+    """The words that are fixed, those that leave a choice, and what these choose from, by key."""
+
+    fixed: Sequence[str]
+    typed: Sequence[str]
+    dimensions: Mapping[str, Dimension]
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> Space:
+        """The space that words of training leave open. Raises ValueError if they leave nothing, or make no sense."""
+        with initialize_config_dir(conf_dir(), version_base="1.3"):
+            parser = OverridesParser.create(GlobalHydra.instance().config_loader())  # it knows the options of glob(*)
+        try:
+            parsed = parser.parse_overrides([*words])
+        except HydraException as error:
+            raise ValueError(str(error).splitlines()[0]) from error
+        sweeps = sorted((o for o in parsed if o.is_sweep_override()), key=Override.get_key_element)
+        dimensions = {o.get_key_element(): dimension(o) for o in sweeps}
+        if not dimensions:
+            raise ValueError("nothing to search: leave a choice, as in sampler=ddim,heun nfe=range(4,65)")
+        fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+        return cls(fixed, [str(o.input_line) for o in sweeps], dimensions)
+
+    @property
+    def identity(self) -> object:
+        """What two spaces of the same points share, however they are typed; plain values."""
+        return sorted(self.fixed), {key: distribution_to_json(each) for key, each in self.dimensions.items()}
+
+    @cached_property
+    def runs_dir(self) -> Path:
+        """Where the runs lie."""
+        return Path(self.configuration(next(self.corners)).runs_dir)
+
+    @property
+    def corners(self) -> Iterator[Point]:
+        """Points in which every option occurs: the first of each dimension, and every other in its place."""
+        options = {key: (each.low,) if hasattr(each, "low") else each.choices for key, each in self.dimensions.items()}
+        first = {key: values[0] for key, values in options.items()}
+        yield first
+        for key, values in options.items():
+            yield from ({**first, key: value} for value in values[1:])
+
+    def dry_run(self, metric: str) -> None:
+        """See that every option composes and is measured by the metric. Raises ValueError, naming the valid choices."""
+        for point in self.corners:
+            config = self.configuration(point)
+            if config.hydra.sweeper.get("params"):
+                raise ValueError("this experiment is a sweep of its own, for difflab-evaluate: leave it out")
+            valid = scores(plain(without_hydra(config)))
+            if metric not in valid:
+                where = " ".join(chosen(point))
+                raise ValueError(f"metric={metric} is not measured with {where}; valid: {', '.join(valid) or 'none'}")
+
+    def configuration(self, point: Point) -> DictConfig:
+        """What Hydra gives to the job of a multirun that does a point. Raises ValueError if there is no such thing."""
+        words = self.words(point)
+        job = ["hydra.mode=MULTIRUN", f"hydra.job.name={PROGRAM}"]
+        try:
+            with initialize_config_dir(conf_dir(), version_base="1.3"):
+                return compose("train", [*words, *job], return_hydra_config=True)
+        except HydraException as error:
+            reason = [str(e).splitlines()[0] for e in (error, error.__cause__) if e]
+            raise ValueError(explanation("train", words) or "; ".join(reason)) from error
+
+    def words(self, point: Point) -> list[str]:
+        """The words of the job that does a point."""
+        return [*self.fixed, *chosen(point)]
+
+    def command(self, point: Point) -> list[str]:
+        """The command of a point."""
+        return [PROGRAM, *self.words(point)]
+
+    def measure(self, point: Point, study: str) -> list[dict[str, Any]]:
+        """Do a point as its own command does, under a study's name; return what that finds of each seed of the noise.
+
+        Its `protocol` beside it.
+        """
+        from difflab.metric.card import ProtocolCard
+
+        config = self.configuration(point)
+        config.study = config.study or study
+        HydraConfig.instance().set_config(config)
+        found = train(without_hydra(config)) or {}
+        card, folder = ProtocolCard(**found["card"]), Path(self.runs_dir, found["run"], "evaluations")
+        names = [replace(card, seed=card.seed + k).fingerprint for k in range(config.protocol.seeds)]
+        each = [json.loads((folder / f"{name}.json").read_text()) for name in names]
+        return [{**found, **measurement, "protocol": card.protocol} for measurement in each]
+
+
+def scores(config: Mapping[str, Any]) -> list[str]:
+    """The scores that a configuration measures, as far as its words tell; of a score left out for NaN, too."""
+    from difflab.paradigm.diffusion import Diffusion
+
+    protocol, model = config["protocol"], target(config["model"]["_target_"])
+    if not protocol["n"] or not issubclass(model, Diffusion):
+        return []
+    extractor: Any = target(protocol["extractor"]["_target_"])
+    distances = [name for score in extractor.scores for name in score.names]
+    against = [f"{name}_vs_{split}" for split in protocol["references"][1:] for name in distances]
+    judged = ["is_classifier", "class_accuracy"] if protocol["classifier"] else []
+    likelihood = [model.likelihood] if protocol["n_likelihood"] else []
+    return [*distances, *against, *judged, "copies", "nn_gap", *likelihood]
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """A job's configuration as its task takes it."""
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+
+
+def chosen(point: Point) -> list[str]:
+    """The words by which points differ."""
+    return [f"{key}={rounded(value)}" for key, value in sorted(point.items())]
+
+
+def rounded(value: str | float) -> str | float:
+    """A value as it is told."""
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def dimension(override: Override) -> Dimension:
+    """The values that a word chooses from: what it lists, or numbers in steps, or all between two.
+
+    As Hydra says, the end of a range or an interval is not in it. Raises ValueError if there is nothing to choose from.
+    """
+    value = override.value()
+    try:
+        match value:
+            case RangeSweep():
+                steps, log = value.range(), "log" in value.tags
+                if not (every := [*steps]):
+                    raise ValueError("an empty range")
+                if isinstance(steps, range):
+                    return IntDistribution(min(every), max(every), log, abs(steps.step))
+                return FloatDistribution(min(every), max(every), log, abs(value.step))
+            case IntervalSweep(start=float(start), end=float(end)) if "int" not in value.tags:
+                return FloatDistribution(start, end, "log" in value.tags)
+            case IntervalSweep(start=int() | float() as start, end=int() | float() as end):
+                return IntDistribution(math.ceil(start), math.ceil(end) - 1, "log" in value.tags)
+    except ValueError as error:
+        raise ValueError(f"{override.input_line}: {error}") from error
+    return CategoricalDistribution(sorted(set(override.sweep_string_iterator())))

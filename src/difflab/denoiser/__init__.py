@@ -1,0 +1,41 @@
+"""Denoisers: from a noisy sample `x_t` to an estimate of `(x0, eps)`; classifiers of `x_t`; likelihoods."""
+
+from difflab.denoiser.base import AnyDenoiser, Backbone, Bound, Denoise, Denoiser, Estimate, velocity
+from difflab.denoiser.classifier import AnyClassifier, Classifier, ClassifierBackbone
+from difflab.denoiser.exact import Empirical, Exact, Gaussian, Known, Mixture
+from difflab.denoiser.likelihood import (
+    ExactTrace,
+    Hutchinson,
+    Trace,
+    VariationalBound,
+    continuous_bits_per_dim,
+    flow_bits_per_dim,
+    variational_bits_per_dim,
+)
+from difflab.denoiser.rescheduled import Rescheduled
+
+__all__ = [
+    "AnyClassifier",
+    "AnyDenoiser",
+    "Backbone",
+    "Bound",
+    "Classifier",
+    "ClassifierBackbone",
+    "Denoise",
+    "Denoiser",
+    "Empirical",
+    "Estimate",
+    "Exact",
+    "ExactTrace",
+    "Gaussian",
+    "Hutchinson",
+    "Known",
+    "Mixture",
+    "Rescheduled",
+    "Trace",
+    "VariationalBound",
+    "continuous_bits_per_dim",
+    "flow_bits_per_dim",
+    "variational_bits_per_dim",
+    "velocity",
+]

@@ -1,0 +1,138 @@
+"""Denoisers: from a noisy sample and its time to an estimate of the clean sample and the noise."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from difflab.process.gaussian import det, scale, unmix
+from difflab.process.schedule import Schedule
+from difflab.process.target import Target
+
+
+class Estimate(NamedTuple):
+    """What a denoiser says of `x_t`: `x_t = alpha x0 + sigma eps` holds between the two estimates."""
+
+    x0: Tensor
+    eps: Tensor
+    out: Tensor  # the network's output, in its own target
+    v: Tensor | None = None  # in [0, 1]: the learned log-variance between its bounds, see Bridge.log_variance
+    unguided: Tensor | None = None  # `out` as it was before guidance
+
+
+class Denoise(Protocol):
+    """What a sampler sees: no labels, no targets, no guidance."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule that times refer to."""
+
+    def __call__(self, x: Tensor, t: Tensor) -> Estimate:
+        """Estimate from samples `(B, *)` at a time `()` or `(B,)`."""
+
+
+def velocity(denoise: Denoise, x: Tensor, t: Tensor) -> Tensor:
+    """`dx/dt = alpha' x0 + sigma' eps` of the probability flow, of which `denoise` gives `x0` and `eps` at `x`.
+
+    Song et al. 2021 (arXiv:2011.13456), eq. 13, for any schedule.
+    """
+    estimate = denoise(x, t)
+    return denoise.schedule.rate(t)(estimate.x0, estimate.eps)
+
+
+class AnyDenoiser(nn.Module):
+    """A denoiser whose labels are still open: `forward(x, t, label) -> Estimate`."""
+
+    schedule: Schedule
+    target: Target  # that `Estimate.out` is in
+    shape: tuple[int, ...]  # of one sample
+    classes: int  # 0: unconditional; the index `classes` is the null label
+    is_network: bool = False  # each forward call is one function evaluation
+    learned_variance: bool = False  # whether estimates have `v`
+    has_density: bool = True  # bits/dim is defined
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return next(itertools.chain(self.parameters(), self.buffers())).device
+
+    def nfe(self, t: Tensor) -> int:
+        """Network evaluations of one call at the time `t`, for each sample."""
+        return 1
+
+    def bind(self, label: Tensor) -> Bound:
+        """The denoiser of these labels, of shape `(B,)`."""
+        return Bound(self, label)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A denoiser with its labels bound."""
+
+    denoiser: AnyDenoiser
+    label: Tensor
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule that times refer to."""
+        return self.denoiser.schedule
+
+    def __call__(self, x: Tensor, t: Tensor) -> Estimate:
+        """Estimate from samples `(B, *)` at a time `()` or `(B,)`."""
+        estimate: Estimate = self.denoiser(x, t, self.label)
+        return estimate
+
+
+class Backbone(Protocol):
+    """The network: `(x: (B, C, ...), code: (B,), label: (B,)) -> (B, C, ...)`, or `(B, 2C, ...)` with spread."""
+
+    shape: Sequence[int]
+    classes: int
+    learned_variance: bool
+
+    def __call__(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
+        """The raw output."""
+
+
+class Denoiser(AnyDenoiser):
+    """backbone + schedule + target.
+
+    Raises ValueError where the target does not determine the noise and the clean sample, as eps where alpha = 0.
+    """
+
+    is_network = True
+
+    def __init__(self, backbone: nn.Module, schedule: Schedule, target: Target) -> None:
+        super().__init__()
+        if not hasattr(backbone, "learned_variance"):
+            raise ValueError(
+                f"{type(backbone).__name__} tells classes and gives no samples: choose backbone=unet or dit, "
+                f"or paradigm=noisy_classifier"
+            )
+        for t in torch.tensor([schedule.t_min, schedule.t_max], dtype=torch.float64):
+            d = det(schedule(t), target.mix(schedule, t)).abs()
+            if not (d.isfinite() and d > 1e-12 and target.c_noise(schedule, t).isfinite()):
+                raise ValueError(
+                    f"target {target} is singular on {schedule} at t={t:g}, where alpha={schedule(t).alpha:.3g}: "
+                    f"choose target=v, velocity or x0, or end the schedule earlier with schedule.t_max=0.999"
+                )
+        self.backbone = backbone
+        self.schedule = schedule
+        self.target = target
+        network = cast(Backbone, backbone)
+        self.shape = tuple(network.shape)
+        self.classes, self.learned_variance = network.classes, network.learned_variance
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
+        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
+        m, n = self.schedule(t), self.target.mix(self.schedule, t)
+        code = self.target.c_noise(self.schedule, t).to(x).expand(len(x))
+        raw = self.backbone(scale(self.target.c_in(m), x), code, label).to(x.dtype)
+        out, *v = raw.split(x.shape[1], dim=1)
+        x0, eps = unmix(x, m, out, n)
+        return Estimate(x0, eps, out, (v[0] + 1) / 2 if v else None)

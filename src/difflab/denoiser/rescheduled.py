@@ -1,0 +1,54 @@
+"""Another path for a trained network: the same mixes of clean sample and noise, up to scale, at other times."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from difflab.denoiser.base import AnyDenoiser, Estimate
+from difflab.process.gaussian import Mix, scale
+from difflab.process.schedule import Schedule
+from difflab.process.target import X0
+
+
+def nearest(schedule: Schedule, m: Mix) -> Tensor:
+    """The time of `schedule` whose log-SNR is that of `m`, or is nearest to it, as beyond its ends and on a table."""
+    return schedule.time_at(m.log_snr.clamp(-1e3, 1e3))  # to an infinite one all steps of a table are equally near
+
+
+def matched(schedule: Schedule, x: Tensor, m: Mix) -> tuple[Tensor, Tensor]:
+    """Samples `x` of the mix `m` as a network that was trained on `schedule` knows them, and their time there.
+
+    `x' = x hypot(alpha', sigma') / hypot(alpha, sigma)` at the time of equal log-SNR, where `m' ~ m`. Karras et al.
+    2022 (arXiv:2206.00364), section 2: a schedule is a path of noise levels and a scale.
+    """
+    t = nearest(schedule, m)
+    n = schedule(t)
+    return scale(torch.hypot(n.alpha, n.sigma) / torch.hypot(m.alpha, m.sigma), x), t
+
+
+class Rescheduled(AnyDenoiser):
+    """A denoiser on another schedule than the one it was trained on: any network along any path.
+
+    Exact where the two schedules share the log-SNR. Beyond the trained ends the nearest trained level speaks, and for
+    a network trained on a table its nearest step, whose log-SNR is at most half a step off; `x0` is kept and `eps` is
+    what then explains `x`. What it says is in terms of the clean sample, whatever target was trained.
+    """
+
+    def __init__(self, denoiser: AnyDenoiser, schedule: Schedule) -> None:
+        super().__init__()
+        self.denoiser, self.schedule, self.target = denoiser, schedule, X0()
+        self.shape, self.classes = denoiser.shape, denoiser.classes
+        self.learned_variance, self.has_density = denoiser.learned_variance, denoiser.has_density
+
+    def nfe(self, t: Tensor) -> int:
+        """Network evaluations of one call at the time `t`, for each sample."""
+        return self.denoiser.nfe(nearest(self.denoiser.schedule, self.schedule(t)))
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
+        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
+        m = self.schedule(t)
+        estimate: Estimate = self.denoiser(*matched(self.denoiser.schedule, x, m), label)
+        x0, gap = estimate.x0, x - m(estimate.x0, estimate.eps)
+        eps = estimate.eps + scale(torch.where(m.sigma > 0, 1 / m.sigma, 0.0), gap)  # data say nothing of the noise
+        return Estimate(x0, eps, out=x0, v=estimate.v)

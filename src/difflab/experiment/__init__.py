@@ -1,0 +1,24 @@
+"""Training and evaluation as jobs: configurations, runs, checkpoints, protocols. Names are imported when used."""
+
+import importlib
+
+_MODULES = {
+    "Classes": "task.classes",
+    "Draw": "task.draw",
+    "Edit": "task.edit",
+    "FromRun": "weights",
+    "Interpolate": "task.interpolate",
+    "Invert": "task.invert",
+    "Local": "wandb_mirror",
+    "Restore": "task.restore",
+    "TrainedClassifier": "trained_classifier",
+    "Trajectory": "task.trajectory",
+    "Wandb": "wandb_mirror",
+}
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"difflab.experiment.{_MODULES[name]}"), name)

@@ -1,0 +1,90 @@
+"""What a job would do and how long that takes on this machine, found by trying a step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from difflab.data.images import to_float
+from difflab.experiment.evaluation import Measurement
+from difflab.experiment.hardware import autocast
+from difflab.paradigm.base import TRAINING, Paradigm
+from difflab.sampler.generate import count_nfe, times_for
+
+if TYPE_CHECKING:
+    from difflab.experiment.training import Training
+
+BATCH = 64  # samples that the network is timed on
+
+
+def plan(model: Paradigm, measurements: Sequence[Measurement], job: Training | None = None) -> dict[str, Any]:
+    """What is left to do of a job: images to train on, network evaluations to measure, and the seconds of both."""
+    left = job.left if job else 0
+    missing = [each for each in measurements if each.found is None]
+    evaluations = sum(each.protocol.n * price(each) for each in missing)
+    training = left * training_pace(job) if job and left else 0.0
+    measuring = evaluations * sampling_pace(missing[0]) if missing else 0.0
+    folder = job.run.folder if job else measurements[0].run.folder
+    return {
+        "run": folder.name,
+        "images to train": left,
+        "training seconds": training,
+        "to measure": len(missing),
+        "cached": len(measurements) - len(missing),
+        "network evaluations": evaluations,
+        "measuring seconds": measuring,
+    }
+
+
+def price(measurement: Measurement) -> int:
+    """The network evaluations of one sample; of an adaptive sampler, which finds its own, what was asked for."""
+    recipe, guided = measurement.recipe, measurement.recipe.guided(measurement.model.denoiser)
+    if recipe.sampler.evaluations is None:
+        return recipe.nfe
+    return count_nfe(guided, recipe.sampler, times_for(guided, recipe.sampler, recipe.grid, recipe.nfe))
+
+
+def sampling_pace(measurement: Measurement) -> float:
+    """Seconds of one network evaluation of one sample."""
+    denoiser, precision = measurement.model.denoiser, measurement.recipe.precision
+    x = torch.zeros(BATCH, *denoiser.shape, device=denoiser.device)
+    label = torch.zeros(BATCH, dtype=torch.int64, device=denoiser.device)
+    t = torch.tensor(denoiser.schedule.t_max, dtype=torch.float64)
+
+    def evaluate() -> None:
+        with torch.no_grad(), autocast(denoiser.device, precision):
+            denoiser(x, t, label)
+
+    return pace(f"sampling {denoiser} {precision}", evaluate) / BATCH
+
+
+def training_pace(job: Training) -> float:
+    """Seconds of training on one image."""
+    model, data = job.model.to(job.device), job.data.training
+    x, y = to_float(data.x[: model.batch_size]).to(job.device), data.y[: model.batch_size].to(job.device)
+
+    def step() -> None:
+        with autocast(job.device, job.config["precision"]):
+            losses = model.loss(model.corrupt(x, y, 0.0, TRAINING, 0)).values()
+        torch.autograd.backward(torch.stack([loss.mean() for loss in losses]).sum())
+        model.zero_grad()
+
+    return pace(f"training {model} {job.config['precision']}", step) / model.batch_size
+
+
+PACES: dict[str, float] = {}  # found in this process, by what was tried: the jobs of a sweep try the same
+
+
+def pace(what: str, action: Callable[[], None]) -> float:
+    """Seconds that an action takes, the second time."""
+    if what not in PACES:
+        for _ in range(2):
+            start = time.perf_counter()
+            action()
+            if torch.accelerator.is_available():
+                torch.accelerator.synchronize()
+            PACES[what] = time.perf_counter() - start
+    return PACES[what]

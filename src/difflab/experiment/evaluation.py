@@ -1,0 +1,184 @@
+"""One way of measuring a run, named by its protocol card, done once, and kept with its pictures."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from difflab.data.images import to_stored
+from difflab.data.module import DataModule
+from difflab.experiment.hardware import device_name, peak_memory
+from difflab.experiment.picture import picture, save_png, sheet, tiles
+from difflab.experiment.progress import Drawing
+from difflab.experiment.protocol import Protocol, likelihood
+from difflab.experiment.recipe import Recipe
+from difflab.experiment.run import Run, digest, locked, write_json
+from difflab.experiment.wandb_job import WandbJob
+from difflab.experiment.wandb_mirror import Local, Wandb
+from difflab.metric.card import ProtocolCard
+from difflab.metric.memorisation import Memorisation
+from difflab.paradigm.diffusion import Diffusion
+from difflab.sampler.evaluations import timing
+
+POINTS = 500  # in a picture of points
+STEPS, FOLLOWED = 12, 4  # times and samples in the picture of the way from noise to data
+PICTURES = ("samples", "steps", "pairs")
+PAIRS = 10  # of a generated image and the training image that it is nearest to
+ROWS = 2  # of the picture of samples; where there are classes, a class a column
+UNLABELLED = 8  # columns of it, where there are none
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The samples of one seed of the noise that a recipe draws from a run's weights, measured by a protocol.
+
+    `about` says how it came to be asked for: `choices`, `command`, `study`.
+    """
+
+    run: Run
+    model: Diffusion
+    weights: str
+    data: DataModule
+    recipe: Recipe
+    protocol: Protocol
+    seed: int
+    cache: Path
+    about: Mapping[str, Any]
+
+    @cached_property
+    def classes(self) -> int:
+        """How many the guided denoiser knows."""
+        return self.recipe.guided(self.model.denoiser).classes
+
+    @cached_property
+    def card(self) -> ProtocolCard:
+        """All that must agree before two numbers may be compared, known before anything is drawn."""
+        protocol, recipe = self.protocol, self.recipe
+        images = self.data.images
+        reference = {"train": images.train, "test": images.test}[protocol.references[0]]
+        own_path = recipe.path in (None, self.model.denoiser.schedule)
+        return ProtocolCard(
+            n_generated=protocol.n,
+            n_reference=len(reference),
+            n_likelihood=protocol.n_likelihood,
+            reference=f"{type(self.data.source).__name__}/{'+'.join(protocol.references)}",
+            reference_sha256=digest([images.train.sha256, images.test.sha256]),  # floors and copies see both
+            extractor=protocol.extractor.name,
+            extractor_sha256=protocol.extractor.sha256,
+            resize=protocol.extractor.resize,
+            sampler=str(recipe.sampler),
+            grid=str(recipe.grid),
+            path="as trained" if own_path else str(recipe.path),
+            nfe=recipe.nfe if recipe.sampler.evaluations else 0,  # 0: as many as its tolerances ask
+            guidance=str(recipe.guidance),
+            weights=self.weights,
+            labels=protocol.labels if self.classes else "none",
+            classifier=str(protocol.classifier or "none"),
+            precision=recipe.precision,
+            seed=self.seed,
+        )
+
+    @property
+    def path(self) -> Path:
+        """The file of what was found."""
+        return self.run.folder / "evaluations" / f"{self.card.fingerprint}.json"
+
+    @property
+    def found(self) -> dict[str, Any] | None:
+        """What was found; None before."""
+        return json.loads(self.path.read_text()) if self.path.exists() else None
+
+    def __call__(
+        self, progress: Callable[[int], None], tell: Callable[[dict[str, Any]], None] = lambda found: None
+    ) -> dict[str, Any]:
+        """Measure, unless that is done, and tell; one process locked, while others who ask wait and say so."""
+        busy = f"{self.path} is being measured by another process: waiting for it"
+        with locked(self.path.with_name(f".{self.path.name}.lock"), busy):
+            if known := self.found:
+                return known
+            found = self.measured(progress)
+            tell(found)
+            return found
+
+    def measured(self, progress: Callable[[int], None]) -> dict[str, Any]:
+        """Draw and measure; write the pictures, then what was found."""
+        denoiser, protocol, data = self.model.denoiser, self.protocol, self.data
+        labels = protocol.labels_for(data, self.classes)
+        protocol.prepare(data, self.cache)
+        start = time.monotonic()
+        with timing(self.recipe.guided(denoiser)) as network, peak_memory(denoiser.device) as peak:
+            drawn = self.recipe.draw(denoiser, labels, self.seed, progress=progress)
+            samples = to_stored(drawn.x)
+            metrics, copies = protocol.scores(data, samples, labels if self.classes else None, self.cache)
+            cost = {
+                "nfe": drawn.nfe,
+                "seconds": drawn.seconds,
+                "seconds_per_sample": drawn.seconds / protocol.n,
+                "network_share": network() / (time.monotonic() - start),
+                "peak_memory": peak(),
+                "device": device_name(denoiser.device),
+            }
+        metrics |= likelihood(self.model, data, protocol.n_likelihood)
+        self.draw_pictures(samples, labels, copies)
+        found = {"metrics": metrics, "cost": cost, "card": self.card.to_dict(), **self.about}
+        write_json(self.path, found)
+        return found
+
+    def draw_pictures(self, samples: Tensor, labels: Tensor, copies: Memorisation) -> None:
+        """Beside the file: the first samples; the way to the first of them; and those most like training images."""
+        columns = self.classes or UNLABELLED
+        images = samples.ndim == 4
+        save_png(picture(samples[: ROWS * columns] if images else samples, columns), self.beside("samples"))
+        way = self.recipe.estimates(self.model.denoiser, labels[: FOLLOWED if images else POINTS], self.seed)
+        chosen = torch.linspace(0, len(way) - 1, STEPS).round().int().tolist()
+        times = [tiles(to_stored(way[k])) for k in chosen]
+        save_png(sheet([list(row) for row in zip(*times, strict=True)]), self.beside("steps"))
+        if images:
+            likest, neighbours = copies.pairs(PAIRS)
+            save_png(sheet([tiles(samples[likest]), tiles(self.data.images.train.x[neighbours])]), self.beside("pairs"))
+
+    def beside(self, what: str) -> Path:
+        """A picture's path."""
+        return self.path.with_name(f"{self.path.stem}-{what}.png")
+
+    @property
+    def pictures(self) -> dict[str, Path]:
+        """The pictures that are there, by name."""
+        return {what: self.beside(what) for what in PICTURES if self.beside(what).exists()}
+
+
+def measure(asked: Sequence[Measurement], mirror: Wandb | Local, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What each measurement finds, or found before, mirrored; `config` is the run's."""
+    found = []
+    for each in asked:
+        name = f"{each.run.folder.name}-{each.card.fingerprint}"
+        command = str(each.about["command"])
+        wanted = not command.startswith("difflab-train")
+        job = WandbJob(
+            each.path.parent,
+            name,
+            "evaluate",
+            {**config, "command": command},
+            each.about["study"],
+            wanted and each is asked[0],
+        )
+        if known := each.found:
+            mirror.known(job, known, each.pictures)
+        else:
+            known = made(each, job, mirror)
+        found.append(known)
+    return found
+
+
+def made(measurement: Measurement, job: WandbJob, mirror: Wandb | Local) -> dict[str, Any]:
+    """What a measurement finds, mirrored by the process that makes it."""
+    with Drawing("measuring", measurement.protocol.n) as progress:
+        return measurement(progress, lambda found: mirror.measured(job, found, measurement.pictures))

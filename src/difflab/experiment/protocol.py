@@ -1,0 +1,169 @@
+"""Measuring samples against real ones: the protocol, the scores, the likelihood, the errors by noise level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from difflab.data.images import Split, to_float
+from difflab.data.module import DataModule
+from difflab.experiment.config import build, suggestion
+from difflab.experiment.recipe import balanced
+from difflab.experiment.trained_classifier import TrainedClassifier
+from difflab.metric.features import Extractor
+from difflab.metric.memorisation import Memorisation, calibration, memorisation
+from difflab.metric.reference import floor, measure, real_features
+from difflab.paradigm.diffusion import Diffusion
+from difflab.process.noise import keyed
+
+SPLITS = ("test", "train")
+LABELS = ("balanced", "data")
+LIKELIHOOD_BATCH = 500
+LEVELS = range(-8, 9, 2)  # log-SNRs at which denoising errors are told
+ERROR_SAMPLES = 512
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is measured against what: `n` samples for each seed of the noise, with labels balanced or as in the data.
+
+    Against the first of the `references`, which are splits, and against the others too; seen by the extractor, and by a
+    classifier if there is one. And the likelihood of `n_likelihood` held-out samples.
+    """
+
+    n: int
+    references: Sequence[str]
+    extractor: Extractor
+    seeds: Sequence[int]
+    n_likelihood: int
+    labels: str
+    classifier: TrainedClassifier | None
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], device: torch.device, runs_dir: str) -> Protocol:
+        """The protocol that a plain configuration says. Raises ValueError for words that are none of the valid ones."""
+        for key in ("n", "seed", "seeds", "n_likelihood"):
+            if type(config[key]) is not int or config[key] < 0:
+                raise ValueError(f"protocol.{key}={config[key]!r} should be a whole number, 0 or more")
+        if not isinstance(config["classifier"], str | None):
+            raise ValueError(f"protocol.classifier={config['classifier']!r} should be a run's folder, or its name")
+        references, labels, seeds = config["references"], config["labels"], config["seeds"]
+        for split in references:
+            if split not in SPLITS:
+                raise ValueError(f"protocol.references={references}; {suggestion(split, SPLITS)}")
+        if not references or len(set(references)) < len(references):
+            raise ValueError(f"protocol.references={references}: name a split, or both; {suggestion('', SPLITS)}")
+        if labels not in LABELS:
+            raise ValueError(f"protocol.labels={labels}; {suggestion(labels, LABELS)}")
+        if seeds < 1:
+            raise ValueError(f"protocol.seeds={seeds}: at least one")
+        classifier = None
+        if config["classifier"]:
+            classifier = TrainedClassifier(config["classifier"], runs_dir, device=device)
+        extractor = build(config["extractor"], device=device)
+        noise = range(config["seed"], config["seed"] + seeds)
+        return cls(config["n"], references, extractor, noise, config["n_likelihood"], labels, classifier)
+
+    def dry_run(self, data: DataModule) -> None:
+        """See that these images can be measured, if any are. Raises ValueError, with the way out, if they cannot."""
+        if self.n == 0:
+            return
+        if self.n_likelihood == 1:
+            raise ValueError(f"n_likelihood={self.n_likelihood}: give 0, or two samples at least")
+        if self.n < 2:
+            raise ValueError(f"n={self.n}: a distance between distributions takes two images at least")
+        if self.classifier and self.classifier.classes != data.classes:
+            raise ValueError(f"{self.classifier} tells {self.classifier.classes} classes, the data have {data.classes}")
+        try:
+            self.extractor(data.images.test.x[:1])
+            if self.classifier:
+                self.classifier(data.images.test.x[:1])
+        except ValueError as error:
+            raise ValueError(f"{error}; protocol.n=0 trains without measuring") from error
+
+    def labels_for(self, data: DataModule, classes: int) -> Tensor:
+        """The labels of the samples 0, 1, .., `classes` being what the denoiser knows; int64 (n,)."""
+        if self.labels == "balanced" or not classes:
+            return balanced(self.n, classes)
+        y = data.images.train.y
+        return y[torch.randint(len(y), (self.n,), generator=keyed(0))]
+
+    def prepare(self, data: DataModule, cache: Path) -> None:
+        """Have what is known of the real samples in the cache, so that measuring does not wait for it."""
+        train, test = data.images.train, data.images.test
+        for reference, other in self.pairings(data):
+            floor(self.extractor, reference, other, min(self.n, len(other)), cache)
+        if self.classifier:
+            real_features(self.classifier, test, min(self.n, len(test)), cache)
+        calibration(train, test, cache)
+
+    def pairings(self, data: DataModule) -> list[tuple[Split, Split]]:
+        """Each reference split, and the other one, whose samples make its floor."""
+        splits = {"train": (data.images.train, data.images.test), "test": (data.images.test, data.images.train)}
+        return [splits[name] for name in self.references]
+
+    def scores(
+        self, data: DataModule, samples: Tensor, labels: Tensor | None, cache: Path
+    ) -> tuple[dict[str, float], Memorisation]:
+        """Each score of samples, as stored, beside its floor; and their nearest training samples.
+
+        `labels` are those that were asked for, if any were.
+        """
+        (main, other), *_ = self.pairings(data)
+        found = measure(self.extractor, samples, main, other, cache, *self.references[1:])
+        if self.classifier:
+            found |= self.classifier.verdict(samples, labels, data.images.test, cache)
+        copies = memorisation(samples, data.images.train, data.images.test, cache)
+        return found | copies.scores, copies
+
+
+def likelihood(model: Diffusion, data: DataModule, n: int) -> dict[str, float]:
+    """Bits/dim of `n` samples spread over the held-out split, with its standard error; nothing where there is none.
+
+    `bits_per_dim`, or `bits_per_dim_bound` of paradigms that bound it: compare bounds with bounds. Where the law behind
+    the data is known the floor is what that law itself gives to the same samples.
+    """
+    if not n or not model.denoiser.has_density:
+        return {}
+    x, y = held_out(data, n)
+    device = model.denoiser.device
+    parts = zip(torch.split(x, LIKELIHOOD_BATCH), torch.split(y, LIKELIHOOD_BATCH), strict=True)
+    bits = torch.cat([model.bits_per_dim(part.to(device), label.to(device)).double().cpu() for part, label in parts])
+    name = model.likelihood
+    found = {name: bits.mean().item(), f"{name}_se": (bits.std() / len(bits) ** 0.5).item()}
+    if log_prob := getattr(data.source, "log_prob", None):
+        found[f"{name}_floor"] = -log_prob(x).mean().item() / (math.log(2) * x[0].numel())
+    return found
+
+
+@torch.no_grad()
+def denoising_error(model: Diffusion, data: DataModule) -> dict[str, float]:
+    """`E |eps_hat - eps|^2` per dimension on held-out samples, by log-SNR, where the schedule has been there.
+
+    The one error that does not depend on target, weighting or schedule: of the ideal denoiser it is as small as can be.
+    """
+    x0, label = held_out(data, ERROR_SAMPLES)
+    denoiser, schedule = model.denoiser, model.denoiser.schedule
+    x0, label = x0.to(denoiser.device), label.to(denoiser.device)
+    found = {}
+    for level in LEVELS:
+        t = schedule.time_at(torch.tensor(float(level), dtype=torch.float64))
+        if abs(float(schedule.log_snr(t)) - level) > 0.5:
+            continue
+        eps = torch.randn(x0.shape, generator=keyed(level + 100)).to(x0)
+        estimate = denoiser(schedule(t)(x0, eps).to(x0.dtype), t, label)
+        found[str(level)] = float((estimate.eps - eps).square().mean())
+    return found
+
+
+def held_out(data: DataModule, n: int) -> tuple[Tensor, Tensor]:
+    """Held-out samples as models see them, n of them or all, spread over the split; and their labels."""
+    test = data.images.test
+    chosen = torch.linspace(0, len(test) - 1, min(n, len(test))).round().long()
+    return to_float(test.x[chosen]), test.y[chosen]

@@ -1,0 +1,153 @@
+"""How a trained denoiser is sampled: one value for the whole recipe."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from difflab.denoiser.base import AnyDenoiser
+from difflab.denoiser.rescheduled import Rescheduled
+from difflab.experiment.config import build
+from difflab.experiment.hardware import autocast, best_device, settle_precision
+from difflab.experiment.run import Run, find
+from difflab.experiment.weights import load_denoiser
+from difflab.guidance.base import Chain, Guidance
+from difflab.process.gaussian import scale
+from difflab.process.noise import SampleNoise
+from difflab.process.schedule import Schedule
+from difflab.sampler.base import Sampler
+from difflab.sampler.evaluations import Recorder
+from difflab.sampler.generate import generate, times_for, trajectory
+from difflab.sampler.grid import Grid
+
+RECIPE = ("sampler", "grid", "guidance", "nfe")  # the keys of a configuration that make a recipe
+
+
+class Drawn(NamedTuple):
+    """Samples in the model's range, and what they cost."""
+
+    x: Tensor  # float (n, *) on the CPU
+    nfe: float  # network evaluations per sample, as counted
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sampler, grid, guidance and the network evaluations that each sample may take.
+
+    And the `path` that is sampled along, if it is another schedule than the trained one.
+    """
+
+    sampler: Sampler
+    grid: Grid
+    guidance: Guidance
+    nfe: int
+    path: Schedule | None = None
+    precision: str = "fp32"
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], precision: str) -> Recipe:
+        """The recipe that a plain configuration says: `sampler.schedule` is the path, `guidance` a chain by names."""
+        sampler = {key: value for key, value in config["sampler"].items() if key != "schedule"}
+        path = config["sampler"].get("schedule")
+        guidance = Chain(tuple(build(config["guidance"]).values()))
+        return cls(build(sampler), build(config["grid"]), guidance, config["nfe"], path and build(path), precision)
+
+    def guided(self, denoiser: AnyDenoiser) -> AnyDenoiser:
+        """The denoiser guided, on its own schedule, and that along the path."""
+        guided = self.guidance(denoiser)
+        return guided if self.path in (None, denoiser.schedule) else Rescheduled(guided, self.path)
+
+    def dry_run(
+        self,
+        denoiser: AnyDenoiser,
+        noise: Callable[[Tensor], Tensor] = torch.randn_like,
+        steps: int | None = 1,
+    ) -> None:
+        """Take the first steps for one sample, or all, so that what cannot work fails before any work.
+
+        Raises ValueError for a sampler, grid or guidance that does not go with the denoiser.
+        """
+        guided = self.guided(denoiser)
+        times = times_for(guided, self.sampler, self.grid, self.nfe)
+        x = torch.zeros(1, *denoiser.shape, device=denoiser.device)
+        denoise = guided.bind(torch.tensor([guided.classes], device=denoiser.device))
+        with torch.no_grad():
+            path = trajectory(denoise, self.sampler, times, x, lambda like, k: noise(like))
+            for _, reached in itertools.islice(path, steps):
+                if not reached.isfinite().all():
+                    raise ValueError(f"{self.sampler} on {self.grid} does not stay finite on {guided.schedule}")
+
+    def draw(
+        self,
+        denoiser: AnyDenoiser,
+        labels: Tensor,
+        seed: int,
+        batch_size: int = 250,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> Drawn:
+        """Draw one sample for each label; sample k is a function of the seed, k and its label alone."""
+        start = time.monotonic()
+        with autocast(denoiser.device, self.precision):
+            x, evaluations = generate(
+                self.guided(denoiser),
+                self.sampler,
+                self.grid,
+                nfe=self.nfe,
+                labels=labels,
+                seed=seed,
+                batch_size=batch_size,
+                device=denoiser.device,
+                progress=progress,
+            )
+        return Drawn(x, evaluations, time.monotonic() - start)
+
+    @torch.no_grad()
+    def estimates(self, denoiser: AnyDenoiser, labels: Tensor, seed: int) -> list[Tensor]:
+        """What the network takes samples 0, 1, .. for whenever it is asked on the way, and at last the samples."""
+        guided, device = self.guided(denoiser), denoiser.device
+        watch, noise = Recorder(guided.bind(labels.to(device))), SampleNoise(seed, range(len(labels)))
+        with autocast(device, self.precision):
+            times = times_for(guided, self.sampler, self.grid, self.nfe)
+            like = torch.empty(len(labels), *denoiser.shape, device=device)
+            start = scale(guided.schedule(times[0]).sigma, noise(like, 0))
+            ((_, end),) = deque(trajectory(watch, self.sampler, times, start, noise), maxlen=1)
+        return [*watch.estimates, end.cpu()]
+
+
+class Trained(NamedTuple):
+    """A run as a command finds it, with the recipe that it is to be sampled by."""
+
+    run: Run
+    denoiser: AnyDenoiser
+    weights: str  # "ema=0.999"
+    recipe: Recipe
+
+
+def trained(config: Mapping[str, Any]) -> Trained:
+    """The run of a plain configuration, its recipe being the run's own but for what is chosen.
+
+    Raises ValueError if there is no such run, if it has no weights, or if the recipe does not go with it.
+    """
+    run, device = find(Path(config["runs_dir"]), config["run"]), best_device()
+    denoiser, weights = load_denoiser(run, config["ema"])
+    own = run.config
+    chosen = {key: own[key] if config[key] is None else config[key] for key in RECIPE}
+    if "_target_" not in chosen["sampler"]:  # another path alone
+        chosen["sampler"] = {**own["sampler"], **chosen["sampler"]}
+    recipe = Recipe.of(chosen, settle_precision(config["precision"] or own["precision"], device))
+    recipe.dry_run(denoiser)
+    return Trained(run, denoiser.to(device), weights, recipe)
+
+
+def balanced(n: int, classes: int) -> Tensor:
+    """Labels 0, 1, .. classes - 1, 0, 1, ..; without classes the null label, 0."""
+    return torch.arange(n) % max(classes, 1)

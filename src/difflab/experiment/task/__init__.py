@@ -1,0 +1,1 @@
+"""What `difflab-sample` does with a trained run: one file a task."""

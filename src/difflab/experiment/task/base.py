@@ -1,0 +1,167 @@
+"""What `difflab-sample` does with a trained run: one file a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from difflab.data.images import to_float
+from difflab.data.module import DataModule
+from difflab.denoiser.base import AnyDenoiser
+from difflab.experiment.config import build
+from difflab.experiment.hardware import autocast
+from difflab.experiment.progress import Drawing
+from difflab.experiment.recipe import Recipe, balanced
+from difflab.experiment.run import Run
+from difflab.process.gaussian import scale
+from difflab.process.noise import SampleNoise, keyed
+from difflab.sampler.generate import Samples, integrate, times_for
+
+COARSE = 20  # steps to cut or to look at, where the sampler makes its own
+
+Progress = Callable[[int], None]  # to be told how many samples are done
+
+
+@contextmanager
+def silently(what: str, total: int) -> Iterator[Progress]:
+    """No progress bar."""
+    yield lambda done: None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trained run, the recipe to sample it by, and what is asked of it.
+
+    Raises ValueError where there is nothing to do, or for a label that the run does not have.
+    """
+
+    run: Run
+    denoiser: AnyDenoiser  # as trained, without guidance
+    recipe: Recipe
+    n: int
+    seed: int
+    label: int | None
+    batch_size: int
+    folder: Path  # to write into
+    bar: Callable[[str, int], AbstractContextManager[Progress]] = Drawing
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or self.batch_size < 1 or self.seed < 0:
+            asked = f"n={self.n}, batch_size={self.batch_size}, seed={self.seed}"
+            raise ValueError(f"{asked}: n and batch_size must be at least 1, seed at least 0")
+        if self.label is not None and not 0 <= self.label < self.classes:
+            raise ValueError(f"label={self.label} is none of this run's {self.classes} classes, which count from 0")
+
+    @property
+    def classes(self) -> int:
+        """The classes that can be asked for, the run's or those of what guides it; 0: it is unconditional."""
+        return self.guided.classes
+
+    @property
+    def of_images(self) -> bool:
+        """Whether samples are images, and not points."""
+        return len(self.denoiser.shape) == 3
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """The asked label `n` times, or else all of them in turn."""
+        return balanced(self.n, self.classes) if self.label is None else torch.full((self.n,), self.label)
+
+    @cached_property
+    def guided(self) -> AnyDenoiser:
+        """The denoiser as the recipe guides it."""
+        return self.recipe.guided(self.denoiser)
+
+    @cached_property
+    def times(self) -> Tensor:
+        """The falling times of the recipe."""
+        return times_for(self.guided, self.recipe.sampler, self.recipe.grid, self.recipe.nfe)
+
+    @cached_property
+    def stops(self) -> Tensor:
+        """The falling times, or, where the sampler makes its own, some of the grid: it can stop at any."""
+        own = self.recipe.sampler.evaluations is None
+        return self.recipe.grid(self.guided.schedule, COARSE) if own else self.times
+
+    def noise(self, seed: int) -> Tensor:
+        """What samples of a seed start from, `(n, *)`."""
+        like = torch.empty(self.n, *self.denoiser.shape)
+        return scale(self.guided.schedule(self.times[0]).sigma, SampleNoise(seed, range(self.n))(like, 0))
+
+    def looks(self, x: Tensor, t: Tensor) -> Tensor:
+        """Noisy samples at a time, shrunk to where data can be seen: `x / hypot(alpha, sigma)`."""
+        return scale(1 / torch.hypot(*self.guided.schedule(t)), x)
+
+    def integrate(
+        self, what: str, times: Tensor, x: Tensor | None, labels: Tensor, indices: Sequence[int] | None = None
+    ) -> Samples:
+        """Take samples, or fresh noise, along the times by the recipe's sampler: see `difflab.generate.travel`."""
+        with autocast(self.denoiser.device, self.recipe.precision), self.bar(what, len(labels)) as progress:
+            return integrate(
+                self.guided,
+                self.recipe.sampler,
+                times,
+                x,
+                labels,
+                indices=indices,
+                seed=self.seed,
+                batch_size=self.batch_size,
+                device=self.denoiser.device,
+                progress=progress,
+            )
+
+    @cached_property
+    def data(self) -> DataModule:
+        """The data that the run was trained on."""
+        data: DataModule = build(self.run.config["data"])
+        return data
+
+    def held_out(self, seed: int) -> Tensor:
+        """Held-out samples `(n, *)` of the job's labels, another choice with each seed.
+
+        Raises ValueError where there are too few.
+        """
+        test = self.data.images.test
+        order = torch.randperm(len(test), generator=keyed(seed))
+        if not (self.classes and self.data.classes):
+            if self.n > len(test):
+                raise ValueError(f"n={self.n} asks for more than the {len(test)} held-out samples")
+            return to_float(test.x[order[: self.n]])
+        known = test.y[order]
+        rows = torch.empty(self.n, dtype=torch.int64)
+        for label in torch.unique(self.labels):
+            wanted, those = self.labels == label, order[known == label]
+            if len(those) < wanted.sum():
+                raise ValueError(
+                    f"n={self.n} asks for {wanted.sum()} held-out samples of one label: {len(those)} exist"
+                )
+            rows[wanted] = those[: int(wanted.sum())]
+        return to_float(test.x[rows])
+
+
+class Outcome(NamedTuple):
+    """What a task made and found."""
+
+    picture: Path
+    images: int
+    evaluations: float  # of the network, for each image
+    measured: dict[str, float]
+
+
+class Task(Protocol):
+    """Something to do with a trained run."""
+
+    n: ClassVar[int]  # images, unless the user says how many
+
+    def require(self, job: Job) -> None:
+        """Raise ValueError where the task cannot be done, before anything is."""
+
+    def __call__(self, job: Job) -> Outcome:
+        """Do it, and write what comes of it into the job's folder."""

@@ -1,0 +1,74 @@
+"""Held-out samples under another label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from difflab.data.images import to_stored
+from difflab.experiment.picture import save_png, sheet, tiles
+from difflab.experiment.task.base import Job, Outcome
+from difflab.experiment.task.invert import decode, encode, require_flow
+from difflab.process.noise import SampleNoise
+from difflab.sampler.generate import Samples
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Held-out samples noised up to the share `strength` of the grid's steps, and denoised under `label`.
+
+    Meng et al. 2022 (arXiv:2108.01073), Algorithm 1. With `invert` it is the flow that takes them up, under the label
+    that they have, and what noise would wash out is kept. Raises ValueError for a strength outside [0, 1].
+    """
+
+    label: int
+    strength: float = 0.5
+    invert: bool = False
+    n: ClassVar[int] = 40
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"task.strength={self.strength} must lie in [0, 1]: 0 changes nothing, 1 is a new sample")
+
+    def require(self, job: Job) -> None:
+        """Raise ValueError where there is no such label, and for inversion without a flow to follow."""
+        if not 0 <= self.label < job.classes:
+            raise ValueError(
+                f"task.label={self.label} is none of this run's {job.classes} classes, which count from 0"
+                if job.classes
+                else "task=edit changes the label, and this run is unconditional"
+            )
+        self.times(job)
+        if self.invert:
+            require_flow(job)
+        job.held_out(job.seed)
+
+    def times(self, job: Job) -> Tensor:
+        """The last steps of the grid, the share `strength` of them."""
+        steps = len(job.stops) - 1
+        return job.stops[steps - round(self.strength * steps) :]
+
+    def noised(self, job: Job, x0: Tensor, times: Tensor) -> Samples:
+        """The samples at `times[0]`, and the network evaluations that each took."""
+        if self.invert:
+            return encode(job, x0, job.labels, times)
+        eps = SampleNoise(job.seed, range(job.n))(x0, 0)
+        return Samples(job.guided.schedule(times[0])(x0, eps), 0.0)
+
+    def edited(self, job: Job, x0: Tensor) -> Samples:
+        """What becomes of samples of the job's labels."""
+        times = self.times(job)
+        x, up = self.noised(job, x0, times)
+        x, down = decode(job, x, torch.full_like(job.labels, self.label), times)
+        return Samples(x, up + down)
+
+    def __call__(self, job: Job) -> Outcome:
+        """Write edit.png: a row for each label, of samples, each with what became of it beside it."""
+        x0 = job.held_out(job.seed)
+        after, evaluations = self.edited(job, x0)
+        pairs = torch.stack([x0, after], 1)
+        rows = [tiles(to_stored(pairs[job.labels == label].flatten(0, 1))) for label in torch.unique(job.labels)]
+        return Outcome(save_png(sheet(rows), job.folder / "edit.png"), job.n, evaluations, {})

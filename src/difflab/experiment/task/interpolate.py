@@ -1,0 +1,80 @@
+"""From one sample to another by way of their noises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from difflab.data.images import to_stored
+from difflab.experiment.picture import save_gif, save_png, sheet, tiles
+from difflab.experiment.task.base import Job, Outcome
+from difflab.experiment.task.invert import decode, encode, require_flow
+from difflab.process.gaussian import Mix
+from difflab.sampler.generate import Samples
+
+REST = 3  # frames for which the GIF stands still at an end, on either way
+
+
+def slerp(a: Tensor, b: Tensor, u: float) -> Tensor:
+    """`(sin((1 - u) w) a + sin(u w) b) / sin w`, `w` being the angle between the samples `a` and `b`, `(B, *)`.
+
+    The arc from `a` to `b`, on which noise of many dimensions keeps its length. Shoemake 1985
+    (doi:10.1145/325334.325242); Song, Meng & Ermon 2021 (arXiv:2010.02502), appendix D.5.
+    """
+    angle = torch.cosine_similarity(a.flatten(1).double(), b.flatten(1).double()).clamp(-1, 1).acos()
+    whole = angle.sin()
+    arc = Mix(((1 - u) * angle).sin() / whole, (u * angle).sin() / whole)
+    line = torch.full_like(angle, 1 - u), torch.full_like(angle, u)
+    return Mix(*(torch.where(whole > 1e-6, *both) for both in zip(arc, line, strict=True)))(a, b)
+
+
+@dataclass(frozen=True)
+class Interpolate:
+    """Arcs between the noises of sample k of the seed and of the seed `to`, and what the flow makes of them.
+
+    With `held_out`, between the noises of held-out samples, which the two seeds choose. Raises ValueError for less than
+    two frames.
+    """
+
+    to: int = 1
+    frames: int = 9
+    held_out: bool = False
+    n: ClassVar[int] = 4
+
+    def __post_init__(self) -> None:
+        if self.to < 0:
+            raise ValueError(f"task.to={self.to} is a seed, 0 or more")
+        if self.frames < 2:
+            raise ValueError(f"task.frames={self.frames}: an arc has two ends at least")
+
+    def require(self, job: Job) -> None:
+        """Raise ValueError unless the noise at the start is all there is, and it can be found where it must be."""
+        require_flow(job)
+        if self.held_out:
+            job.held_out(job.seed)
+
+    def noise(self, job: Job, seed: int) -> Samples:
+        """One end of the arcs."""
+        if self.held_out:
+            return encode(job, job.held_out(seed), job.labels, job.times)
+        return Samples(job.noise(seed), 0.0)
+
+    def arcs(self, job: Job) -> Samples:
+        """The samples of all frames, `(frames n, *)`."""
+        (start, one), (end, other) = self.noise(job, job.seed), self.noise(job, self.to)
+        noise = torch.cat([slerp(start, end, k / (self.frames - 1)) for k in range(self.frames)])
+        x, down = decode(job, noise, job.labels.repeat(self.frames), job.times)
+        return Samples(x, (one + other) / self.frames + down)
+
+    def __call__(self, job: Job) -> Outcome:
+        """Write interpolate.png, a row for each sample, and interpolate.gif, there and back."""
+        x, evaluations = self.arcs(job)
+        columns = [tiles(frame) for frame in torch.split(to_stored(x), job.n)]
+        path = save_png(sheet([*zip(*columns, strict=True)]), job.folder / "interpolate.png")
+        there = [sheet([column]) for column in columns]
+        there = [*[there[0]] * REST, *there[1:-1], *[there[-1]] * REST]
+        save_gif([*there, *reversed(there)], job.folder / "interpolate.gif", milliseconds=120)
+        return Outcome(path, len(x), evaluations, {})

@@ -1,0 +1,67 @@
+"""Held-out images from measurements of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from difflab.data.images import to_stored
+from difflab.experiment.picture import save_png, sheet, tiles
+from difflab.experiment.recipe import Recipe
+from difflab.experiment.task.base import Job, Outcome
+from difflab.experiment.task.invert import COLUMNS
+from difflab.guidance.base import Chain
+from difflab.guidance.problem import Operator
+from difflab.guidance.restoration import Restoration
+from difflab.metric.psnr import psnr
+from difflab.process.noise import keyed
+from difflab.sampler.generate import Samples
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Held-out images of which `y = problem(x0) + noise_std z` was measured, sampled as the restoration guides."""
+
+    problem: Operator
+    restoration: Restoration
+    noise_std: float = 0.0
+    n: ClassVar[int] = 16
+
+    def recipe(self, job: Job, y: Tensor) -> Recipe:
+        """The job's recipe, restoring first."""
+        guidance = self.restoration(self.problem, y.to(job.denoiser.device), self.noise_std)
+        return replace(job.recipe, guidance=Chain((guidance, job.recipe.guidance)))
+
+    def require(self, job: Job) -> None:
+        """Raise ValueError where the recipe does not go with the measurement, and for too few held-out images."""
+        self.recipe(job, self.problem(job.held_out(job.seed)[:1])).dry_run(job.denoiser)
+
+    def measure(self, job: Job, x0: Tensor) -> Tensor:
+        """The measurements of clean samples; the noise on row k is a function of the job's seed and k."""
+        y = self.problem(x0)
+        noise = [torch.randn(row.shape, generator=keyed(job.seed, k)) for k, row in enumerate(y)]
+        return y + self.noise_std * torch.stack(noise)
+
+    def restored(self, job: Job, y: Tensor) -> Samples:
+        """What the measurements come from, by the model: of the asked label, or else of any."""
+        labels = job.labels if job.label is not None else torch.full((job.n,), job.classes)
+        parts = []
+        for rows in torch.split(torch.arange(job.n), job.batch_size):  # a guidance is that of one batch's measurements
+            part = replace(job, recipe=self.recipe(job, y[rows]))
+            parts.append(part.integrate("restoring", part.times, None, labels[rows], rows.tolist()))
+        evaluations = sum(len(x) * each for x, each in parts) / job.n
+        return Samples(torch.cat([part.images for part in parts]), evaluations)
+
+    def __call__(self, job: Job) -> Outcome:
+        """Write restore.png, a row each for the truth, the pseudo-inverse and the restored; measure both of these."""
+        x0 = job.held_out(job.seed)
+        y = self.measure(job, x0)
+        x, evaluations = self.restored(job, y)
+        plain = self.problem.pinv(y)
+        rows = [tiles(to_stored(row))[:COLUMNS] for row in (x0, plain, x)]
+        path = save_png(sheet(rows), job.folder / "restore.png")
+        measured = {"psnr": psnr(x, x0).mean().item(), "psnr_pinv": psnr(plain, x0).mean().item()}
+        return Outcome(path, job.n, evaluations, measured)

@@ -1,0 +1,79 @@
+"""Where and in what precision Lightning trains; all else of its Trainer is difflab's own."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from difflab.experiment.config import build, suggestion
+
+PRECISION: dict[str, Literal["bf16-mixed", "32-true"]] = {"bf16": "bf16-mixed", "fp32": "32-true"}  # Lightning's words
+SILENT: dict[str, Any] = {
+    "enable_checkpointing": False,  # ours is Resumable
+    "enable_progress_bar": False,  # and RunProgress
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+    "use_distributed_sampler": False,  # the shards are the DataModule's
+}
+# The Trainer's settings that a user may choose; the others decide the weights, or are difflab's own.
+PLACEMENT = ("accelerator", "devices", "strategy", "num_nodes", "profiler", "detect_anomaly", "benchmark")
+
+
+def trainer(
+    config: Mapping[str, Any],
+    folder: Path,
+    callbacks: Sequence[pl.Callback] = (),
+    loggers: Sequence[Logger] = (),
+    max_steps: int = 1,
+    every: int = 1,
+) -> pl.Trainer:
+    """The trainer of a run's configuration, counting in steps and validating after so many.
+
+    Raises ValueError for settings that are not of placement, and for devices or strategies that are not there.
+    """
+    hush()
+    if other := [key for key in config["trainer"] if key not in ("_target_", *PLACEMENT)]:
+        raise ValueError(f"trainer.{other[0]} is no setting of where to train; {suggestion(other[0], PLACEMENT)}")
+    try:
+        found: pl.Trainer = build(
+            config["trainer"],
+            callbacks=list(callbacks),
+            logger=list(loggers),
+            max_steps=max_steps,
+            max_epochs=-1,
+            val_check_interval=every,
+            check_val_every_n_epoch=None,
+            precision=PRECISION[config["precision"]],
+            log_every_n_steps=10,
+            default_root_dir=folder,
+            inference_mode=False,
+            **SILENT,
+        )
+    except MisconfigurationException as error:
+        raise ValueError(f"trainer: {error}") from error
+    return found
+
+
+def alone(device: torch.device, precision: str) -> pl.Trainer:
+    """A trainer on one device, to validate with."""
+    return pl.Trainer(accelerator=device.type, devices=1, logger=False, precision=PRECISION[precision], **SILENT)
+
+
+def rank() -> int:
+    """The rank of this process, also before the processes have met."""
+    return getattr(rank_zero_only, "rank", 0)
+
+
+def hush() -> None:
+    """Keep Lightning's advice out of the user's terminal; its errors stay."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning.*")

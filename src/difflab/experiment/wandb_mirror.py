@@ -1,0 +1,218 @@
+"""Loggers: a file of JSON lines that is the truth, and a mirror of it on W&B that can fail without harm."""
+
+from __future__ import annotations
+
+import logging
+import netrc
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+from urllib.parse import urlparse
+
+import wandb
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers.logger import DummyLogger
+from PIL.Image import Image
+
+from difflab.experiment.wandb_job import WandbJob, outside_sweep
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["online", "offline", "disabled", "shared"]
+
+OWN = ("api.forge.coreweave.com", "api.wandb.ai")  # two names of W&B's own server: a key for one serves both
+LOGGED = ("train/*", "val/*", "final/*", "samples")  # by a training, over the images seen
+TOLD = ("metrics", "cost", "choices", "command", "study")  # of what was found, said otherwise
+QUIET = wandb.Settings(
+    console="off",
+    silent=True,
+    disable_git=True,
+    disable_code=True,
+    x_disable_meta=True,  # it has the words of the command as they were typed
+    x_disable_stats=True,
+    x_save_requirements=False,
+    init_timeout=30,
+    finish_timeout=120,  # then what is not sent stays on disk, for `wandb sync`
+)
+
+
+class Mirror(Logger):
+    """A training on W&B, over the images seen; the first failure ends the mirror, never the training."""
+
+    def __init__(self, run: wandb.Run | None, batch_size: int) -> None:
+        super().__init__()
+        self.run, self.batch_size = run, batch_size
+        self._tell(lambda run: run.define_metric("images_seen"))
+        self._tell(lambda run: [run.define_metric(key, step_metric="images_seen") for key in LOGGED])
+
+    @property
+    def name(self) -> str:
+        """The kind of log."""
+        return "wandb"
+
+    @property
+    def version(self) -> str | None:
+        """The id on W&B."""
+        return self.run.id if self.run else None
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Mirror a row."""
+        row = {k: v for k, v in metrics.items() if k != "epoch"}
+        self._tell(lambda run: run.log({**row, "images_seen": ((step or 0) + 1) * self.batch_size}))
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # Lightning's signature
+        """Nothing: the configuration was given at the start."""
+
+    def log_picture(self, key: str, image: Image, step: int) -> None:
+        """Mirror a picture."""
+        self._tell(lambda run: run.log({key: wandb.Image(image), "images_seen": (step + 1) * self.batch_size}))
+
+    def _tell(self, action: Callable[[wandb.Run], object]) -> None:
+        run = self.run
+        if run and not attempt(lambda: action(run)):
+            self.finalize("failed")
+
+    def finalize(self, status: str) -> None:
+        """Close the W&B run."""
+        run, self.run = self.run, None
+        if run:
+            attempt(lambda: run.finish(exit_code=0 if status == "success" else 1))
+
+
+@dataclass(frozen=True)
+class Wandb:
+    """Mirror each job as a run of this W&B project: online where there is a key, else offline."""
+
+    project: str = "difflab"
+    entity: str | None = None
+
+    def __call__(self, job: WandbJob) -> Logger:
+        """The mirror of a training."""
+        return Mirror(self._open(job), job.config["batch_size"])
+
+    def known(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+        """Mirror what was found before, if a W&B sweep waits for it."""
+        if job.swept:
+            self.measured(job, found, pictures)
+
+    def measured(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+        """Mirror what a job found: the content of its file, and pictures by name.
+
+        Metrics and cost are in the summary under their own names, with the card; as `eval/*` they stand against
+        `eval/nfe`, and in a table of one row, which W&B joins with those of other jobs, beside the pictures.
+        """
+        job = job.measured(found)
+        numbers = {**found.get("metrics", {}), **found.get("cost", {})}
+        others = {key: value for key, value in found.items() if key not in TOLD}
+
+        def write(run: wandb.Run) -> None:
+            run.define_metric("eval/nfe")
+            run.define_metric("eval/*", step_metric="eval/nfe")
+            run.log({f"eval/{key}": value for key, value in numbers.items()} | shown(pictures))
+            run.summary.update(others | numbers)
+            if pictures:
+                cells = {"job": job.name, **job.choices, **numbers, **shown(pictures)}
+                run.log({"evaluation": wandb.Table([*cells], [[*cells.values()]])})
+
+        self._write(job, write)
+
+    def compared(self, job: WandbJob, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str | None:
+        """Push a table, in which a path is a picture; return its address, or the folder for `wandb sync`.
+
+        None if W&B failed.
+        """
+
+        def write(run: wandb.Run) -> None:
+            cells = [[wandb.Image(str(cell)) if isinstance(cell, Path) else cell for cell in row] for row in rows]
+            run.log({"comparison": wandb.Table([*columns], cells)})
+
+        return self._write(job, write)
+
+    def owner(self) -> str:
+        """Whose the project is; empty where there is no server to keep it."""
+        found: list[str | None] = []
+        attempt(lambda: found.append((self.entity or wandb.Api().default_entity) if mode() == "online" else None))
+        return next(filter(None, found), "")
+
+    def _write(self, job: WandbJob, action: Callable[[wandb.Run], None]) -> str | None:
+        run = self._open(job)
+        if run is None:
+            return None
+        done = attempt(lambda: action(run))
+        closed = attempt(lambda: run.finish(exit_code=0 if done else 1))
+        return (run.url or str(Path(run.dir).parent)) if done and closed else None
+
+    def _open(self, job: WandbJob) -> wandb.Run | None:
+        """A job's W&B run: offline if the server fails, None if that fails too."""
+        opened: list[wandb.Run] = []
+        if not attempt(lambda: opened.append(self._begin(job, mode()))):
+            os.environ["WANDB_MODE"] = "offline"  # further jobs of this process need not wait for the server
+            attempt(wandb.teardown)  # of what an unreachable server left half open
+            attempt(lambda: opened.append(self._begin(job, "offline")))
+        return opened[0] if opened else None
+
+    def _begin(self, job: WandbJob, mode: Mode) -> wandb.Run:
+        os.environ.setdefault("WANDB_SILENT", "true")  # its failures are ours to report
+        if "WANDB_SWEEP_ID" in os.environ:
+            wandb.teardown()  # it reads the agent's variables once, for all jobs of a process
+        with nullcontext() if job.swept else outside_sweep():
+            return wandb.init(
+                project=self.project,
+                entity=self.entity,
+                id=job.id,
+                name=job.name,
+                group=job.study,
+                job_type=job.job_type,
+                tags=job.tags,
+                config=job.public,
+                dir=job.folder,
+                mode=mode,
+                resume="allow",
+                reinit="create_new",
+                settings=QUIET,
+            )
+
+
+@dataclass(frozen=True)
+class Local:
+    """Mirror nothing: the run's folder has it all."""
+
+    def __call__(self, job: WandbJob) -> Logger:
+        """A logger that does nothing."""
+        return DummyLogger()
+
+    def known(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+        """Nothing."""
+
+    measured = known
+
+
+def attempt(action: Callable[[], object]) -> bool:
+    """Whether W&B could do this; whatever it or the network does, the job goes on."""
+    try:
+        action()
+    except Exception as error:
+        log.warning("W&B failed, the files go on: %s", error)
+        return False
+    return True
+
+
+def mode() -> Mode:
+    """What WANDB_MODE says, else online where there is a key for the server, in the environment or in ~/.netrc."""
+    if said := os.environ.get("WANDB_MODE"):
+        return cast(Mode, said)
+    server = urlparse(wandb.setup().settings.base_url).hostname or ""
+    try:
+        stored = netrc.netrc(os.environ.get("NETRC"))
+    except (OSError, netrc.NetrcParseError):
+        return "online" if os.environ.get("WANDB_API_KEY") else "offline"
+    known = any(stored.authenticators(name) for name in (OWN if server in OWN else (server,)))
+    return "online" if known or os.environ.get("WANDB_API_KEY") else "offline"
+
+
+def shown(pictures: Mapping[str, Path]) -> dict[str, object]:
+    """Pictures by name."""
+    return {name: wandb.Image(str(path)) for name, path in pictures.items()}

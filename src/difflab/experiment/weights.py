@@ -1,0 +1,153 @@
+"""Trained weights as they are exchanged: safetensors, and JSON that says how to build the module they belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from difflab.denoiser.base import AnyDenoiser
+from difflab.experiment.config import build, suggestion
+from difflab.experiment.run import Run, find, write_json
+
+FORMAT = 3
+
+
+def save_weights(
+    run: Run,
+    module: Mapping[str, Any],
+    averages: Mapping[float, Mapping[str, Tensor]],
+    training: Mapping[str, float],
+) -> None:
+    """Write averaged weights, a set for each decay, and then the JSON that vouches for them.
+
+    `module` is the configuration of what they belong to; `training` is what these weights cost: images seen, seconds.
+    """
+    tensors = {f"{decay}/{k}": v.contiguous().cpu() for decay, state in averages.items() for k, v in state.items()}
+    data = save(tensors)
+    unfinished = run.weights.with_suffix(".unfinished")
+    unfinished.write_bytes(data)
+    os.replace(unfinished, run.weights)
+    write_json(
+        run.facts,
+        {
+            "format": FORMAT,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "ema": list(averages),
+            "training": training,
+            "module": module,
+        },
+    )
+
+
+def facts_of(run: Run) -> dict[str, Any]:
+    """What `weights.json` says. Raises ValueError if there is none yet, or one of another format."""
+    if not run.facts.exists():
+        raise ValueError(f"{run.folder} has no weights yet: its training did not finish; the same command goes on")
+    facts: dict[str, Any] = json.loads(run.facts.read_text())
+    if facts.get("format") != FORMAT:
+        raise ValueError(f"{run.facts} is of format {facts.get('format')}; this difflab reads format {FORMAT}")
+    return facts
+
+
+def decay_of(run: Run, ema: float | None) -> float:
+    """The decay that is asked for, by default the first. Raises ValueError if the run has no such decay."""
+    decays: list[float] = facts_of(run)["ema"]
+    if ema is not None and ema not in decays:
+        raise ValueError(f"ema={ema} is not in {run.folder}; {suggestion(str(ema), [*map(str, decays)])}")
+    return decays[0] if ema is None else ema
+
+
+def weights_name(decay: float) -> str:
+    """What the weights of a decay are called beside a number."""
+    return f"ema={decay}"
+
+
+def load_module(run: Run, ema: float | None = None, device: torch.device | str = "cpu") -> tuple[nn.Module, str]:
+    """What a run trained, with the weights of one decay, by default the first; and the name of these weights.
+
+    Builds difflab's own classes only, and reads tensors only. Raises ValueError if the run has no weights yet, if they
+    are damaged, or if it has no such decay.
+    """
+    facts = facts_of(run)
+    data = run.weights.read_bytes()
+    if hashlib.sha256(data).hexdigest() != facts["sha256"]:
+        raise ValueError(f"{run.weights} is damaged: its sha256 is not the one in weights.json")
+    decay = decay_of(run, ema)
+    prefix = f"{decay}/"
+    state = {k.removeprefix(prefix): v for k, v in load(data).items() if k.startswith(prefix)}
+    module: nn.Module = build(facts["module"])
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{run.weights} is not of the network that weights.json says: another difflab made it"
+        ) from error
+    return module.to(device).eval().requires_grad_(False), weights_name(decay)
+
+
+def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str = "cpu") -> tuple[AnyDenoiser, str]:
+    """The same of a run that generates. Raises ValueError also if it does not."""
+    module, weights = load_module(run, ema, device)
+    if not isinstance(module, AnyDenoiser):
+        raise ValueError(
+            f"{run.folder.name} is a {type(module).__name__.lower()}, which generates nothing: give it to another run "
+            f"as guidance=[classifier,clip] guidance.classifier.classifier.run={run.folder.name}"
+        )
+    return module, weights
+
+
+@dataclass(frozen=True, repr=False)
+class FromRun:
+    """What a run trained, for those that use it beside another: `run` and `ema` as in `difflab-sample`.
+
+    Raises ValueError if there is no such run, if it has no such decay, or if it has no weights yet.
+    """
+
+    run: str
+    runs_dir: str
+    ema: float | None = None
+
+    def __post_init__(self) -> None:
+        decay_of(self.found, self.ema)  # what is not there is missed before any work
+
+    @cached_property
+    def found(self) -> Run:
+        """The run, wherever it lies."""
+        return find(Path(self.runs_dir), self.run)
+
+    def __repr__(self) -> str:
+        """Which weights these are, in whatever words and place they were found."""
+        return f"FromRun({self.found.folder.name}, ema={decay_of(self.found, self.ema)})"
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """It, loaded once."""
+        return load_module(self.found, self.ema)[0]
+
+    def __call__(self) -> nn.Module:
+        """Load it."""
+        return self.module
+
+
+def start_from(run: Run, module: nn.Module) -> str:
+    """Load the averaged weights of a run into a module; their sha256.
+
+    Raises ValueError if the run has no weights, or those of another network.
+    """
+    trained, _ = load_module(run)
+    try:
+        module.load_state_dict(trained.state_dict())
+    except RuntimeError as error:
+        raise ValueError(f"init={run.folder}: its weights are of another network than this one") from error
+    sha256: str = facts_of(run)["sha256"]
+    return sha256

@@ -1,0 +1,72 @@
+"""Guidance: a denoiser made from a denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from difflab.denoiser.base import AnyDenoiser, Estimate
+from difflab.process.gaussian import unmix
+from difflab.process.target import X0
+
+Guidance = Callable[[AnyDenoiser], AnyDenoiser]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Guidances applied one after the other, the first innermost; an empty chain is no guidance."""
+
+    parts: Sequence[Guidance] = ()
+
+    def __post_init__(self) -> None:
+        if self.parts and getattr(self.parts[0], "limits", False):
+            raise ValueError(f"{self.parts[0]} limits the guidances before it, and there are none: name it after them")
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.parts))
+
+    def __call__(self, denoiser: AnyDenoiser) -> AnyDenoiser:
+        """The guided denoiser."""
+        for part in self.parts:
+            denoiser = part(denoiser)
+        return denoiser
+
+
+@dataclass(frozen=True)
+class Unguided:
+    """No guidance, where one must be named."""
+
+    def __call__(self, denoiser: AnyDenoiser) -> AnyDenoiser:
+        """The denoiser itself."""
+        return denoiser
+
+
+class Guided(AnyDenoiser):
+    """A denoiser made from the one that it wraps, whose facts are its own."""
+
+    always_on: bool = False  # at every noise level, whatever limits the guidance
+
+    def __init__(self, denoiser: AnyDenoiser) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.schedule, self.target, self.shape = denoiser.schedule, denoiser.target, denoiser.shape
+        self.classes, self.learned_variance = denoiser.classes, denoiser.learned_variance
+        self.has_density = denoiser.has_density
+
+    def nfe(self, t: Tensor) -> int:
+        """Network evaluations of one call at the time `t`, for each sample."""
+        return self.denoiser.nfe(t)
+
+    def with_x0(self, estimate: Estimate, x: Tensor, t: Tensor, x0: Tensor) -> Estimate:
+        """The estimate with another clean sample, and the noise that then explains `x`."""
+        _, eps = unmix(x, self.schedule(t), x0, X0().mix(self.schedule, t))
+        return estimate._replace(x0=x0, eps=eps, out=self.target.mix(self.schedule, t)(x0, eps))
+
+
+def unguided(denoiser: AnyDenoiser) -> AnyDenoiser:
+    """The denoiser under all guidance that can be left out."""
+    while isinstance(denoiser, Guided) and not denoiser.always_on:
+        denoiser = denoiser.denoiser
+    return denoiser

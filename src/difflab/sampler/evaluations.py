@@ -1,0 +1,91 @@
+"""What sampling costs: network evaluations, counted or foreseen, and the time that the networks take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from difflab.denoiser.base import AnyDenoiser, Denoise, Estimate
+
+
+def networks(denoiser: nn.Module) -> list[nn.Module]:
+    """The networks inside, each call of which is a network evaluation."""
+    return [module for module in denoiser.modules() if getattr(module, "is_network", False)]
+
+
+@contextmanager
+def counting(denoiser: nn.Module) -> Iterator[list[int]]:
+    """Collect the batch size of every evaluation of the networks inside: their sum is the number of evaluations."""
+    rows: list[int] = []
+    hooks = [n.register_forward_hook(lambda _n, args, _out: rows.append(len(args[0]))) for n in networks(denoiser)]
+    try:
+        yield rows
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def timing(denoiser: AnyDenoiser) -> Iterator[Callable[[], float]]:
+    """Time the forward passes of the networks inside; the seconds so far.
+
+    On an accelerator by its own events: there the host only queues the work.
+    """
+    device = denoiser.device
+    entered: list[Any] = []
+    passes: list[tuple[Any, Any]] = []
+
+    def mark() -> Any:  # noqa: ANN401  # a time, or an event of any accelerator
+        if device.type == "cpu":
+            return time.perf_counter()
+        event = torch.Event(device, enable_timing=True)
+        event.record()
+        return event
+
+    def seconds() -> float:
+        if device.type == "cpu":
+            return float(sum(end - start for start, end in passes))
+        torch.accelerator.synchronize()
+        return float(sum(start.elapsed_time(end) for start, end in passes)) / 1000
+
+    hooks = []
+    for network in networks(denoiser):
+        hooks.append(network.register_forward_pre_hook(lambda _n, _args: entered.append(mark())))
+        hooks.append(network.register_forward_hook(lambda _n, _args, _out: passes.append((entered.pop(), mark()))))
+    try:
+        yield seconds
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class CountingProbe:
+    """A `Denoise` that says nothing of `x`, and adds up what the denoiser's calls would have cost."""
+
+    def __init__(self, denoiser: AnyDenoiser) -> None:
+        self.denoiser, self.schedule, self.nfe = denoiser, denoiser.schedule, 0
+
+    def __call__(self, x: Tensor, t: Tensor) -> Estimate:
+        """An estimate of zeros."""
+        self.nfe += self.denoiser.nfe(t)
+        nothing = torch.zeros_like(x)
+        return Estimate(nothing, nothing, nothing, nothing)
+
+
+class Recorder:
+    """A `Denoise` that remembers the estimates of x0 that went through it."""
+
+    def __init__(self, denoise: Denoise) -> None:
+        self.denoise, self.schedule = denoise, denoise.schedule
+        self.estimates: list[Tensor] = []
+
+    def __call__(self, x: Tensor, t: Tensor) -> Estimate:
+        """The estimate."""
+        estimate = self.denoise(x, t)
+        self.estimates.append(estimate.x0.cpu())
+        return estimate

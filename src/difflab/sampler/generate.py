@@ -1,0 +1,162 @@
+"""The one sampling loop, its noise, and the count of network evaluations."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from difflab.denoiser.base import AnyDenoiser, Denoise
+from difflab.process.gaussian import scale
+from difflab.process.noise import SampleNoise
+from difflab.sampler.base import Sampler
+from difflab.sampler.evaluations import CountingProbe, counting
+from difflab.sampler.grid import Grid, Uniform
+
+log = logging.getLogger(__name__)
+
+
+def trajectory(
+    denoise: Denoise,
+    sampler: Sampler,
+    times: Tensor,
+    x: Tensor,
+    noise: Callable[[Tensor, int], Tensor],
+    draws: Iterator[int] | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Step `x` down the falling `times` and yield each `(time, x)`; `noise(x, k)` is the k-th draw, from 1 on."""
+    draws = draws or itertools.count(1)
+    state: Any = sampler.init(x)
+    for t, s in itertools.pairwise(times.unbind()):
+        x, state = sampler.step(denoise, x, t, s, state, lambda like: noise(like, next(draws)))
+        yield s, x
+
+
+class Samples(NamedTuple):
+    """Generated samples and what each of them count_nfe."""
+
+    images: Tensor  # (n, *) on the CPU
+    nfe: float  # network evaluations per sample, as counted
+
+
+def count_nfe(denoiser: AnyDenoiser, sampler: Sampler, times: Tensor) -> int:
+    """The network evaluations a sample that stepping down `times` takes, by a dry run of the sampler."""
+    meter = CountingProbe(denoiser)
+    deque(trajectory(meter, sampler, times, torch.zeros(1, *denoiser.shape), lambda x, k: torch.zeros_like(x)), 0)
+    return meter.nfe
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Warn, once in a process, whatever is sampled how often."""
+    log.warning(message)
+
+
+def times_for(denoiser: AnyDenoiser, sampler: Sampler, grid: Grid, nfe: int) -> Tensor:
+    """The grid's times for as many steps as `nfe` network evaluations a sample pay for.
+
+    They are the axis's two ends if the sampler takes as many as it needs. Raises ValueError where `nfe` does not pay
+    for a step, or where the grid cannot have that many; says so where it does not come out even, or is not used.
+    """
+    schedule = denoiser.schedule
+    if sampler.evaluations is None:
+        warn_once(f"nfe={nfe} is not used: {sampler} takes as many evaluations as its tolerances ask, and counts them")
+        return Uniform()(schedule, 1)
+    nfe_of_one_step, nfe_of_two_steps = (count_nfe(denoiser, sampler, Uniform()(schedule, steps)) for steps in (1, 2))
+    steps = grid.steps or max(1, 1 + (nfe - nfe_of_one_step) // (nfe_of_two_steps - nfe_of_one_step))
+    times = grid(schedule, steps)
+    while (spent := count_nfe(denoiser, sampler, times)) > nfe:  # where the price of a call depends on its time
+        if steps == 1 or grid.steps:
+            raise ValueError(f"nfe={nfe} does not pay for {steps} steps of {sampler}, which take {spent} evaluations")
+        steps = max(1, min(steps - 1, steps * nfe // spent))
+        times = grid(schedule, steps)
+    more = spent
+    while more < nfe and not grid.steps:
+        try:
+            finer = grid(schedule, steps := steps + 1)
+        except ValueError:  # the grid has no more
+            break
+        if (more := count_nfe(denoiser, sampler, finer)) <= nfe:
+            times, spent = finer, more
+    if grid.steps and spent + nfe_of_two_steps - nfe_of_one_step <= nfe:
+        raise ValueError(f"nfe={nfe}: the {steps} steps of {grid} take {spent} network evaluations: give nfe={spent}")
+    if spent < nfe:
+        warn_once(f"nfe={nfe}: {sampler} uses {spent} in {len(times) - 1} steps, the most that it pays for")
+    return times
+
+
+@torch.no_grad()
+def integrate(
+    denoiser: AnyDenoiser,
+    sampler: Sampler,
+    times: Tensor,
+    x: Tensor | None,
+    labels: Tensor,
+    *,
+    indices: Sequence[int] | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] = lambda done: None,
+) -> Samples:
+    """Run the sampler from `times[0]` to `times[-1]`, starting from `x: (n, *)` or from noise; rising times add noise.
+
+    Sample k depends on (seed, indices[k], labels[k]), and x[k], alone; `indices` default to 0..n-1; `progress` is told
+    the number of finished samples.
+    """
+    indices = range(len(labels)) if indices is None else indices
+    done: list[Tensor] = []
+    with counting(denoiser) as rows:
+        for k in range(0, len(indices), batch_size):
+            part = slice(k, k + batch_size)
+            noise = SampleNoise(seed, indices[part])
+            if x is None:
+                like = torch.empty(len(noise.indices), *denoiser.shape, device=device)
+                start = scale(denoiser.schedule(times[0]).sigma, noise(like, 0))
+            else:
+                start = x[part].to(device)
+            steps = trajectory(denoiser.bind(labels[part].to(device)), sampler, times, start, noise)
+            _, end = deque(itertools.chain([(times[0], start)], steps), maxlen=1).pop()
+            done.append(end.cpu())
+            progress(k + len(end))
+    return Samples(torch.cat(done), sum(rows) / len(indices))
+
+
+@torch.no_grad()
+def generate(
+    denoiser: AnyDenoiser,
+    sampler: Sampler,
+    grid: Grid,
+    *,
+    nfe: int,
+    labels: Tensor,
+    indices: Sequence[int] | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] = lambda done: None,
+) -> Samples:
+    """Sample from noise with `nfe` network evaluations a sample.
+
+    Sample k depends on (seed, indices[k], labels[k]) alone. `labels` is of shape `(n,)`; the other arguments are
+    those of `integrate`. Raises ValueError where the grid cannot have that many steps.
+    """
+    times = times_for(denoiser, sampler, grid, nfe)
+    return integrate(
+        denoiser,
+        sampler,
+        times,
+        None,
+        labels,
+        indices=indices,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        progress=progress,
+    )
