@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from difflab.experiment.run import write_json
+from difflab.experiment.files import write_json
 
 Found = TypeVar("Found")
 FOLDER = "DIFFLAB_SWEEP"  # the variable by which a launcher's processes know the folder of their outcomes

@@ -12,8 +12,9 @@ from omegaconf import MISSING, DictConfig
 
 from difflab.cli.command import command, refusing
 from difflab.experiment.config import build, plain
+from difflab.experiment.files import write_json
 from difflab.experiment.hardware import keep_heap
-from difflab.experiment.run import digest, write_json
+from difflab.metric.card import digest
 
 POINTS = 1000  # samples that show a density
 

@@ -23,7 +23,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from difflab.cli.command import program
 from difflab.cli.multirun import COUNTS, attempt
 from difflab.cli.search_space import Point, Space, chosen
-from difflab.experiment.run import digest, locked, write_json
+from difflab.experiment.files import locked, write_json
+from difflab.metric.card import digest
 from difflab.metric.direction import higher_is_better
 
 

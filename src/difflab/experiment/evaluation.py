@@ -15,17 +15,20 @@ from torch import Tensor
 
 from difflab.data.images import to_stored
 from difflab.data.module import DataModule
+from difflab.experiment.files import locked, write_json
 from difflab.experiment.hardware import device_name, peak_memory
+from difflab.experiment.identity import line
 from difflab.experiment.picture import picture, save_png, sheet, tiles
 from difflab.experiment.progress import Drawing
 from difflab.experiment.protocol import Protocol, likelihood
 from difflab.experiment.recipe import Recipe
-from difflab.experiment.run import Run, digest, locked, write_json
+from difflab.experiment.run import Run
 from difflab.experiment.wandb_job import WandbJob
 from difflab.experiment.wandb_mirror import Local, Wandb
-from difflab.metric.card import ProtocolCard
+from difflab.metric.card import ProtocolCard, digest
 from difflab.metric.memorisation import Memorisation
 from difflab.paradigm.diffusion import Diffusion
+from difflab.process.noise import VERSION as NOISE
 from difflab.sampler.evaluations import timing
 
 POINTS = 500  # in a picture of points
@@ -74,16 +77,17 @@ class Measurement:
             extractor=protocol.extractor.name,
             extractor_sha256=protocol.extractor.sha256,
             resize=protocol.extractor.resize,
-            sampler=str(recipe.sampler),
-            grid=str(recipe.grid),
-            path="as trained" if own_path else str(recipe.path),
+            sampler=line(recipe.sampler),
+            grid=line(recipe.grid),
+            path="as trained" if own_path else line(recipe.path),
             nfe=recipe.nfe if recipe.sampler.evaluations else 0,  # 0: as many as its tolerances ask
-            guidance=str(recipe.guidance),
+            guidance=", ".join(map(line, recipe.guidance.parts)),
             weights=self.weights,
             labels=protocol.labels if self.classes else "none",
-            classifier=str(protocol.classifier or "none"),
+            classifier=f"sha256 {protocol.classifier.sha256[:12]}" if protocol.classifier else "none",
             precision=recipe.precision,
             seed=self.seed,
+            noise=NOISE,
         )
 
     @property

@@ -19,7 +19,7 @@ from difflab.experiment.config import build
 from difflab.experiment.hardware import autocast, best_device, settle_precision
 from difflab.experiment.run import Run, find
 from difflab.experiment.weights import load_denoiser
-from difflab.guidance.base import Chain, Guidance
+from difflab.guidance.base import Chain
 from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise
 from difflab.process.schedule import Schedule
@@ -48,7 +48,7 @@ class Recipe:
 
     sampler: Sampler
     grid: Grid
-    guidance: Guidance
+    guidance: Chain
     nfe: int
     path: Schedule | None = None
     precision: str = "fp32"

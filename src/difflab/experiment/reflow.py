@@ -13,8 +13,8 @@ from torch import Tensor
 from difflab.data.pairs import save_pairs
 from difflab.experiment.config import target
 from difflab.experiment.recipe import Trained, balanced
-from difflab.experiment.run import digest
 from difflab.experiment.weights import facts_of
+from difflab.metric.card import digest
 from difflab.paradigm.base import Paradigm
 from difflab.process.noise import SampleNoise
 

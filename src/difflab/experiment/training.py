@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import yaml
 from lightning.pytorch.loggers import Logger
 
 from difflab.data.images import to_float
@@ -21,12 +20,14 @@ from difflab.experiment.callback.ema import EMA, Averages
 from difflab.experiment.callback.progress import RunProgress
 from difflab.experiment.config import build, check
 from difflab.experiment.evaluation import Measurement, measure
+from difflab.experiment.files import write_json
 from difflab.experiment.hardware import best_device, settle_precision
+from difflab.experiment.identity import fingerprint, record
 from difflab.experiment.metrics_file import MetricsFile
 from difflab.experiment.product import Generated, Product
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import RECIPE, Recipe
-from difflab.experiment.run import Run, find, fingerprint, write_json, write_text
+from difflab.experiment.run import Run, find
 from difflab.experiment.trainer import alone, rank, trainer
 from difflab.experiment.wandb_job import WandbJob
 from difflab.experiment.weights import facts_of, load_module, save_weights, start_from, weights_name
@@ -39,6 +40,7 @@ class Training:
     """A training job whose every part has been built and found to fit."""
 
     config: Mapping[str, Any]
+    origins: Mapping[str, Mapping[str, Any]]  # the data and the weights that the run is made from
     run: Run
     device: torch.device
     data: DataModule
@@ -56,17 +58,18 @@ class Training:
         torch.manual_seed(config["seed"])
         model: Paradigm = build(config["model"])
         runs = Path(config["runs_dir"])
-        start = None
+        origins: dict[str, dict[str, Any]] = {"data": {"sha256": data.training.labelled_sha256}}
         if config["init"]:
             parent = find(runs, config["init"])
-            config["init"], start = str(parent.folder), start_from(parent, model.learned)
-        run = Run.of(runs, label, fingerprint(config, data.training.labelled_sha256, start))
+            start = start_from(parent, model.learned)
+            origins["init"] = {"sha256": start, **record(parent.config, parent.folder.name)}
+        run = Run.of(runs, label, fingerprint(config, origins))
         product = Product()
         if isinstance(model, Diffusion):
             recipe = Recipe.of(config, config["precision"])
             protocol = Protocol.of(config["protocol"], device, config["runs_dir"])
             product = Generated(run, model, data, recipe, protocol, runs / ".cache", about(config))
-        job = cls(config, run, device, data, model, product)
+        job = cls(config, origins, run, device, data, model, product)
         job.dry_run()
         return job
 
@@ -101,9 +104,10 @@ class Training:
         """
         new = self.run.result is None
         if new:
-            label, _, suffix = self.run.folder.name.rpartition("-")
-            with nullcontext() if rank() else self.run.claim():
-                there = Run.of(self.run.folder.parent, label, suffix)
+            label, _, _ = self.run.folder.name.rpartition("-")
+            name = fingerprint(self.config, self.origins)
+            with nullcontext() if rank() else self.run.claim(name):
+                there = Run.of(self.run.folder.parent, label, name)
                 if there == self.run and (new := self.run.result is None):
                     self.train()
             if there != self.run:  # another job has made it meanwhile, under another label
@@ -147,7 +151,7 @@ class Training:
         if rank():
             return []
         folder, batch_size, config = self.run.folder, self.config["batch_size"], self.config
-        write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+        self.run.write_config(config, fingerprint(config, self.origins), self.origins)
         return [MetricsFile(folder / "metrics.jsonl", batch_size, start), build(config["logger"])(self.logged)]
 
     @property

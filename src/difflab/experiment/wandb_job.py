@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from difflab.experiment.run import digest, locked, write_text
-from difflab.metric.card import AXES
+from difflab.experiment.files import locked, write_text
+from difflab.metric.card import AXES, digest
 
 TAGGED = ("paradigm", "data", "backbone", "schedule", "target", "weighting", "sampler", "grid", "guidance")
 SECRET = "key|token|secret|passw|credential"  # in the name of a setting

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +16,11 @@ from torch import Tensor, nn
 
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.config import build, suggestion
-from difflab.experiment.run import Run, find, write_json
+from difflab.experiment.files import atomic, write_json
+from difflab.experiment.legacy import renamed
+from difflab.experiment.run import Run, find
 
-FORMAT = 3
+FORMAT = 4  # of weights.json; difflab 0.1 wrote 3
 
 
 def save_weights(
@@ -34,9 +35,8 @@ def save_weights(
     """
     tensors = {f"{decay}/{k}": v.contiguous().cpu() for decay, state in averages.items() for k, v in state.items()}
     data = save(tensors)
-    unfinished = run.weights.with_suffix(".unfinished")
-    unfinished.write_bytes(data)
-    os.replace(unfinished, run.weights)
+    with atomic(run.weights) as unfinished:
+        unfinished.write_bytes(data)
     write_json(
         run.facts,
         {
@@ -54,9 +54,13 @@ def facts_of(run: Run) -> dict[str, Any]:
     if not run.facts.exists():
         raise ValueError(f"{run.folder} has no weights yet: its training did not finish; the same command goes on")
     facts: dict[str, Any] = json.loads(run.facts.read_text())
-    if facts.get("format") != FORMAT:
-        raise ValueError(f"{run.facts} is of format {facts.get('format')}; this difflab reads format {FORMAT}")
-    return facts
+    match facts.get("format"):
+        case 4:
+            return facts
+        case 3:
+            return {**facts, "module": renamed(facts["module"])}
+        case other:
+            raise ValueError(f"{run.facts} is of format {other}; this difflab reads 3 and {FORMAT}")
 
 
 def decay_of(run: Run, ema: float | None) -> float:
@@ -65,6 +69,11 @@ def decay_of(run: Run, ema: float | None) -> float:
     if ema is not None and ema not in decays:
         raise ValueError(f"ema={ema} is not in {run.folder}; {suggestion(str(ema), [*map(str, decays)])}")
     return decays[0] if ema is None else ema
+
+
+def weights_identity(run: Run, ema: float | None) -> dict[str, Any]:
+    """The weights of one decay by their content: `weights`, the sha256 of the file, and `ema`, the decay."""
+    return {"weights": facts_of(run)["sha256"], "ema": decay_of(run, ema)}
 
 
 def weights_name(decay: float) -> str:
@@ -106,7 +115,7 @@ def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str
     return module, weights
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class FromRun:
     """What a run trained, for those that use it beside another: `run` and `ema` as in `difflab-sample`.
 
@@ -125,9 +134,10 @@ class FromRun:
         """The run, wherever it lies."""
         return find(Path(self.runs_dir), self.run)
 
-    def __repr__(self) -> str:
-        """Which weights these are, in whatever words and place they were found."""
-        return f"FromRun({self.found.folder.name}, ema={decay_of(self.found, self.ema)})"
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Which weights these are, wherever the run lies and however it is named."""
+        return {"class": "experiment:FromRun", **weights_identity(self.found, self.ema)}
 
     @cached_property
     def module(self) -> nn.Module:

@@ -8,9 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from difflab.experiment.run import Run, digest
-from difflab.metric.card import ProtocolCard
-from difflab.report.factors import identity, lineage, shown
+from difflab.experiment.identity import seeds
+from difflab.experiment.run import Run
+from difflab.metric.card import ProtocolCard, digest
+from difflab.report.factors import named, shown
 from difflab.report.statistics import Seeds
 
 PICTURES = ("samples", "steps", "pairs")
@@ -42,7 +43,7 @@ class Evaluation:
     @cached_property
     def seeds(self) -> Seeds:
         """Two measurements of different things are a pair if these agree."""
-        return lineage(self.config, self.run.folder.parent), self.noise_seed
+        return seeds(self.config), self.noise_seed
 
     @property
     def pictures(self) -> dict[str, Path]:
@@ -58,7 +59,7 @@ class Evaluation:
     @cached_property
     def identity(self) -> dict[str, str]:
         """All that decides the trained weights, seeds apart, by dotted keys."""
-        return identity(self.config, self.run.folder.parent)
+        return named(self.config)
 
     @cached_property
     def kind(self) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from difflab.experiment.run import IDENTITY, INDIFFERENT, Run, digest
+from difflab.experiment.identity import IDENTITY, seedless
 
 if TYPE_CHECKING:
     from difflab.report.evaluation import Evaluation
@@ -16,9 +14,8 @@ if TYPE_CHECKING:
 TRAINED = ("paradigm", "data", "schedule", "target", "weighting", "coupling", "times", "backbone")
 SAMPLED = ("sampler", "grid", "path", "guidance", "weights")
 TELLING = ("paradigm", "data", "sampler")  # said of a row wherever they vary, even where others imply them
-SEEDS = ("seed", "model.seed", "data.seed")
 COPIES = ("model.batch_size", "data.batch_size")  # of a key that is listed already
-FREE = (*(key for key in IDENTITY if key not in ("data", "model")), "init")  # keys that no option sets
+FREE = (*(key for key in IDENTITY if key != "model"), "init", "teacher")  # keys that no option sets
 
 
 def shown(value: object) -> str:
@@ -34,50 +31,20 @@ def spoken(factors: Mapping[str, str], which: Iterable[str]) -> str:
     return " ".join(value if key in TELLING else f"{key}={value}" for key, value in named)
 
 
-def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested mappings by dotted keys."""
-    leaves: dict[str, Any] = {}
-    for key, value in node.items():
-        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return leaves
-
-
 def typed(key: str) -> str:
     """A key of the model as users type it: `schedule.beta_max` for `model.denoiser.schedule.beta_max`."""
     part = key.removeprefix("model.").removeprefix("denoiser.")
     return part if part.partition(".")[0] in TRAINED else key
 
 
-def identity(config: Mapping[str, Any], runs: Path) -> dict[str, str]:
-    """What a configuration says of the weights, seeds apart, by dotted keys; an option's class by its bare name.
-
-    Of a run that they start from, beside it in the folder `runs`, a digest of the same.
-    """
-    named = {}
-    for key, value in flat({key: config[key] for key in IDENTITY}).items():
-        if key not in SEEDS + COPIES and key.removeprefix("data.") not in INDIFFERENT:
-            text = str(value).rpartition(".")[2] if key.endswith("._target_") else shown(value)
-            named[typed(key).removesuffix("._target_")] = text
-    named["data.pairs"] = "given" if config["data"].get("pairs") else ""
-    named |= {key: shown(value) for key, value in flat({"reflowed": config.get("reflowed") or {}}).items()}
-    named["init"] = origin(runs / Path(config["init"]).name) if config.get("init") else ""
-    return named
-
-
-def lineage(config: Mapping[str, Any], runs: Path) -> tuple[int, ...]:
-    """The seeds of a training, and of the one that it starts from."""
-    values = flat(config)
-    own = tuple(int(values.get(key, config["seed"])) for key in SEEDS)
-    start = runs / Path(config["init"]).name if config.get("init") else None
-    return own + (lineage(Run(start).config, runs) if start and (start / "config.yaml").is_file() else ())
-
-
-def origin(start: Path) -> str:
-    """The name of a run that others start from: the same for runs that differ in their seeds alone."""
-    if not (start / "config.yaml").is_file():
-        return start.name
-    label = re.sub(r"-s\d+-[0-9a-f]{8}$", "", start.name)
-    return f"{label}-{digest(identity(Run(start).config, start.parent))[:8]}"
+def named(config: Mapping[str, Any]) -> dict[str, str]:
+    """What decides a stored run's weights, seeds apart, by the keys that users type; classes by their bare names."""
+    found = {}
+    for key, value in seedless(config).items():
+        if key not in COPIES:
+            text = str(value).rpartition(":")[2] if key.endswith(".class") else shown(value)
+            found[typed(key).removesuffix(".class").removeprefix("origins.")] = text
+    return found
 
 
 def factors(evaluations: Sequence[Evaluation]) -> list[dict[str, str]]:

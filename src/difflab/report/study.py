@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from difflab.experiment.run import Run, digest
-from difflab.metric.card import ProtocolCard
+from difflab.experiment.run import Run
+from difflab.metric.card import ProtocolCard, digest
 from difflab.report.costs import asked
 from difflab.report.evaluation import Evaluation
 from difflab.report.factors import TELLING, factors, spoken

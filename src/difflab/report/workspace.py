@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from difflab.experiment.run import write_json
+from difflab.experiment.files import write_json
 from difflab.experiment.wandb_job import WandbJob, protocol_tag
 from difflab.experiment.wandb_mirror import Wandb, attempt
 from difflab.metric.direction import higher_is_better, title
