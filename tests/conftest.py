@@ -8,17 +8,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # bf16 kernels spin at barriers w
 os.environ["WANDB_MODE"] = "offline"
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-import difflab.cli.evaluate
-import difflab.cli.reflow
-import difflab.cli.sample
-import difflab.cli.train  # noqa: F401  # the three register the types of their configurations
-from difflab.data.layout import count_classes
-from difflab.experiment.config import build, conf_dir, plain
-
-OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)
+import difflab.cli.settings  # noqa: F401
+from difflab.experiment.build import build
+from difflab.experiment.config import compose, conf_dir
 
 
 def options(group):
@@ -26,8 +19,7 @@ def options(group):
 
 
 def composed(*overrides, name="train"):
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        return plain(compose(name, list(overrides)))
+    return compose(name, overrides)
 
 
 def built(group, option, *overrides):

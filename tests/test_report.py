@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from difflab.cli import report as command
-from difflab.experiment.config import build
+from difflab.experiment.build import build
 from difflab.process.schedule import Linear
 from difflab.report.figures import errors, noise_levels, quality
 from difflab.report.levels import emphasis

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from difflab.cli.command import refusing
+from difflab.cli.command import ends_in_one_line, words_of
 from difflab.experiment.config import suggestion
+from difflab.experiment.errors import user_errors
 from difflab.experiment.run import Run, find
 from difflab.report.figures import draw
 from difflab.report.page import write
@@ -80,10 +81,11 @@ def show(ranked: Ranked, console: Console) -> None:
         console.print(note, markup=False, highlight=False)
 
 
-def main() -> None:
-    """The console script."""
-    words = parser().parse_args()
-    with refusing():
+def main(argv: Sequence[str] | None = None) -> None:
+    """The console script; `argv` begins with the name of the program."""
+    program, given = words_of(argv)
+    words = parser().parse_args(given)
+    with ends_in_one_line(program), user_errors():
         study = study_of(chosen(words.runs_dir, words.runs), words.metric, refuse if words.runs else skip)
         page = report(study, words.out, words.metric)
         console = Console(width=None if Console().is_terminal else 200)

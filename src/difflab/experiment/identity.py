@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
-from difflab.experiment.config import build, target
+from difflab.experiment.build import build, target
 from difflab.metric.card import digest
 from difflab.process.noise import VERSION as NOISE
 
@@ -146,3 +146,11 @@ def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in node.items():
         leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return leaves
+
+
+def label(config: Mapping[str, Any]) -> str:
+    """The readable part of a new run's name."""
+    choices = config.get("choices", {})
+    words = [str(choices[group]) for group in ("paradigm", "data") if group in choices]
+    taught = ["reflow"] if (config.get("teacher") or {}).get("run") else []
+    return "-".join([*taught, *words, f"s{config['seed']}"])

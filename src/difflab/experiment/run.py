@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from difflab.experiment.build import absolute
 from difflab.experiment.files import locked, write_text
 from difflab.experiment.legacy import translated
 
@@ -83,8 +84,11 @@ class Run:
         return config if "format" in config else translated(config)
 
     def write_config(self, config: Mapping[str, Any], fingerprint: str, origins: Mapping[str, Any]) -> None:
-        """Write the configuration, the run's fingerprint first, by which it is found; and what it was made from."""
-        whole = {"format": FORMAT, "fingerprint": fingerprint, **config, "origins": dict(origins)}
+        """Write the configuration, the run's fingerprint first, by which it is found; and what it was made from.
+
+        Paths of data become absolute: they say where the data lay, for commands that are started elsewhere.
+        """
+        whole = {"format": FORMAT, "fingerprint": fingerprint, **absolute(config), "origins": dict(origins)}
         write_text(self.folder / "config.yaml", yaml.safe_dump(whole, sort_keys=False))
 
     def claim(self, fingerprint: str) -> AbstractContextManager[None]:

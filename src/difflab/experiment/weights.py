@@ -15,7 +15,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from difflab.denoiser.base import AnyDenoiser
-from difflab.experiment.config import build, suggestion
+from difflab.experiment.build import build
+from difflab.experiment.config import suggestion
 from difflab.experiment.files import atomic, write_json
 from difflab.experiment.legacy import renamed
 from difflab.experiment.run import Run, find
@@ -81,27 +82,37 @@ def weights_name(decay: float) -> str:
     return f"ema={decay}"
 
 
+def tensors_of(run: Run, decay: float) -> dict[str, Tensor]:
+    """The weights of one decay. Raises ValueError if the file is damaged."""
+    data = run.weights.read_bytes()
+    if hashlib.sha256(data).hexdigest() != facts_of(run)["sha256"]:
+        raise ValueError(f"{run.weights} is damaged: its sha256 is not the one in weights.json")
+    prefix = f"{decay}/"
+    return {key.removeprefix(prefix): value for key, value in load(data).items() if key.startswith(prefix)}
+
+
+def load_into(module: nn.Module, run: Run, ema: float | None = None) -> str:
+    """Load the weights of one decay, by default the first, into a module of the same network; their name.
+
+    Reads tensors only. Raises ValueError if the run has no weights yet, if they are damaged or of another network, or
+    if it has no such decay.
+    """
+    decay = decay_of(run, ema)
+    try:
+        module.load_state_dict(tensors_of(run, decay))
+    except RuntimeError as error:
+        raise ValueError(f"{run.weights}: its weights are of another network than this one") from error
+    return weights_name(decay)
+
+
 def load_module(run: Run, ema: float | None = None, device: torch.device | str = "cpu") -> tuple[nn.Module, str]:
     """What a run trained, with the weights of one decay, by default the first; and the name of these weights.
 
-    Builds difflab's own classes only, and reads tensors only. Raises ValueError if the run has no weights yet, if they
-    are damaged, or if it has no such decay.
+    Builds difflab's own classes only. Raises ValueError as `load_into` does.
     """
-    facts = facts_of(run)
-    data = run.weights.read_bytes()
-    if hashlib.sha256(data).hexdigest() != facts["sha256"]:
-        raise ValueError(f"{run.weights} is damaged: its sha256 is not the one in weights.json")
-    decay = decay_of(run, ema)
-    prefix = f"{decay}/"
-    state = {k.removeprefix(prefix): v for k, v in load(data).items() if k.startswith(prefix)}
-    module: nn.Module = build(facts["module"])
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{run.weights} is not of the network that weights.json says: another difflab made it"
-        ) from error
-    return module.to(device).eval().requires_grad_(False), weights_name(decay)
+    module: nn.Module = build(facts_of(run)["module"])
+    name = load_into(module, run, ema)
+    return module.to(device).eval().requires_grad_(False), name
 
 
 def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str = "cpu") -> tuple[AnyDenoiser, str]:
@@ -149,15 +160,14 @@ class FromRun:
         return self.module
 
 
-def start_from(run: Run, module: nn.Module) -> str:
-    """Load the averaged weights of a run into a module; their sha256.
+def start_from(run: Run, module: nn.Module, ema: float | None = None) -> str:
+    """Load the averaged weights of a run into a module that will be trained; return the sha256 of their file.
 
     Raises ValueError if the run has no weights, or those of another network.
     """
-    trained, _ = load_module(run)
     try:
-        module.load_state_dict(trained.state_dict())
-    except RuntimeError as error:
-        raise ValueError(f"init={run.folder}: its weights are of another network than this one") from error
+        load_into(module, run, ema)
+    except ValueError as error:
+        raise ValueError(f"init={run.folder}: {error}; init=none starts from scratch") from error
     sha256: str = facts_of(run)["sha256"]
     return sha256

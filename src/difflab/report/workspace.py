@@ -37,7 +37,7 @@ def sent(study: Study, group: Group, out: Path, mirror: Wandb) -> list[str]:
     tag = protocol_tag(card(group))
     name = f"report-{tag.partition(':')[2]}"
     rows = [line(study, group, cell) for cell in group.cells]
-    table = mirror.compared(
+    table = mirror.log_table(
         WandbJob(out, name, "report", {"card": card(group)}), [*rows[0]], [[*r.values()] for r in rows]
     )
     owner = mirror.owner()
