@@ -18,6 +18,7 @@ _MODULES = {
     "compose": "config",
     "evaluate": "jobs",
     "find": "run",
+    "load": "weights",
     "load_denoiser": "weights",
     "train": "jobs",
 }

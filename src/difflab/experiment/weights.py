@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
 from difflab.denoiser.base import AnyDenoiser
@@ -35,7 +36,7 @@ def save_weights(
     `module` is the configuration of what they belong to; `training` is what these weights cost: images seen, seconds.
     """
     tensors = {f"{decay}/{k}": v.contiguous().cpu() for decay, state in averages.items() for k, v in state.items()}
-    data = save(tensors)
+    data = tensor_bytes(tensors)
     with atomic(run.weights) as unfinished:
         unfinished.write_bytes(data)
     write_json(
@@ -88,7 +89,7 @@ def tensors_of(run: Run, decay: float) -> dict[str, Tensor]:
     if hashlib.sha256(data).hexdigest() != facts_of(run)["sha256"]:
         raise ValueError(f"{run.weights} is damaged: its sha256 is not the one in weights.json")
     prefix = f"{decay}/"
-    return {key.removeprefix(prefix): value for key, value in load(data).items() if key.startswith(prefix)}
+    return {key.removeprefix(prefix): value for key, value in read_tensors(data).items() if key.startswith(prefix)}
 
 
 def load_into(module: nn.Module, run: Run, ema: float | None = None) -> str:
@@ -124,6 +125,15 @@ def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str
             f"as guidance=[classifier,clip] guidance.classifier.classifier.run={run.folder.name}"
         )
     return module, weights
+
+
+def load(path: str | Path, ema: float | None = None, device: torch.device | str = "cpu") -> AnyDenoiser:
+    """The denoiser of a run, ready to be sampled, by its folder or the unique beginning of that: `runs/ddpm-digits`.
+
+    Raises ValueError if there is no such run, if it has no weights yet or no such decay, or if it generates nothing.
+    """
+    path = Path(path)
+    return load_denoiser(find(path.parent, str(path) if path.is_dir() else path.name), ema, device)[0]
 
 
 @dataclass(frozen=True)
