@@ -94,6 +94,7 @@ def main_of(program: str, name: str, words: Sequence[str], job: Job) -> None:
         if flags.help:
             print(name)
         elif any(getattr(flags, flag) for flag in SILENT):
+            flags.overrides = [] if flags.hydra_help else flags.overrides  # its text does not depend on ours
             _run_hydra(flags, parser, lambda config: None, conf_dir(), name)
         else:
             run(line, job, flags.multirun, flags.config_dir)
@@ -133,6 +134,8 @@ def run(line: Line, job: Job, multirun: bool, config_dir: str | None) -> None:
             if refused:
                 raise refused
             return
+        if reason := explained(line):  # Hydra would find it job by job
+            raise UserError(reason)
         outcomes = Outcomes.new(Path(str(settings.runs_dir)))
         try:
             hydra.multirun(line.name, functools.partial(one_of_many, line, job, outcomes), overrides)
@@ -142,9 +145,19 @@ def run(line: Line, job: Job, multirun: bool, config_dir: str | None) -> None:
             raise SystemExit(f"{line.program}: {failed} of the jobs failed; the same command does what is left")
     except HydraException as error:
         reason = "; ".join(str(e).splitlines()[0] for e in (error, error.__cause__) if e)
-        raise UserError(explanation(line.name, line.overrides) or reason) from error
+        raise UserError(explained(line) or reason) from error
     finally:
         GlobalHydra.instance().clear()
+
+
+def explained(line: Line) -> str:
+    """Which word does not exist, and which do; empty if all do."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()  # to compose for itself
+    try:
+        return explanation(line.name, line.overrides)
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def single(line: Line, job: Job, config: DictConfig) -> UserError | None:

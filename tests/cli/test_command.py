@@ -1,0 +1,118 @@
+"""The entry point: Hydra's flags work wherever they stand, words are refused in one line, commands are listed."""
+
+import subprocess
+import sys
+
+import pytest
+
+from difflab.cli import evaluate, main, reflow, sample, train
+from difflab.cli.command import Line
+
+COMMANDS = {
+    "train": (train, ["data=digits", "seed=3", "images=640"]),
+    "evaluate": (evaluate, ["run=RUN", "nfe=3", "n=640"]),
+    "sample": (sample, ["run=RUN", "nfe=3", "seed=5"]),
+    "reflow": (reflow, ["run=RUN", "nfe=3", "images=640"]),
+}
+FLAGS = {  # words of a flag, and what it prints with the words of COMMANDS
+    ("--cfg", "job"): ["runs_dir: runs\n", "640|seed: 5"],
+    ("-c", "job"): ["runs_dir: runs\n", "640|seed: 5"],
+    ("--cfg=job",): ["runs_dir: runs\n", "640|seed: 5"],
+    ("--cfg", "job", "--resolve"): ["runs_dir: runs\n", "640|seed: 5"],
+    ("--cfg", "hydra"): ["sweeper:"],
+    ("--cfg", "job", "--package", "runs_dir"): ["runs\n"],
+    ("--help",): ["runs_dir=runs", "difflab-"],
+    ("-h",): ["runs_dir=runs", "difflab-"],
+    ("--hydra-help",): ["Hydra"],
+    ("--info",): ["Config search path|Defaults"],
+    ("-i",): ["Config search path|Defaults"],
+    ("--info", "searchpath"): ["provider|Provider"],
+    ("--info=defaults",): ["_self_|Config path"],
+    ("--version",): ["Hydra 1."],
+}
+
+
+def positions(words, flag):
+    """The flag before, between and after the words."""
+    for k in range(len(words) + 1):
+        yield [*words[:k], *flag, *words[k:]]
+
+
+def test_hydras_flags_work_in_any_position_of_every_command(capsys):
+    wrong = []
+    for name, (module, words) in COMMANDS.items():
+        for flag, expected in FLAGS.items():
+            for line in positions(words, flag):
+                try:
+                    module.main([f"difflab-{name}", *line])
+                    status = 0
+                except SystemExit as end:
+                    status = end.code
+                said = capsys.readouterr()
+                if status or not all(any(word in said.out for word in each.split("|")) for each in expected):
+                    wrong.append((name, line, status, said.err[-300:]))
+    assert not wrong, wrong[:3]
+
+
+@pytest.mark.parametrize("flag", [["-m"], ["--multirun"], ["--run"], ["-r"], ["--config-dir", "."]])
+def test_flags_that_run_jobs_work_in_any_position(flag, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["experiment=toy", "data=moons", "images=640", "batch_size=64", "dry_run=true", "logger=local"]
+    for line in positions(words, flag):
+        train.main(["difflab-train", *line])
+        assert "jobs: 1; runs: 1, of which 1 to train" in " ".join(capsys.readouterr().out.split())
+
+
+def test_completion_knows_the_groups(capsys, monkeypatch):
+    monkeypatch.setenv("COMP_LINE", "difflab-train data=dig")
+    monkeypatch.setenv("_HYDRA_OLD_COMP", "")
+    for line in positions(["query=bash"], ["-sc"]):
+        train.main(["difflab-train", *line])
+        assert "data=digits" in capsys.readouterr().out
+
+
+def test_flags_and_overrides_are_told_apart():
+    line = Line.of("difflab-train", "train", ["a=1", "--cfg", "job", "-i", "b=2", "+c=3", "~d", "-m"])
+    assert line.flags == ("--cfg", "job", "--info=all", "-m")
+    assert line.overrides == ("a=1", "b=2", "+c=3", "~d")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sampler=ddm"], "difflab-train: sampler=ddm does not exist; valid: "),
+        (["dat=digits"], "difflab-train: 'dat' is not a key of train; "),
+        (["seed=abc"], "difflab-train: "),
+        (["seed=0", "guidance=[]"], "difflab-train: guidance=[] chooses nothing"),
+        (["data=folder"], "difflab-train: please give a value: data.source.root=..."),
+        (["data=folder", "data.source.root=nowhere"], "difflab-train: no folder nowhere"),
+        (["images=3"], "difflab-train: images=3 is less than one batch"),
+        (["--config-dir", "nowhere"], "difflab-train: --config-dir nowhere: there is no such folder"),
+        (["sampler=ddim,hein", "-m"], "difflab-train: sampler=hein does not exist; valid: "),
+        (["teacher=nothing", "paradigm=rectified_flow"], "difflab-train: run=nothing: no such folder"),
+        (["teacher=nothing"], "difflab-train: teacher=nothing: DDPM is not trained on a teacher's pairs"),
+    ],
+)
+def test_wrong_words_are_refused_in_one_line(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as refusal:
+        train.main(["difflab-train", *words])
+    assert refusal.value.code.startswith(said)
+    assert len(refusal.value.code.splitlines()) == 1
+    assert capsys.readouterr().out == ""
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_difflab_lists_its_commands_and_runs_them(capsys):
+    for words in ([], ["--help"]):
+        main.main(["difflab", *words])
+        said = capsys.readouterr().out
+        assert all(f"  {name} " in said for name in main.COMMANDS)
+    main.main(["difflab", "train", "data=digits", "--cfg", "job"])
+    by_one = capsys.readouterr().out
+    train.main(["difflab-train", "data=digits", "--cfg", "job"])
+    assert capsys.readouterr().out == by_one
+    with pytest.raises(SystemExit, match=r"difflab: trian is no command; valid: .*Did you mean 'train'\?"):
+        main.main(["difflab", "trian"])
+    listed = subprocess.run([sys.executable, "-m", "difflab"], capture_output=True, text=True, check=True).stdout
+    assert listed == said

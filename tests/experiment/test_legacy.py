@@ -1,0 +1,82 @@
+"""Finished runs of difflab 0.1 are read, sampled, evaluated and reported: three that it trained lie here."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from difflab import load
+from difflab.denoiser.classifier import Classifier
+from difflab.experiment.identity import line
+from difflab.experiment.legacy import today
+from difflab.experiment.run import Run, find
+from difflab.experiment.weights import load_module
+from difflab.metric.card import ProtocolCard
+from difflab.process.schedule import VP, Linear
+from difflab.report.study import Study, gather
+from difflab.sampler.euler import Euler
+from jobs import run_here
+
+HERE = Path(__file__).with_name("runs_of_0_1")
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """A copy of the runs, in which the commands may write."""
+    shutil.copytree(HERE, tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs"
+
+
+def test_they_are_loaded_with_the_classes_of_today(runs):
+    flow, images = load(runs / "rectified_flow-moons"), load(runs / "vp_sde-digits")
+    assert (flow.schedule, flow.shape) == (Linear(), (2,))
+    assert (images.schedule, images.shape, images.classes) == (VP(), (1, 8, 8), 10)
+    assert isinstance(load_module(find(runs, "classifier"))[0], Classifier)
+    with torch.no_grad():
+        assert flow(torch.zeros(3, 2), torch.tensor(0.5).double(), torch.zeros(3).long()).x0.isfinite().all()
+
+
+def test_their_configurations_are_translated(runs):
+    config = find(runs, "rectified_flow-moons").config
+    assert config["model"]["_target_"] == "difflab.paradigm.RectifiedFlow"
+    assert config["model"]["denoiser"]["schedule"]["_target_"] == "difflab.process.Linear"
+    assert find(runs, "vp_sde-digits").config["model"]["_target_"] == "difflab.paradigm.VPSDE"
+
+
+def test_they_are_sampled_and_evaluated(runs, capsys):
+    run_here("sample", "run=vp_sde-digits", "sampler=ddim", "nfe=4", "n=10")
+    assert "10 images, 4 network evaluations each" in capsys.readouterr().out
+    run = find(runs, "rectified_flow-moons")
+    (before,) = run.folder.glob("evaluations/*.json")
+    run_here("evaluate", "run=rectified_flow-moons", "n=64", "sampler=heun", "nfe=5", "logger=local")
+    assert "Heun()" in capsys.readouterr().out
+    assert len(list(run.folder.glob("evaluations/*.json"))) == 2
+    # What 0.1 measured would be found again: its card has the same name today.
+    card = json.loads(before.read_text())["card"]
+    assert ProtocolCard(**card).fingerprint == before.stem
+    assert card["sampler"] == line(Euler())
+
+
+def test_they_are_reported(runs):
+    study = Study.of(gather([Run(path.parent) for path in runs.glob("*/config.yaml")]))
+    assert sorted(cell.factors["paradigm"] for cell in study.cells) == ["rectified_flow", "vp_sde"]
+
+
+def test_old_names_are_todays_and_todays_stay():
+    table = {
+        "difflab.table.CosineTable": "difflab.process.CosineBetas",
+        "difflab.target.EDM": "difflab.process.Preconditioned",
+        "difflab.sampler.dpm_solver.DPMSolverPP": "difflab.sampler.DPMSolverPP",
+        "difflab.guidance.clip.Clip": "difflab.guidance.Clip",
+        "difflab.grid.Uniform": "difflab.sampler.Uniform",
+        "difflab.times.Uniform": "difflab.objective.Uniform",
+        "difflab.data.module.DataModule": "difflab.data.DataModule",
+        "difflab.paradigm.draws.One": "difflab.objective.One",
+        "difflab.weights.FromRun": "difflab.experiment.FromRun",
+        "lightning.pytorch.Trainer": "lightning.pytorch.Trainer",
+    }
+    for old, new in table.items():
+        assert today(old) == new == today(new)
