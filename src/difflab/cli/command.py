@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -21,18 +20,23 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from difflab.cli import multirun as sweep
+from difflab.cli import settings
+from difflab.cli.commented import places
+from difflab.cli.help import sweeps, text
 from difflab.data.layout import count_classes
 from difflab.experiment.config import conf_dir, suggestion
 
 Found = dict[str, Any] | None  # what a job found: plain values
 
 OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)  # here: a launcher's processes import this
+settings.register()
 
 
 def command(name: str, task: Callable[[DictConfig], Found]) -> Callable[[], None]:
     """The console script of a task that takes the composed `conf/<name>.yaml`, or sweeps over many."""
 
     def main() -> None:
+        typed = sys.argv[1:]
         sys.argv[1:] = words = [spelled(name, word) for word in sys.argv[1:]]
         started = []
 
@@ -42,6 +46,9 @@ def command(name: str, task: Callable[[DictConfig], Found]) -> Callable[[], None
             return sweep.outcome(task, config)
 
         try:
+            if {"-h", "--help"} & set(typed):
+                print(text(name, typed))
+                return
             if not any(word.startswith("-") or sweeps(word) for word in words):  # with these Hydra must look itself
                 with initialize_config_dir(conf_dir(), version_base="1.3"):
                     compose(name, words)
@@ -93,20 +100,12 @@ def spelled(name: str, word: str) -> str:
 
 def placements(name: str) -> Iterator[tuple[str, str]]:
     """Where groups stand that do not stand at their own name: (`sampler.schedule`, `schedule@sampler.schedule`)."""
-    for entry in yaml.safe_load(Path(conf_dir(), f"{name}.yaml").read_text())["defaults"]:
-        for key in entry if isinstance(entry, dict) else ():
-            if "@" in key:
-                yield key.partition("@")[2], key
-    for path in Path(conf_dir(), "protocol").glob("*.yaml"):  # the one group whose options hold another group
-        for entry in yaml.safe_load(path.read_text()).get("defaults", ()):
-            for key in entry if isinstance(entry, dict) else ():
-                group, _, place = key.removeprefix("/").partition("@")
-                yield from ((word, f"{group}@protocol.{place}") for word in (group, f"protocol.{place}"))
-
-
-def sweeps(word: str) -> bool:
-    """Whether an override gives several values, as A=1,2."""
-    return OverridesParser.create().parse_override(word).is_sweep_override()
+    groups = places(name)
+    for choice in groups.values():
+        if choice.word != choice.group:
+            yield choice.place, choice.word
+            if choice.group not in groups:  # it stands inside another group's options alone, as extractor does
+                yield choice.group, choice.word
 
 
 def program() -> str:

@@ -6,42 +6,16 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig
+from omegaconf import DictConfig
 
 from difflab.cli import multirun as sweep
 from difflab.cli.command import command, described, refusing
 from difflab.cli.train import train
 from difflab.experiment.config import build, plain
 from difflab.experiment.hardware import best_device, keep_heap
-
-
-@dataclass
-class EvaluateSettings:
-    """Types of `conf/evaluate.yaml`'s own keys."""
-
-    run: str = MISSING
-    n: int | None = None
-    n_likelihood: int | None = None
-    nfe: int | None = None
-    seed: int | None = None
-    ema: float | None = None
-    precision: str | None = None
-    study: str | None = None
-    dry_run: bool = MISSING
-    runs_dir: str = MISSING
-    sampler: Any = None
-    grid: Any = None
-    guidance: Any = None
-    protocol: Any = None
-    logger: Any = None
-
-
-ConfigStore.instance().store("evaluate_settings", EvaluateSettings)
 
 
 def evaluate(cfg: DictConfig) -> dict[str, Any] | None:

@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig
+from omegaconf import DictConfig
 
 from difflab.cli.command import command, described, refusing
 from difflab.cli.train import run_to_the_end
 from difflab.experiment.config import plain
 from difflab.experiment.hardware import keep_heap
-
-
-@dataclass
-class ReflowSettings:
-    """Types of `conf/reflow.yaml`'s own keys."""
-
-    run: str = MISSING
-    pairs: int = MISSING
-    nfe: int = MISSING
-    images: int = MISSING
-    seed: int = MISSING
-    ema: float | None = None
-    precision: str | None = None
-    study: str | None = None
-    runs_dir: str = MISSING
-    sampler: Any = None
-    grid: Any = None
-    guidance: Any = None
-
-
-ConfigStore.instance().store("reflow_settings", ReflowSettings)
 
 
 def reflow(cfg: DictConfig) -> dict[str, Any] | None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig
+from omegaconf import DictConfig
 
 from difflab.cli.command import command, refusing
 from difflab.experiment.config import build, plain
@@ -16,31 +13,6 @@ from difflab.experiment.hardware import keep_heap
 from difflab.experiment.run import digest, write_json
 
 POINTS = 1000  # samples that show a density
-
-
-@dataclass
-class SampleSettings:
-    """Types of `conf/sample.yaml`'s own keys."""
-
-    run: str = MISSING
-    n: int | None = None
-    nfe: int | None = None
-    seed: int = MISSING
-    label: int | None = None
-    ema: float | None = None
-    precision: str | None = None
-    batch_size: int = MISSING
-    out: str | None = None
-    runs_dir: str = MISSING
-    sampler: Any = None
-    grid: Any = None
-    guidance: Any = None
-    problem: Any = None
-    restoration: Any = None
-    task: Any = None
-
-
-ConfigStore.instance().store("sample_settings", SampleSettings)
 
 
 def sample(cfg: DictConfig) -> None:

@@ -6,12 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import MISSING, DictConfig
+from omegaconf import DictConfig
 
 from difflab.cli import multirun as sweep
 from difflab.cli.command import command, described, program, refusing
@@ -22,43 +20,7 @@ if TYPE_CHECKING:
     from difflab.experiment.training import Training
 
 
-@dataclass
-class TrainSettings:
-    """Types of `conf/train.yaml`'s own keys; the groups' values are checked when they are built."""
-
-    seed: int = MISSING
-    images: int = MISSING
-    batch_size: int = MISSING
-    precision: str = MISSING
-    init: str | None = None
-    ema: list[float] = MISSING
-    nfe: int = MISSING
-    check_every: int = MISSING
-    compile: bool = MISSING
-    study: str | None = None
-    dry_run: bool = MISSING
-    runs_dir: str = MISSING
-    model: Any = MISSING
-    data: Any = MISSING
-    backbone: Any = MISSING
-    denoiser: Any = MISSING
-    schedule: Any = MISSING
-    target: Any = MISSING
-    times: Any = MISSING
-    weighting: Any = MISSING
-    coupling: Any = MISSING
-    draws: Any = None
-    grid: Any = MISSING
-    sampler: Any = MISSING
-    guidance: Any = MISSING
-    trainer: Any = MISSING
-    logger: Any = MISSING
-    protocol: Any = MISSING
-
-
 GROUP = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT", sweep.FOLDER)
-
-ConfigStore.instance().store("train_settings", TrainSettings)
 
 
 def train(cfg: DictConfig) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 
 IDENTITY = ("data", "model", "seed", "images", "batch_size", "precision", "ema")  # what decides the weights
 FINGERPRINT = 8  # of its hex digits in a folder's name
-INDIFFERENT = ("workers", "pairs", "reach")  # keys of theirs that do not by themselves
+INDIFFERENT = ("workers", "pairs", "max_distance")  # keys of theirs that do not by themselves
 
 
 def digest(value: object) -> str:
