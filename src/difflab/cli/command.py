@@ -20,16 +20,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from difflab.cli import multirun as sweep
-from difflab.cli import settings
-from difflab.cli.commented import places
+from difflab.cli import settings  # noqa: F401  # types of the settings
 from difflab.cli.help import sweeps, text
 from difflab.data.layout import count_classes
+from difflab.experiment.conf_files import places
 from difflab.experiment.config import conf_dir, suggestion
 
 Found = dict[str, Any] | None  # what a job found: plain values
 
 OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)  # here: a launcher's processes import this
-settings.register()
 
 
 def command(name: str, task: Callable[[DictConfig], Found]) -> Callable[[], None]:

@@ -16,9 +16,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from difflab.cli import settings
-from difflab.cli.commented import Choice, ConfigFile, options, places, read
-from difflab.experiment.config import conf_dir
+from difflab.cli import settings  # noqa: F401  # types of the settings
+from difflab.experiment.conf_files import Choice, ConfigFile, conf_dir, options, places, read
 
 WIDTH, COLUMN = 120, 40  # characters of a line, and before the text of a table at most
 OPENED = {"sample": "task", "evaluate": "protocol"}  # the group whose options the help of a command lists one by one
@@ -44,7 +43,6 @@ class Composed:
     @classmethod
     def of(cls, command: str, words: Sequence[str]) -> Composed:
         """Compose words without sweeps. Raises HydraException for words that make no sense."""
-        settings.register()
         with initialize_config_dir(conf_dir(), version_base="1.3"):
             config = compose(command, [*words], return_hydra_config=True)
             loaded = GlobalHydra.instance().config_loader().compute_defaults_list(command, [*words], RunMode.RUN)
@@ -108,7 +106,7 @@ def text(command: str, words: Sequence[str] = ()) -> str:
     sections = {
         "Groups, as GROUP=OPTION:": [(f"  {k}={composed.chosen(each)}", listed(each)) for k, each in groups.items()],
         "Settings, as KEY=VALUE; ??? has to be given:": own,
-        "Settings of the chosen options:": inner,
+        "Settings of the parts, with the options above:": inner,
         "Flags, anywhere on the line:": [(f"  {flag}", what.format(command)) for flag, what in FLAGS.items()],
     }
     usage = f"difflab-{command} [GROUP=OPTION ...] [KEY=VALUE ...] [FLAG ...]"
@@ -173,9 +171,10 @@ def table(rows: Sequence[tuple[str, str]]) -> str:
     """Two columns. The lines of the second are wrapped, and begin below a first that is too long."""
     fitting = [len(head) for head, meaning in rows if meaning and len(head) <= COLUMN - 2]
     column = max(fitting, default=0) + 2
+    wrapper = textwrap.TextWrapper(WIDTH - column, break_on_hyphens=False, break_long_words=False)
     lines = []
     for head, meaning in rows:
-        cells = [cell for line in meaning.splitlines() for cell in textwrap.wrap(line, WIDTH - column)]
+        cells = [cell for line in meaning.splitlines() for cell in wrapper.wrap(line)]
         if cells and len(head) > column - 2:
             lines.append(head)
             head = ""

@@ -10,8 +10,7 @@ import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from difflab.cli.commented import Setting, family, read
-from difflab.experiment.config import conf_dir
+from difflab.experiment.conf_files import Setting, conf_dir, family, read
 
 TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 
@@ -47,7 +46,7 @@ def schema(command: str) -> type:
                 fields.setdefault(choice.place, declared(choice.place, Any, choice.option))
         for setting in file.settings:
             key, dot, _ = setting.key.partition(".")
-            fields.setdefault(key, declared(key, Any if dot else hint(setting), setting.value))
+            fields.setdefault(key, declared(key, Any, "") if dot else declared(key, hint(setting), setting.value))
     return make_dataclass(f"{command}_settings", fields.values())
 
 
@@ -56,8 +55,6 @@ def declared(key: str, kind: Any, value: str) -> tuple[str, Any, Any]:  # noqa: 
     return key, kind, field(default=None if value == "null" else MISSING)
 
 
-def register() -> None:
-    """Store the schema of each command where Hydra finds it, as the defaults list of its file names it."""
-    for command in sorted(path.stem for path in Path(conf_dir()).glob("*.yaml")):
-        if f"{command}_settings" in read(command).includes:
-            ConfigStore.instance().store(f"{command}_settings", schema(command))
+for command in sorted(path.stem for path in Path(conf_dir()).glob("*.yaml")):  # launched processes import this too
+    if f"{command}_settings" in read(command).includes:
+        ConfigStore.instance().store(f"{command}_settings", schema(command))

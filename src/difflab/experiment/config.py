@@ -7,24 +7,16 @@ import importlib
 import inspect
 import types
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
+from difflab.experiment.conf_files import conf_dir as conf_dir
+
 FOREIGN = ("lightning.pytorch.Trainer",)  # the only class outside difflab that a configuration may build
 FOLDERS = ("process", "objective", "denoiser", "backbone", "data", "metric", "sampler", "guidance", "paradigm")
 CONCEPTS = (*(f"difflab.{folder}" for folder in FOLDERS), "difflab.experiment")  # whose classes it may build
-
-
-def conf_dir() -> str:
-    """The configuration groups: inside the package in a wheel, beside `src` in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "conf", package.parents[1] / "conf"):
-        if folder.is_dir():
-            return str(folder)
-    raise FileNotFoundError("difflab: no conf/ in the package or at the root of the repository; install it again")
 
 
 def suggestion(word: str, valid: Sequence[str]) -> str:

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 import yaml
 
-from difflab.experiment.config import conf_dir
+
+def conf_dir() -> str:
+    """The configuration groups: inside the package in a wheel, beside `src` in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "conf", package.parents[1] / "conf"):
+        if folder.is_dir():
+            return str(folder)
+    raise FileNotFoundError("difflab: no conf/ in the package or at the root of the repository; install it again")
 
 
 @dataclass(frozen=True)
@@ -53,11 +61,10 @@ def read(name: str) -> ConfigFile:
     """A file by its name in conf/, without the suffix, as `train` or `sampler/ddim`."""
     text = Path(conf_dir(), f"{name}.yaml").read_text()
     lines = text.splitlines()
-    head = [line.lstrip("# ") for line in lines[: next(k for k, line in enumerate(lines) if line[:1] != "#")]]
+    head = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)]
     package = head.pop(0).split()[1] if head and head[0].startswith("@package") else None
     root = yaml.compose(text, yaml.SafeLoader)
-    assert isinstance(root, yaml.MappingNode)
-    top = {key.value: node for key, node in root.value}
+    top = {key.value: node for key, node in root.value} if root else {}
     defaults = list(entries(top.pop("defaults", None), lines))
     files = [entry for entry in defaults if isinstance(entry, str)]
     choices = [entry for entry in defaults if isinstance(entry, Choice)]
