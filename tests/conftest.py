@@ -9,7 +9,6 @@ os.environ["WANDB_MODE"] = "offline"
 
 import pytest
 
-import difflab.cli.settings  # noqa: F401
 from difflab.experiment.build import build
 from difflab.experiment.config import compose, conf_dir
 

@@ -1,13 +1,9 @@
 """The networks of conf/backbone, and what tests feed them."""
 
-from pathlib import Path
-
 import torch
-from omegaconf import OmegaConf
 
-from conftest import options
+from conftest import composed, options
 from difflab.experiment.build import build
-from difflab.experiment.config import conf_dir
 
 BACKBONES = [option for option in options("backbone") if not option.startswith("half_")]  # those tell classes
 IMAGE, POINT = [2, 16, 24], [2]
@@ -16,9 +12,7 @@ NARROW = {"width": 32, "depth": 2, "heads": 2}
 
 def settings(option, shape=IMAGE, classes=3):
     """One option's settings on such data."""
-    backbone = OmegaConf.load(Path(conf_dir(), "backbone", f"{option}.yaml"))
-    config = OmegaConf.create({"data": {"shape": shape, "classes": classes}, "backbone": backbone})
-    return OmegaConf.to_container(config, resolve=True)["backbone"]
+    return {**composed(f"backbone={option}")["backbone"], "shape": shape, "classes": classes}
 
 
 def narrow(option, shape, classes=3, **changes):

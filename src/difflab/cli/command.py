@@ -24,10 +24,10 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from difflab.cli import settings  # noqa: F401
 from difflab.cli.explain import explanation
+from difflab.cli.help import text as help_of
 from difflab.cli.multirun import Outcomes, show
-from difflab.experiment.config import chosen, conf_dir, plain, spelled
+from difflab.experiment.config import chosen, conf_dir, plain, register_settings, spelled
 from difflab.experiment.errors import UserError, user_errors
 
 VALUED = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
@@ -86,13 +86,14 @@ class Line:
 def main_of(program: str, name: str, words: Sequence[str], job: Job) -> None:
     """Run a command: print what a flag asks for, or do its job or jobs. Raises SystemExit where that fails."""
     version.setbase("1.3")
+    register_settings()
     parser = get_args_parser()
     parser.prog = program
     with ends_in_one_line(program):
         line = Line.of(program, name, words)
         flags = parser.parse_args([*line.flags, *line.overrides])
         if flags.help:
-            print(name)
+            print(help_of(name, words))
         elif any(getattr(flags, flag) for flag in SILENT):
             flags.overrides = [] if flags.hydra_help else flags.overrides  # its text does not depend on ours
             _run_hydra(flags, parser, lambda config: None, conf_dir(), name)

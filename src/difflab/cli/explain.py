@@ -11,12 +11,13 @@ from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from difflab.experiment.config import conf_dir, suggestion
+from difflab.experiment.config import conf_dir, register_settings, suggestion
 from difflab.experiment.config import groups as all_groups
 
 
 def explanation(name: str, overrides: Sequence[str]) -> str:
     """Which group, option or key of a refused command line does not exist, and which do; empty if all exist."""
+    register_settings()
     groups = all_groups()
     try:
         parsed = OverridesParser.create().parse_overrides([word for word in overrides if not word.startswith("-")])

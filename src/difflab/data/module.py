@@ -62,7 +62,7 @@ class DataModule(LightningDataModule):
 
     - source: what to load; `shape` (C, H, W) or (2,) and `classes` (0: unlabelled) declare what it holds: checked.
     - sigma_data: standard deviation of the training samples as models see them, for models that scale by it.
-    - reach: the largest distance between two training samples, for schedules whose noise must reach as far.
+    - max_distance: the largest distance between two training samples, the sigma_max of geometric and VE schedules.
     - batch_size: the global batch, of which each process takes its share.
     - seed: of the order and of the flips; flip: mirror half of the training images.
     - workers: loading processes; 0 is the fastest, since the images are in memory.
@@ -76,7 +76,7 @@ class DataModule(LightningDataModule):
     """
 
     # What a run's identity leaves out: samples enter it by their content, and the others change no weights.
-    outside_identity: ClassVar[tuple[str, ...]] = ("source", "pairs", "workers", "reach")
+    outside_identity: ClassVar[tuple[str, ...]] = ("source", "pairs", "workers", "max_distance")
     paths: ClassVar[tuple[str, ...]] = ("pairs",)
 
     def __init__(
@@ -90,14 +90,14 @@ class DataModule(LightningDataModule):
         flip: bool = False,
         workers: int = 0,
         pairs: str | None = None,
-        reach: float = 50.0,
+        max_distance: float = 50.0,
     ) -> None:
         super().__init__()
         if flip and len(shape) != 3:
             raise ValueError(f"flip=true mirrors images: data of shape={list(shape)} have no left and right")
         self.source, self.shape, self.classes, self.sigma_data = source, tuple(shape), classes, sigma_data
         self.batch_size, self.seed, self.flip = batch_size, seed, flip
-        self.workers, self.pairs, self.reach = workers, pairs, reach
+        self.workers, self.pairs, self.max_distance = workers, pairs, max_distance
 
     @cached_property
     def images(self) -> Images:

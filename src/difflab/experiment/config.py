@@ -5,29 +5,32 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
+from difflab.experiment.conf_files import conf_dir as conf_dir
+from difflab.experiment.conf_files import places
 from difflab.experiment.errors import UserError
-
-
-def conf_dir() -> str:
-    """The configuration groups: inside the package in a wheel, beside `src` in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "conf", package.parents[1] / "conf"):
-        if folder.is_dir():
-            return str(folder)
-    raise FileNotFoundError("difflab: no conf/ in the package or at the root of the repository; install it again")
+from difflab.experiment.settings import schemas
 
 
 def groups() -> dict[str, list[str]]:
     """The configuration groups with their options."""
     folders = sorted(folder for folder in Path(conf_dir()).iterdir() if folder.is_dir())
     return {folder.name: sorted(option.stem for option in folder.glob("*.yaml")) for folder in folders}
+
+
+@cache
+def register_settings() -> None:
+    """Give Hydra the types of the commands' settings, once in a process; those of a launcher need it, too."""
+    from hydra.core.config_store import ConfigStore
+
+    for name, schema in schemas():
+        ConfigStore.instance().store(name, schema)
 
 
 def composed(command: str, words: Sequence[str] = ()) -> DictConfig:
@@ -38,6 +41,7 @@ def composed(command: str, words: Sequence[str] = ()) -> DictConfig:
     import hydra
     from hydra.errors import HydraException
 
+    register_settings()
     overrides = [spelled(command, word) for word in words]
     try:
         with hydra.initialize_config_dir(conf_dir(), version_base="1.3"):
@@ -82,15 +86,12 @@ def placements(command: str) -> Iterator[tuple[str, str]]:
 
     Groups that do not stand at their own name; and a run, which may be given as the value of what it serves.
     """
-    for entry in yaml.safe_load(Path(conf_dir(), f"{command}.yaml").read_text())["defaults"]:
-        for key in entry if isinstance(entry, dict) else ():
-            if "@" in key:
-                yield key.partition("@")[2], key
-    for path in Path(conf_dir(), "protocol").glob("*.yaml"):  # the one group whose options hold another group
-        for entry in yaml.safe_load(path.read_text()).get("defaults", ()):
-            for key in entry if isinstance(entry, dict) else ():
-                group, _, place = key.removeprefix("/").partition("@")
-                yield from ((word, f"{group}@protocol.{place}") for word in (group, f"protocol.{place}"))
+    known = places(command)
+    for choice in known.values():
+        if choice.word != choice.group:
+            yield choice.place, choice.word
+            if choice.group not in known:  # it stands inside another group's options alone, as extractor does
+                yield choice.group, choice.word
     if command == "train":
         yield "teacher", "teacher.run"
 

@@ -53,6 +53,9 @@ PARADIGMS = {  # by preset, the classes that 0.1 had one name for
 def translated(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration of 0.1, or a part of one, with the classes of today."""
     found: dict[str, Any] = renamed(config)
+    if "reach" in found.get("data", {}):
+        found["data"] = {**found["data"], "max_distance": found["data"]["reach"]}
+        del found["data"]["reach"]
     preset = found.get("choices", {}).get("paradigm", "").removesuffix(" reflowed")
     if preset in PARADIGMS:
         found["model"] = {**found["model"], "_target_": f"difflab.paradigm.{PARADIGMS[preset]}"}

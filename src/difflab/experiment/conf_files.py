@@ -1,0 +1,134 @@
+"""The files of conf/ with their comments: the one source of the settings' defaults, of their types and of the help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import takewhile
+from pathlib import Path
+
+import yaml
+
+
+def conf_dir() -> str:
+    """The configuration groups: inside the package in a wheel, beside `src` in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "conf", package.parents[1] / "conf"):
+        if folder.is_dir():
+            return str(folder)
+    raise FileNotFoundError("difflab: no conf/ in the package or at the root of the repository; install it again")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A line `key: value   # comment`, its key dotted from the root of the file; no comment is an empty one."""
+
+    key: str
+    value: str
+    comment: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A line `- group@place: option   # comment` of a defaults list; presets stand after `_self_` and have no place."""
+
+    group: str
+    place: str
+    option: str
+    comment: str
+    preset: bool
+
+    @property
+    def word(self) -> str:
+        """The key by which Hydra chooses an option."""
+        return self.group if self.place == self.group else f"{self.group}@{self.place}"
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A file: its leading comment, its `@package` (empty: the root), and what it lists but for overrides of groups."""
+
+    about: str
+    package: str | None
+    includes: tuple[str, ...]
+    choices: tuple[Choice, ...]
+    settings: tuple[Setting, ...]
+
+
+@cache
+def read(name: str) -> ConfigFile:
+    """A file by its name in conf/, without the suffix, as `train` or `sampler/ddim`."""
+    text = Path(conf_dir(), f"{name}.yaml").read_text()
+    lines = text.splitlines()
+    head = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)]
+    package = head.pop(0).split()[1] if head and head[0].startswith("@package") else None
+    root = yaml.compose(text, yaml.SafeLoader)
+    top = {key.value: node for key, node in root.value} if root else {}
+    defaults = list(entries(top.pop("defaults", None), lines))
+    files = [entry for entry in defaults if isinstance(entry, str)]
+    choices = [entry for entry in defaults if isinstance(entry, Choice)]
+    settings = (setting for key, node in top.items() if key != "hydra" for setting in leaves(key, node, text, lines))
+    return ConfigFile(" ".join(head), "" if package == "_global_" else package, (*files,), (*choices,), (*settings,))
+
+
+def entries(defaults: yaml.SequenceNode | None, lines: list[str]) -> Iterator[str | Choice]:
+    """A defaults list: the files that it includes, and the groups."""
+    preset = False
+    for item in defaults.value if defaults else ():
+        if isinstance(item, yaml.ScalarNode):
+            preset |= item.value == "_self_"
+            if item.value != "_self_":
+                yield item.value.partition("@")[0]
+        elif not item.value[0][0].value.startswith("override "):
+            ((key, option),) = item.value
+            group, _, place = key.value.removeprefix("/").partition("@")
+            yield Choice(group, place or group, option.value, comment(option, lines), preset)
+
+
+def leaves(key: str, node: yaml.Node, text: str, lines: list[str]) -> Iterator[Setting]:
+    """The values of a node, other than the classes that it names."""
+    if isinstance(node, yaml.MappingNode):
+        for child, value in node.value:
+            if child.value != "_target_":
+                yield from leaves(f"{key}.{child.value}", value, text, lines)
+    elif key != "_target_":
+        yield Setting(key, text[node.start_mark.index : node.end_mark.index], comment(node, lines))
+
+
+def comment(node: yaml.Node, lines: list[str]) -> str:
+    """What stands behind a value on its line."""
+    rest = lines[node.end_mark.line][node.end_mark.column :].strip()
+    return rest.lstrip("# ") if rest.startswith("#") else ""
+
+
+def family(name: str) -> Iterator[ConfigFile]:
+    """A command's file, after the files that it includes; its schema is no file."""
+    file = read(name)
+    for other in file.includes:
+        if other != f"{name}_settings":
+            yield from family(other)
+    yield file
+
+
+def places(command: str) -> dict[str, Choice]:
+    """The groups of a command by where their options stand; a group inside the options of another comes after it."""
+    every = (each for file in family(command) for choice in file.choices for each in (choice, *inside(choice)))
+    return {choice.place: choice for choice in every}
+
+
+@cache
+def inside(outer: Choice) -> tuple[Choice, ...]:
+    """The groups that the options of a group have, as protocol.extractor."""
+    found = {}
+    for option in options(outer.group):
+        if "@" in Path(conf_dir(), outer.group, f"{option}.yaml").read_text():
+            for choice in read(f"{outer.group}/{option}").choices:
+                place = f"{outer.place}.{choice.place}"
+                found[place] = Choice(choice.group, place, choice.option, choice.comment, outer.preset)
+    return (*found.values(),)
+
+
+def options(group: str) -> list[str]:
+    """The options of a group."""
+    return sorted(path.stem for path in Path(conf_dir(), group).glob("*.yaml"))
