@@ -56,7 +56,7 @@ def sample(cfg: DictConfig) -> None:
         if "problem" in asked:
             asked["problem"]["shape"] = list(denoiser.shape)
         task: Task = build({**config["task"], **asked})
-        seed, label, points = config["seed"], config["label"], len(denoiser.shape) == 1
+        seed, label, points = config["seed"], config["label"], build(run.config["data"]).codec.cloud
         n = config["n"] if config["n"] is not None else POINTS if points else task.n
         words = [type(task).__name__.lower(), type(recipe.sampler).__name__.lower()]
         words += [f"nfe{recipe.nfe}", f"seed{seed}", f"n{n}", digest([str(task), str(recipe), weights, label])[:6]]

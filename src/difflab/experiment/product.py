@@ -11,7 +11,6 @@ from PIL.Image import Image
 from torch import nn
 from typing_extensions import override
 
-from difflab.data.images import to_stored
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.callback.pictures import Pictures
@@ -81,7 +80,7 @@ class Generated(Product):
 
     def picture(self, denoiser: AnyDenoiser) -> Image:
         """A grid of samples, a class a column; of points their density."""
-        columns = self.data.classes or ROWS
-        n = ROWS * columns if len(denoiser.shape) > 1 else POINTS
-        labels = balanced(n, self.recipe.guided(denoiser).classes)
-        return picture(to_stored(self.recipe.draw(denoiser, labels, self.protocol.seeds[0]).x), columns)
+        columns, codec = self.data.classes or ROWS, self.data.codec
+        labels = balanced(POINTS if codec.cloud else ROWS * columns, self.recipe.guided(denoiser).classes)
+        drawn = self.recipe.draw(denoiser, labels, self.protocol.seeds[0])
+        return picture(codec.decode(drawn.x), columns, codec)

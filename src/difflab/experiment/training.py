@@ -14,7 +14,6 @@ import torch.distributed as dist
 import yaml
 from lightning.pytorch.loggers import Logger
 
-from difflab.data.images import to_float
 from difflab.data.module import DataModule
 from difflab.experiment.callback.checkpoint import Resumable
 from difflab.experiment.callback.ema import EMA, Averages
@@ -87,8 +86,8 @@ class Training:
             )
         if self.data.pairs and not self.model.couples:
             raise ValueError("pairs straighten a flow: choose paradigm=rectified_flow, flow_matching or ot_flow")
-        training, n = self.data.training, self.model.batch_size
-        self.model.corrupt(to_float(training.x[:n]), training.y[:n], 0.0, 0, 0)
+        training, rows = self.data.training, slice(self.model.batch_size)
+        self.model.corrupt(self.data.encoded(training, rows), training.y[rows], 0.0, 0, 0)
         EMA(self.config["ema"])
         check(self.config["logger"])
         saved_step(self.run)
