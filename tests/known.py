@@ -19,8 +19,8 @@ class Knowing(Gaussian):
 
     learned_variance = True
 
-    def forward(self, x, t, label):
-        return super().forward(x, t, label)._replace(v=torch.full_like(x, 0.5))
+    def forward(self, x, t, label, s=None):
+        return super().forward(x, t, label, s)._replace(v=torch.full_like(x, 0.5))
 
 
 def gaussian(schedule):

@@ -45,6 +45,7 @@ NEEDS = {  # what an option asks of the others
     **{("backbone", f"dit{size}"): ["data=fashion16"] for size in ("", "_s")},
     ("protocol", "toy"): ["data=moons", "backbone=mlp"],
     ("denoiser", "known"): ["data=moons", "backbone=mlp", "protocol=toy"],
+    ("data", "gaussian_array"): ["denoiser=known", "protocol=toy", "guidance=none"],
     ("experiment", "toy"): ["data=moons", "backbone=mlp"],
     ("experiment", "ddpm_objectives"): ["schedule.T=16"],
     ("draws", "chain"): ["schedule.T=16"],

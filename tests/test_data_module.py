@@ -9,7 +9,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from difflab.data.images import Images, Split, to_float, to_uint8
+from difflab.data.codec import Pixels
+from difflab.data.images import Images, Split
 from difflab.data.module import DataModule
 from difflab.data.order import Order, Shard
 
@@ -92,7 +93,7 @@ def test_batches_without_a_trainer():
         assert y.tolist() == block.images.tolist()
         assert (x[:, 0, 0, 0] == 255).tolist() == block.mirrored.tolist()
         assert eps is None
-        assert data.on_after_batch_transfer(batch, 0).x.equal(to_float(x))
+        assert data.on_after_batch_transfer(batch, 0).x.equal(Pixels().encode(x))
     assert [batch.y.tolist() for batch in data.val_dataloader()] == [list(range(8)), [8, 9]]
     assert not data.images.train.x[:, 0, 0, 0].eq(255).any()  # flips left the set itself alone
 
@@ -102,7 +103,7 @@ def test_what_is_trained_on_without_pairs_is_the_source():
     assert data.training is data.images.train
     assert data.held_out is data.images.test
     x0, y = data.samples()
-    assert torch.equal(x0, to_float(data.images.train.x))
+    assert torch.equal(x0, Pixels().encode(data.images.train.x))
     assert torch.equal(y, data.images.train.y)
 
 
@@ -123,7 +124,7 @@ class Recorder(LightningModule):
 
     def training_step(self, batch, _):
         x, y, _ = batch
-        assert to_uint8(x).amin((1, 2, 3)).tolist() == y.tolist()
+        assert Pixels().decode(x).amin((1, 2, 3)).tolist() == y.tolist()
         self.trained.append(y.tolist())
         return self.w
 

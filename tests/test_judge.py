@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from conftest import composed
-from difflab.data.images import Split, to_float
+from difflab.data.codec import Pixels
+from difflab.data.images import Split
 from difflab.experiment.build import build
 from difflab.experiment.run import Run
 from difflab.experiment.trained_classifier import TrainedClassifier
@@ -56,7 +57,7 @@ def test_a_short_training_tells_held_out_digits(trained):
 
 
 def test_it_is_trained_on_clean_samples(trained):
-    model, x0 = trained.job.model.train(), to_float(trained.test.x[:32])
+    model, x0 = trained.job.model.train(), Pixels().encode(trained.test.x[:32])
     noised = model.corrupt(x0, trained.test.y[:32], 0.0, 0, 0)
     assert torch.equal(noised.x_t, x0)
     assert torch.equal(noised.label, trained.test.y[:32])
@@ -72,7 +73,7 @@ def test_one_pass_gives_the_classes_and_the_features_that_they_are_linear_in(tra
     judge._network.classifier.register_forward_hook(lambda *_: passes.append(1))
     judge(trained.test.x[:16])
     assert passes == [1]
-    told = classifier(to_float(trained.test.x[:16]), torch.tensor(0.0, dtype=torch.float64))
+    told = classifier(Pixels().encode(trained.test.x[:16]), torch.tensor(0.0, dtype=torch.float64))
     torch.testing.assert_close(seen["log_probs"], told)
     torch.testing.assert_close(classifier.backbone.readout(seen["features"]).log_softmax(1), told)
 
@@ -140,7 +141,7 @@ def test_a_classifier_of_noisy_samples_judges_at_the_least_noise_that_it_knows(t
     x = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8)
     t = torch.tensor(1.0, dtype=torch.float64)
     assert classifier.schedule(t).alpha < 0.99
-    told = classifier(scale(classifier.schedule(t).alpha, to_float(x)), t)
+    told = classifier(scale(classifier.schedule(t).alpha, Pixels().encode(x)), t)
     torch.testing.assert_close(TrainedClassifier(str(run.folder), "elsewhere")(x)["log_probs"], told)
 
 

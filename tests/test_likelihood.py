@@ -186,9 +186,9 @@ class Recording(AnyDenoiser):
         super().__init__()
         self.inner, self.schedule, self.shape, self.classes, self.times = inner, inner.schedule, inner.shape, 0, []
 
-    def forward(self, x, t, label) -> Estimate:
+    def forward(self, x, t, label, s=None) -> Estimate:
         self.times.append(t.item())
-        return self.inner(x, t, label)
+        return self.inner(x, t, label, s)
 
 
 @pytest.mark.parametrize("schedule", schedules())

@@ -23,9 +23,9 @@ class Conditioned(Guided):
         super().__init__(denoiser)
         self.classes = 3
 
-    def forward(self, x, t, label):
+    def forward(self, x, t, label, s=None):
         assert int(label.max()) < 3
-        return self.denoiser(x, t, torch.zeros_like(label))
+        return self.denoiser(x, t, torch.zeros_like(label), s)
 
 
 def measurements(tmp_path, *words):

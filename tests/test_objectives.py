@@ -34,7 +34,7 @@ class Optimal(AnyDenoiser):
         self.gaussian, self.schedule, self.target = Gaussian(schedule, MEAN * one, VAR * one), schedule, target
         self.shape, self.classes = (2,), 0
 
-    def forward(self, x, t, label):
+    def forward(self, x, t, label, s=None):
         estimate = self.gaussian(x, t, label)
         return estimate._replace(out=self.target.mix(self.schedule, t)(estimate.x0, estimate.eps))
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
+from difflab.data.codec import Pixels
 from difflab.data.fashion16 import Fashion16
 from difflab.experiment.evaluation import STEPS
 from difflab.experiment.picture import save_png, sheet, tiles
@@ -38,11 +39,11 @@ def pictures(path, noise):
     """What an evaluation leaves beside its file, of clothes that are the noisier the worse it was."""
     chosen = clothes()
     eps = 128 + 128 * torch.randn(chosen.shape, generator=torch.Generator().manual_seed(0))
-    mixed = {share: tiles(torch.lerp(chosen, eps, share).clamp(0, 255).byte()) for share in (0, noise)}
+    mixed = {share: tiles(torch.lerp(chosen, eps, share).clamp(0, 255).byte(), Pixels()) for share in (0, noise)}
     save_png(sheet([mixed[noise][:10], mixed[noise][10:]]), path.with_name(f"{path.stem}-samples.png"))
     save_png(sheet([mixed[noise][:8], mixed[0][:8]]), path.with_name(f"{path.stem}-pairs.png"))
     way = [torch.lerp(chosen[:4], eps[:4], max(noise, 1 - k / 11)) for k in range(12)]
-    steps = [tiles(each.clamp(0, 255).byte()) for each in way]
+    steps = [tiles(each.clamp(0, 255).byte(), Pixels()) for each in way]
     save_png(sheet([list(row) for row in zip(*steps, strict=True)]), path.with_name(f"{path.stem}-steps.png"))
 
 

@@ -132,8 +132,8 @@ class Twice(Guided):
     def nfe(self, t):
         return 2 * super().nfe(t)
 
-    def forward(self, x, t, label):
-        return [self.denoiser(x, t, label) for _ in range(2)][-1]
+    def forward(self, x, t, label, s=None):
+        return [self.denoiser(x, t, label, s) for _ in range(2)][-1]
 
 
 class Late(AnyDenoiser):

@@ -53,8 +53,8 @@ class ClippedX0(AnyDenoiser):
         super().__init__()
         self.denoiser, self.schedule = denoiser, denoiser.schedule
 
-    def forward(self, x, t, label):
-        estimate = self.denoiser(x, t, label)
+    def forward(self, x, t, label, s=None):
+        estimate = self.denoiser(x, t, label, s)
         return estimate._replace(x0=estimate.x0.clamp(-1, 1))
 
 
@@ -187,7 +187,7 @@ class Says:
     schedule: Schedule
     eps: object
 
-    def __call__(self, x, t):
+    def __call__(self, x, t, s=None):
         m = self.schedule(t)
         eps = self.eps(x, m.sigma.float())
         return Estimate((x - scale(m.sigma, eps)) / m.alpha.float(), eps, eps)

@@ -100,7 +100,7 @@ class FlowMap:
 
     schedule: Schedule
 
-    def __call__(self, x, t):
+    def __call__(self, x, t, s=None):
         mean, std = law(self.schedule(t))
         x0 = MEAN + math.sqrt(VAR) * (x - mean) / std
         return Estimate(x0, x0, x0)
@@ -187,7 +187,7 @@ def test_low_frequencies_settle_sooner_when_preconditioned():
     class Spectrum:
         schedule: Schedule
 
-        def __call__(self, x, t):
+        def __call__(self, x, t, s=None):
             m = self.schedule(t)
             gain = m.alpha * power / (m.alpha**2 * power + m.sigma**2)
             x0 = torch.fft.ifft2(gain * torch.fft.fft2(x)).real
@@ -278,7 +278,7 @@ class Says:
     def eps(self, x, t):
         return torch.tanh(x + t.item() / 1000)
 
-    def __call__(self, x, t):
+    def __call__(self, x, t, s=None):
         m, eps = self.schedule(t), self.eps(x, t)
         return Estimate(scale(1 / m.alpha, x - scale(m.sigma, eps)), eps, eps)
 

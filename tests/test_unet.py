@@ -60,7 +60,7 @@ def test_every_feature_map_stays_in_channels_last(shape, patch, autocast):
     strayed = []
 
     def watch(module: nn.Module, _: tuple[Tensor, ...], out: Tensor | list[Tensor]) -> None:
-        maps = [m for m in (out if isinstance(out, list) else [out]) if m.ndim == 4]
+        maps = [m for m in (out if isinstance(out, list | tuple) else [out]) if m is not None and m.ndim == 4]
         strayed.extend(type(module) for m in maps if not m.is_contiguous(memory_format=torch.channels_last))
 
     for module in net.modules():

@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from difflab.data.images import to_float, to_stored
+from difflab.data.codec import Pixels
 from difflab.data.module import DataModule
 from difflab.denoiser.classifier import Classifier
 from difflab.experiment.build import build
@@ -72,13 +72,13 @@ def main() -> None:
         "classifier_free": ClassifierFree,
         "classifier": lambda scale: ClassifierGuidance(guide, scale),
     }
-    print(f"judge on {len(test)} held-out images: {accuracy(judge, to_float(test.x), test.y):.3f}")
+    print(f"judge on {len(test)} held-out images: {accuracy(judge, Pixels().encode(test.x), test.y):.3f}")
     found: dict[str, dict[float, dict[str, Any]]] = {kind: {} for kind in kinds}
     for kind, guidance in kinds.items():
         for scale in SCALES:
             recipe = Recipe(DPMSolverPP(), Quadratic(), Chain((guidance(scale), Clip())), NFE, precision=precision)
             drawn = recipe.draw(denoiser, labels, seed=0)
-            features = extractor(to_stored(drawn.x))[layer]
+            features = extractor(Pixels().decode(drawn.x))[layer]
             shares = manifold(features, real)
             found[kind][scale] = {
                 "accuracy": accuracy(judge, drawn.x, labels),

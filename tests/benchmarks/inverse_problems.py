@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from difflab.data.images import to_float, to_stored
+from difflab.data.codec import Pixels
 from difflab.experiment.build import build
 from difflab.experiment.config import conf_dir
 from difflab.experiment.picture import save_png, sheet, tiles
@@ -45,7 +45,7 @@ def main() -> None:
     denoiser, _ = load_denoiser(run)
     data = build(run.config["data"])
     held_out = data.images.test.x
-    truth = to_float(held_out[:: len(held_out) // N][:N])
+    truth = Pixels().encode(held_out[:: len(held_out) // N][:N])
     label = torch.full((N,), denoiser.classes)
     sd = {"sigma_data": data.sigma_data}
     methods = {m: build({**node, **{k: sd[k] for k in node if k in sd}}) for m, node in options("restoration").items()}
@@ -65,7 +65,7 @@ def main() -> None:
             found.append([truth, *images])
         rows += [torch.cat([x[:SHOWN] for x in pair]) for pair in zip(*found, strict=True)]
     Console(width=120).print(table)
-    save_png(sheet([tiles(to_stored(row)) for row in rows]), out / "inverse_problems.png")
+    save_png(sheet([tiles(Pixels().decode(row), Pixels()) for row in rows]), out / "inverse_problems.png")
 
 
 if __name__ == "__main__":

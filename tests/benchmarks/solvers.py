@@ -20,7 +20,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from difflab.data.images import to_stored
+from difflab.data.codec import Pixels
 from difflab.experiment.build import build
 from difflab.experiment.config import conf_dir
 from difflab.experiment.hardware import autocast, settle_precision
@@ -80,7 +80,7 @@ def scores(run: Run, grid: Grid, n: int, path: Path) -> dict[str, dict[str, dict
                 found[name][nfe] = {}
                 continue
             x = x.nan_to_num(0.0, 0.0, 0.0).clamp(-10, 10)
-            values = measure(protocol.extractor, to_stored(x), data.images.test, data.images.train, path.parent)
+            values = measure(protocol.extractor, Pixels().decode(x), data.images.test, data.images.train, path.parent)
             found[name][nfe] = {"error": (x - flow).square().mean().sqrt().item(), **values}
             path.write_text(json.dumps(found))
         print(run.folder.name, name, flush=True)

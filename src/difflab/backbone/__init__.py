@@ -8,6 +8,8 @@ A backbone is an `nn.Module` with `forward(x, code, label)`:
 - returns a tensor like `x`, or with twice its channels if the variance is learned: the last half is then the
   interpolation v of Nichol & Dhariwal 2021 (arXiv:2102.09672), eq. 15.
 
+What a label means is looked up inside the backbone, in a `Book`: a table of class vectors, `Classes`, in all of these.
+
 It has the attributes `shape` (of one sample), `classes: int` and `learned_variance: bool`; with `classes = 0` labels
 are ignored. The output is zero at initialisation.
 
@@ -15,9 +17,10 @@ The `half_` ones tell classes instead: `forward(x, code)` returns logits (B, cla
 """
 
 from difflab.backbone.dit import DiT
+from difflab.backbone.embedding import Book, Classes, Entry
 from difflab.backbone.half_dit import HalfDiT
 from difflab.backbone.half_unet import HalfUNet
 from difflab.backbone.mlp import MLP
 from difflab.backbone.unet import UNet
 
-__all__ = ["MLP", "DiT", "HalfDiT", "HalfUNet", "UNet"]
+__all__ = ["MLP", "Book", "Classes", "DiT", "Entry", "HalfDiT", "HalfUNet", "UNet"]

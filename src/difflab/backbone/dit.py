@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from difflab.backbone.layers import Condition, attend_heads, image_shape, sinusoid, xavier, zeroed
+from difflab.backbone.embedding import Condition
+from difflab.backbone.layers import attend_heads, image_shape, sinusoid, xavier, zeroed
 
 CODE_WIDTH = 256  # of the sinusoid of the noise level, whatever the width of the tokens
 

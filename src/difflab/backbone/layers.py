@@ -1,4 +1,4 @@
-"""The layers of backbones: embeddings, normalisation, residual and attention blocks, resampling."""
+"""The layers of backbones: the sinusoid of a number, normalisation, residual and attention blocks, resampling."""
 
 from __future__ import annotations
 
@@ -56,26 +56,6 @@ def sinusoid(code: Tensor, width: int) -> Tensor:
     exponent = torch.linspace(0, 1, width // 2, dtype=code.dtype, device=code.device)
     angle = code[:, None] * 10000**-exponent
     return torch.cat([angle.sin(), angle.cos()], dim=1)
-
-
-class Condition(nn.Module):
-    """The embedding of noise level and class: SiLU(MLP(sinusoid(code)) + table[label]).
-
-    Every residual block projects it; without classes there is no table and labels are ignored.
-    """
-
-    def __init__(self, width: int, features: int, classes: int) -> None:
-        super().__init__()
-        self.width = width
-        self.linear1 = nn.Linear(width, features)
-        self.linear2 = nn.Linear(features, features)
-        self.table = nn.Embedding(classes + 1, features) if classes else None
-
-    def forward(self, code: Tensor, label: Tensor | None = None) -> Tensor:
-        """(B,), (B,) int64 -> (B, features)."""
-        embedding = sinusoid(code, self.width).to(self.linear1.weight.dtype)
-        embedding = self.linear2(F.silu(self.linear1(embedding)))
-        return F.silu(embedding if self.table is None else embedding + self.table(label))
 
 
 class Shift(nn.Module):

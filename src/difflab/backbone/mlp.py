@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from difflab.backbone.layers import Condition, zeroed
+from difflab.backbone.embedding import Condition
+from difflab.backbone.layers import zeroed
 
 
 class Block(nn.Module):

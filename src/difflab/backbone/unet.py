@@ -8,8 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from difflab.backbone.embedding import Condition
 from difflab.backbone.layers import (
-    Condition,
     ResidualBlock,
     ScaleShift,
     SelfAttention,

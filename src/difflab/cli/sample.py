@@ -30,7 +30,7 @@ def sample(config: dict[str, Any], context: Context) -> Found:
         if "problem" in asked:
             asked["problem"] = {**asked["problem"], "shape": list(denoiser.shape)}
         task: Task = build({**config["task"], **asked})
-        seed, label, points = config["seed"], config["label"], len(denoiser.shape) == 1
+        seed, label, points = config["seed"], config["label"], build(run.config["data"]).codec.cloud
         n = config["n"] if config["n"] is not None else POINTS if points else task.n
         how = {key: line(getattr(recipe, key)) for key in ("sampler", "grid", "path", "precision")}
         how["guidance"] = ", ".join(map(line, recipe.guidance.parts))

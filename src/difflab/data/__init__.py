@@ -1,33 +1,42 @@
-"""Data: images or points in memory, as they are stored, and the one DataModule that orders, shards and serves them.
+"""Data: samples in memory, as they are stored, and the one DataModule that orders, shards and serves them.
 
 A data set is a source: a frozen dataclass whose `load()` returns `Images` (train and held-out `Split`, class names).
-To add one, write such a class and a file in `conf/data/` that names it with its shape, classes and sigma_data.
+Its codec knows how its samples are stored, encoded for models, shown and measured. To add one, write such a class and a
+file in `conf/data/` that names it with its codec, shape, classes and sigma_data.
 
 The contract of the order: which samples a training step sees is a pure function of (seed, step), so neither the number
 of processes or workers nor a stop and resume changes it.
 """
 
+from difflab.data.codec import Arrays, Codec, FloatImages, Pixels, Points
 from difflab.data.digits import Digits
 from difflab.data.fashion16 import Fashion16
 from difflab.data.fashion_mnist import FashionMNIST
 from difflab.data.folder import Folder
+from difflab.data.gaussian_array import GaussianArray
 from difflab.data.images import Images, Source, Split
 from difflab.data.module import Batch, DataModule
 from difflab.data.toy import Checkerboard, EightGaussians, Gaussian, Mixture, Moons, SCurve, SwissRoll
 
 __all__ = [
+    "Arrays",
     "Batch",
     "Checkerboard",
+    "Codec",
     "DataModule",
     "Digits",
     "EightGaussians",
     "Fashion16",
     "FashionMNIST",
+    "FloatImages",
     "Folder",
     "Gaussian",
+    "GaussianArray",
     "Images",
     "Mixture",
     "Moons",
+    "Pixels",
+    "Points",
     "SCurve",
     "Source",
     "Split",

@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 class Components(NamedTuple):
     """A mixture of isotropic Gaussians, in float64."""
 
-    means: Tensor  # (K, 2)
+    means: Tensor  # (K, 2), or (K, *shape)
     var: Tensor  # (K,), per coordinate
     weights: Tensor  # (K,), with sum 1
 

@@ -1,4 +1,4 @@
-"""Sets of images or of points in the plane as values, and the one map between what is stored and what models see."""
+"""Sets of samples as values, as they are stored."""
 
 from __future__ import annotations
 
@@ -11,27 +11,12 @@ import torch
 from torch import Tensor
 
 
-def to_float(x: Tensor) -> Tensor:
-    """What models see: bytes 0..255 mapped onto [-1, 1] by x / 127.5 - 1; floats as they are."""
-    return x.float() / 127.5 - 1 if x.dtype == torch.uint8 else x.float()
-
-
-def to_uint8(x: Tensor) -> Tensor:
-    """Map [-1, 1] onto bytes, the inverse of `to_float`: round((x + 1) 127.5), values outside clamped."""
-    return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-def to_stored(x: Tensor) -> Tensor:
-    """Generated samples as a set stores them: images (N, C, H, W) as bytes, points (N, 2) as float32."""
-    return to_uint8(x) if x.ndim == 4 else x.float()
-
-
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images x: uint8 (N, C, H, W), or points float32 (N, 2), with labels y: int64 (N,), 0 where there are no classes.
+    """Samples x: (N, *shape), as the data's codec stores them, with labels y: int64 (N,), 0 where there are no classes.
 
     With `eps`, the noise that each x was generated from, both are float32 of one shape, as models see them.
-    Raises ValueError if a type or shape is another one.
+    Raises ValueError if a type or shape is another one; the DataModule checks the type of stored samples.
     """
 
     x: Tensor
@@ -40,12 +25,6 @@ class Split:
 
     def __post_init__(self) -> None:
         x, eps = self.x, self.eps
-        images = x.dtype == torch.uint8 and x.ndim == 4
-        points = x.dtype == torch.float32 and x.shape[1:] == (2,)
-        if eps is None and not (images or points):
-            raise ValueError(
-                f"images must be uint8 (N, C, H, W), points float32 (N, 2), not {x.dtype} {tuple(x.shape)}"
-            )
         if eps is not None and not (x.dtype == eps.dtype == torch.float32 and x.shape == eps.shape):
             raise ValueError(
                 f"x and eps must both be float32 of one shape, "
@@ -59,12 +38,12 @@ class Split:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one sample: (C, H, W) or (2,)."""
+        """Shape of one sample: (C, H, W), (D,), ..."""
         return tuple(self.x.shape[1:])
 
     @cached_property
     def sha256(self) -> str:
-        """Sum of the bytes of x in (N, C, H, W) or (N, 2) order, then of those of eps."""
+        """Sum of the bytes of x in the order of its axes, then of those of eps."""
         parts = [self.x] if self.eps is None else [self.x, self.eps]
         digest = hashlib.sha256()
         for part in parts:
@@ -87,7 +66,7 @@ class Images:
 
 
 class Source(Protocol):
-    """Where images or points come from."""
+    """Where samples come from."""
 
     def load(self) -> Images:
         """Read the whole set into memory."""

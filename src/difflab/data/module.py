@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from difflab.data.images import Images, Source, Split, to_float
+from difflab.data.codec import Codec, codec_of_shape
+from difflab.data.images import Images, Source, Split
 from difflab.data.order import Block, Order, Shard, share
 from difflab.data.pairs import load_pairs
 
@@ -57,10 +59,16 @@ class StepLoader(DataLoader[Batch]):
         """Nothing to restore."""
 
 
-class DataModule(LightningDataModule):
-    """Serve a source as batches: x float (B, C, H, W) in [-1, 1] or points (B, 2), y int64 (B,).
+def keeps_numbers(codec: Codec, shape: Sequence[int]) -> bool:
+    """Whether models see the very numbers that are stored."""
+    stored = torch.stack([torch.zeros(*shape), torch.ones(*shape)])
+    return torch.equal(codec.encode(stored), stored)
 
-    - source: what to load; `shape` (C, H, W) or (2,) and `classes` (0: unlabelled) declare what it holds: checked.
+
+class DataModule(LightningDataModule):
+    """Serve a source as batches: x float (B, *shape) as the codec encodes it, y int64 (B,).
+
+    - source: what to load; `shape` (C, H, W), (D,), ... and `classes` (0: unlabelled) declare what it holds: checked.
     - sigma_data: standard deviation of the training samples as models see them, for models that scale by it.
     - max_distance: the largest distance between two training samples, the sigma_max of geometric and VE schedules.
     - batch_size: the global batch, of which each process takes its share.
@@ -68,11 +76,13 @@ class DataModule(LightningDataModule):
     - workers: loading processes; 0 is the fastest, since the images are in memory.
     - pairs: a file of noise and samples made of it (see `load_pairs`), to train and validate on in place of the
       source, which is still what samples are measured against; batches then have eps as well.
+    - codec: how samples are stored, seen by models, shown and measured; None: see `codec_of_shape`.
 
     Training is one long Lightning epoch of `Trainer(max_steps=...)` that starts at the trainer's global step, so that a
     resumed run goes on with the next batch. It needs `Trainer(use_distributed_sampler=False)`, for the shards are made
-    here. Raises ValueError for a declaration that the images contradict, a batch_size that is larger than the set or
-    no multiple of the processes, mirrored points, and a trainer without max_steps.
+    here. Raises ValueError for a declaration or a codec that the samples contradict, a batch_size that is larger than
+    the set or no multiple of the processes, mirrored samples that have no left and right, a known law under a codec
+    that changes the numbers, and a trainer without max_steps.
     """
 
     # What a run's identity leaves out: samples enter it by their content, and the others change no weights.
@@ -91,10 +101,17 @@ class DataModule(LightningDataModule):
         workers: int = 0,
         pairs: str | None = None,
         max_distance: float = 50.0,
+        codec: Codec | None = None,
     ) -> None:
         super().__init__()
-        if flip and len(shape) != 3:
+        self.codec = codec or codec_of_shape(shape)
+        if flip and not self.codec.mirrors:
             raise ValueError(f"flip=true mirrors images: data of shape={list(shape)} have no left and right")
+        if hasattr(source, "log_prob") and not keeps_numbers(self.codec, shape):
+            raise ValueError(
+                f"the law of {type(source).__name__} is that of the numbers that models see, and {self.codec} changes "
+                f"them: choose Points, or leave the range of Arrays at -1..1"
+            )
         self.source, self.shape, self.classes, self.sigma_data = source, tuple(shape), classes, sigma_data
         self.batch_size, self.seed, self.flip = batch_size, seed, flip
         self.workers, self.pairs, self.max_distance = workers, pairs, max_distance
@@ -103,6 +120,8 @@ class DataModule(LightningDataModule):
     def images(self) -> Images:
         """What the source holds, loaded and checked on first use."""
         images = self.source.load()
+        self.codec.check(images.train.x)
+        self.codec.check(images.test.x)
         shape, classes = images.train.shape, len(images.names)
         if (shape, classes) != (self.shape, self.classes):
             raise ValueError(
@@ -127,9 +146,22 @@ class DataModule(LightningDataModule):
         """What validation batches come from: the source's held-out split, or the last tenth of the pairs."""
         return self._splits[1]
 
+    @cached_property
+    def measured(self) -> Images:
+        """The source's samples as extractors and the search for copies see them."""
+        return replace(self.images, train=self._seen(self.images.train), test=self._seen(self.images.test))
+
+    def _seen(self, split: Split) -> Split:
+        x = self.codec.measure(split.x)
+        return split if x is split.x else Split(x, split.y)
+
+    def encoded(self, split: Split, rows: slice | Tensor = slice(None)) -> Tensor:
+        """Samples of a split as models see them, float (n, *shape), where those of pairs are already."""
+        return self.codec.encode(split.x[rows]) if split.eps is None else split.x[rows]
+
     def samples(self) -> tuple[Tensor, Tensor]:
         """All training samples as models see them, float (N, *shape), and their labels (N,)."""
-        return to_float(self.training.x), self.training.y
+        return self.encoded(self.training), self.training.y
 
     @property
     def order(self) -> Order:
@@ -156,5 +188,5 @@ class DataModule(LightningDataModule):
         return DataLoader(Blocks(self.held_out), sampler=blocks, batch_size=None, num_workers=self.workers)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Convert the bytes to floats on the device."""
-        return batch._replace(x=to_float(batch.x))
+        """Encode on the device; pairs are as models see them already."""
+        return batch if batch.eps is not None else batch._replace(x=self.codec.encode(batch.x))

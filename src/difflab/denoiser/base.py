@@ -32,8 +32,13 @@ class Denoise(Protocol):
     def schedule(self) -> Schedule:
         """The schedule that times refer to."""
 
-    def __call__(self, x: Tensor, t: Tensor) -> Estimate:
-        """Estimate from samples `(B, *)` at a time `()` or `(B,)`."""
+    def __call__(self, x: Tensor, t: Tensor, s: Tensor | None = None) -> Estimate:
+        """Estimate from samples `(B, *)` at a time `t`, `()` or `(B,)`; `s <= t`, of the same shape, is for flow maps.
+
+        A flow map that is given `s` returns the chord of the probability flow from `t` to `s`: the `(x0, eps)` with
+        `m_t(x0, eps) = x_t` and `m_s(x0, eps) = X(x_t; t -> s)`, so that a DDIM step to `s` is exact at any length.
+        Without `s`, and in the limit `s -> t`, it is the denoiser `E[(x0, eps) | x_t]`. Other denoisers ignore `s`.
+        """
 
 
 def velocity(denoise: Denoise, x: Tensor, t: Tensor) -> Tensor:
@@ -46,7 +51,7 @@ def velocity(denoise: Denoise, x: Tensor, t: Tensor) -> Tensor:
 
 
 class AnyDenoiser(nn.Module):
-    """A denoiser whose labels are still open: `forward(x, t, label) -> Estimate`."""
+    """A denoiser whose labels are still open: `forward(x, t, label, s=None) -> Estimate`, with `s` as in `Denoise`."""
 
     schedule: Schedule
     target: Target  # that `Estimate.out` is in
@@ -82,9 +87,9 @@ class Bound:
         """The schedule that times refer to."""
         return self.denoiser.schedule
 
-    def __call__(self, x: Tensor, t: Tensor) -> Estimate:
-        """Estimate from samples `(B, *)` at a time `()` or `(B,)`."""
-        estimate: Estimate = self.denoiser(x, t, self.label)
+    def __call__(self, x: Tensor, t: Tensor, s: Tensor | None = None) -> Estimate:
+        """Estimate from samples `(B, *)` at a time `()` or `(B,)`; `s` as in `Denoise`."""
+        estimate: Estimate = self.denoiser(x, t, self.label, s)
         return estimate
 
 
@@ -128,8 +133,8 @@ class Denoiser(AnyDenoiser):
         self.shape = tuple(network.shape)
         self.classes, self.learned_variance = network.classes, network.learned_variance
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
-        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
+    def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
+        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`; the backbone does not use `s`."""
         m, n = self.schedule(t), self.target.mix(self.schedule, t)
         code = self.target.c_noise(self.schedule, t).to(x).expand(len(x))
         raw = self.backbone(scale(self.target.c_in(m), x), code, label).to(x.dtype)

@@ -42,8 +42,8 @@ class Exact(AnyDenoiser):
         """`E[x0 | x_t = x]` where `x_t = m(x0, eps)`."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
-        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
+    def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
+        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`; `s` is not used."""
         m = self.schedule(t)
         with torch.autocast(x.device.type, enabled=False):
             x0 = self.clean(x, m, label)

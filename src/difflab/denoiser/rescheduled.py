@@ -27,12 +27,18 @@ def matched(schedule: Schedule, x: Tensor, m: Mix) -> tuple[Tensor, Tensor]:
     return scale(torch.hypot(n.alpha, n.sigma) / torch.hypot(m.alpha, m.sigma), x), t
 
 
+def chord_end(schedule: Schedule, m: Mix) -> Tensor:
+    """The time of `schedule` at which a chord to the mix `m` ends: 0 for data, else the `nearest`."""
+    return torch.where(m.sigma > 0, nearest(schedule, m), 0.0)
+
+
 class Rescheduled(AnyDenoiser):
     """A denoiser on another schedule than the one it was trained on: any network along any path.
 
     Exact where the two schedules share the log-SNR. Beyond the trained ends the nearest trained level speaks, and for
     a network trained on a table its nearest step, whose log-SNR is at most half a step off; `x0` is kept and `eps` is
-    what then explains `x`. What it says is in terms of the clean sample, whatever target was trained.
+    what then explains `x`. What it says is in terms of the clean sample, whatever target was trained. A chord from `t`
+    to `s` is the same pair on both schedules, so a flow map is given the matching time of `s`, which is 0 for data.
     """
 
     def __init__(self, denoiser: AnyDenoiser, schedule: Schedule) -> None:
@@ -45,10 +51,13 @@ class Rescheduled(AnyDenoiser):
         """Network evaluations of one call at the time `t`, for each sample."""
         return self.denoiser.nfe(nearest(self.denoiser.schedule, self.schedule(t)))
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
-        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
+    def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
+        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`; `s` as in `Denoise`."""
         m = self.schedule(t)
-        estimate: Estimate = self.denoiser(*matched(self.denoiser.schedule, x, m), label)
+        inner = self.denoiser.schedule
+        estimate: Estimate = self.denoiser(
+            *matched(inner, x, m), label, None if s is None else chord_end(inner, self.schedule(s))
+        )
         x0, gap = estimate.x0, x - m(estimate.x0, estimate.eps)
         eps = estimate.eps + scale(torch.where(m.sigma > 0, 1 / m.sigma, 0.0), gap)  # data say nothing of the noise
         return Estimate(x0, eps, out=x0, v=estimate.v)

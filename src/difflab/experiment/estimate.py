@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from difflab.data.images import to_float
 from difflab.experiment.evaluation import Evaluation
 from difflab.experiment.hardware import autocast
 from difflab.paradigm.base import TRAINING
@@ -61,8 +60,8 @@ def sampling_pace(evaluation: Evaluation) -> float:
 
 def training_pace(job: Training) -> float:
     """Seconds of training on one image."""
-    model, data = job.model.to(job.device), job.data.images.train
-    x, y = to_float(data.x[: model.batch_size]).to(job.device), data.y[: model.batch_size].to(job.device)
+    model, data, rows = job.model.to(job.device), job.data.images.train, slice(job.model.batch_size)
+    x, y = job.data.encoded(data, rows).to(job.device), data.y[rows].to(job.device)
 
     def step() -> None:
         with autocast(job.device, job.config["precision"]):

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from difflab.data.images import to_stored
 from difflab.data.module import DataModule
 from difflab.experiment.files import locked, write_json
 from difflab.experiment.hardware import device_name, peak_memory
@@ -124,7 +123,7 @@ class Evaluation:
         start = time.monotonic()
         with timing(self.recipe.guided(denoiser)) as network, peak_memory(denoiser.device) as peak:
             drawn = self.recipe.draw(denoiser, labels, self.seed, progress=progress)
-            samples = to_stored(drawn.x)
+            samples = data.codec.decode(drawn.x)
             metrics, copies = protocol.scores(data, samples, labels if self.classes else None, self.cache)
             cost = {
                 "nfe": drawn.nfe,
@@ -142,16 +141,17 @@ class Evaluation:
 
     def draw_pictures(self, samples: Tensor, labels: Tensor, copies: Memorisation) -> None:
         """Beside the file: the first samples; the way to the first of them; and those most like training images."""
-        columns = self.classes or UNLABELLED
-        images = samples.ndim == 4
-        save_png(picture(samples[: ROWS * columns] if images else samples, columns), self.beside("samples"))
-        way = self.recipe.estimates(self.model.denoiser, labels[: FOLLOWED if images else POINTS], self.seed)
+        columns, codec = self.classes or UNLABELLED, self.data.codec
+        first = samples if codec.cloud else samples[: ROWS * columns]
+        save_png(picture(first, columns, codec), self.beside("samples"))
+        way = self.recipe.estimates(self.model.denoiser, labels[: POINTS if codec.cloud else FOLLOWED], self.seed)
         chosen = torch.linspace(0, len(way) - 1, STEPS).round().int().tolist()
-        times = [tiles(to_stored(way[k])) for k in chosen]
+        times = [tiles(codec.decode(way[k]), codec) for k in chosen]
         save_png(sheet([list(row) for row in zip(*times, strict=True)]), self.beside("steps"))
-        if images:
+        if not codec.cloud:
             likest, neighbours = copies.pairs(PAIRS)
-            save_png(sheet([tiles(samples[likest]), tiles(self.data.images.train.x[neighbours])]), self.beside("pairs"))
+            rows = [tiles(x, codec) for x in (samples[likest], self.data.images.train.x[neighbours])]
+            save_png(sheet(rows), self.beside("pairs"))
 
     def beside(self, what: str) -> Path:
         """A picture's path."""

@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from difflab.data.images import to_float
 from difflab.data.module import DataModule
 from difflab.paradigm.diffusion import Diffusion
 from difflab.process.noise import keyed
@@ -60,4 +59,4 @@ def held_out(data: DataModule, n: int) -> tuple[Tensor, Tensor]:
     """Held-out samples as models see them, n of them or all, spread over the split; and their labels."""
     test = data.images.test
     chosen = torch.linspace(0, len(test) - 1, min(n, len(test))).round().long()
-    return to_float(test.x[chosen]), test.y[chosen]
+    return data.encoded(test, chosen), test.y[chosen]

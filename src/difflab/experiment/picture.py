@@ -9,18 +9,21 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from difflab.data.codec import Codec
+
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's words, by channels
 INK = np.array([16, 42, 131])
 
 
-def picture(samples: Tensor, columns: int) -> Image.Image:
-    """Samples as they are stored: uint8 images `(N, C, H, W)` row by row, or points `(N, 2)` as their density."""
-    return sheet(rows_of(tiles(samples), columns)) if samples.ndim == 4 else scatter(samples)
+def picture(samples: Tensor, columns: int, codec: Codec) -> Image.Image:
+    """Stored samples `(N, *shape)` row by row as their codec shows them, or a cloud of points as its density."""
+    return scatter(codec.show(samples)) if codec.cloud else sheet(rows_of(tiles(samples, codec), columns))
 
 
-def tiles(samples: Tensor) -> list[Image.Image]:
-    """A tile for each uint8 image `(N, C, H, W)`; or one for all the points `(N, 2)`, small, as their density."""
-    return [tile(image) for image in samples] if samples.ndim == 4 else [scatter(samples, 160)]
+def tiles(samples: Tensor, codec: Codec) -> list[Image.Image]:
+    """A tile for each stored sample; or one for all of a cloud of points, small, as its density."""
+    shown = codec.show(samples)
+    return [scatter(shown, 160)] if codec.cloud else [tile(image) for image in shown]
 
 
 def tile(image: Tensor) -> Image.Image:

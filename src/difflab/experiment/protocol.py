@@ -77,9 +77,10 @@ class Protocol:
         if self.classifier and self.classifier.classes != data.classes:
             raise ValueError(f"{self.classifier} tells {self.classifier.classes} classes, the data have {data.classes}")
         try:
-            self.extractor(data.images.test.x[:1])
+            one = data.codec.measure(data.images.test.x[:1])
+            self.extractor(one)
             if self.classifier:
-                self.classifier(data.images.test.x[:1])
+                self.classifier(one)
         except ValueError as error:
             raise ValueError(f"{error}; protocol.n=0 trains without measuring") from error
 
@@ -92,7 +93,7 @@ class Protocol:
 
     def prepare(self, data: DataModule, cache: Path) -> None:
         """Have what is known of the real samples in the cache, so that measuring does not wait for it."""
-        train, test = data.images.train, data.images.test
+        train, test = data.measured.train, data.measured.test
         for reference, other in self.pairings(data):
             floor(self.extractor, reference, other, min(self.n, len(other)), cache)
         if self.classifier:
@@ -101,7 +102,8 @@ class Protocol:
 
     def pairings(self, data: DataModule) -> list[tuple[Split, Split]]:
         """Each reference split, and the other one, whose samples make its floor."""
-        splits = {"train": (data.images.train, data.images.test), "test": (data.images.test, data.images.train)}
+        train, test = data.measured.train, data.measured.test
+        splits = {"train": (train, test), "test": (test, train)}
         return [splits[name] for name in self.references]
 
     def scores(
@@ -112,8 +114,9 @@ class Protocol:
         `labels` are those that were asked for, if any were.
         """
         (main, other), *_ = self.pairings(data)
+        samples, real = data.codec.measure(samples), data.measured
         found = measure(self.extractor, samples, main, other, cache, *self.references[1:])
         if self.classifier:
-            found |= self.classifier.verdict(samples, labels, data.images.test, cache)
-        copies = memorisation(samples, data.images.train, data.images.test, cache)
+            found |= self.classifier.verdict(samples, labels, real.test, cache)
+        copies = memorisation(samples, real.train, real.test, cache)
         return found | copies.scores, copies

@@ -11,7 +11,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from typing_extensions import override
 
-from difflab.data.images import Split, to_float
+from difflab.data.codec import Pixels
+from difflab.data.images import Split
 from difflab.denoiser.classifier import Classifier, ClassifierBackbone
 from difflab.experiment.weights import FromRun
 from difflab.metric.classes import class_accuracy, inception_score
@@ -97,7 +98,7 @@ class ClassifierFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """`features` (N, D) and `log_probs` (N, classes) of images (N, 3, H, W) in 0..255, grey ones as R = G = B."""
-        x0 = to_float(images[:, : self.classifier.shape[0]].to(torch.uint8))
+        x0 = Pixels().encode(images[:, : self.classifier.shape[0]])
         features: list[Tensor] = []
         readout = cast(ClassifierBackbone, self.classifier.backbone).readout
         with readout.register_forward_pre_hook(lambda _, inputs: features.extend(inputs)):

@@ -15,7 +15,6 @@ import torch.distributed as dist
 from lightning.pytorch.loggers import Logger
 from PIL.Image import Image
 
-from difflab.data.images import to_float
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.build import build, check
@@ -94,8 +93,9 @@ class Training:
             )
         if self.data.pairs and not self.model.couples:
             raise ValueError("pairs straighten a flow: choose paradigm=rectified_flow, flow_matching or ot_flow")
-        training, n = self.data.images.train if self.teacher else self.data.training, self.model.batch_size
-        self.model.corrupt(to_float(training.x[:n]), training.y[:n], 0.0, 0, 0)
+        training = self.data.images.train if self.teacher else self.data.training
+        rows = slice(self.model.batch_size)
+        self.model.corrupt(self.data.encoded(training, rows), training.y[rows], 0.0, 0, 0)
         check(self.config["logger"])
         if self.images_remaining:
             _ = self.trainer  # which refuses devices and strategies that are not there
@@ -248,4 +248,4 @@ class Training:
     def samples(self, denoiser: AnyDenoiser) -> Image:
         """A grid of samples, a class a column; of points their density."""
         recipe, protocol = cast(Sampling, self.sampling)
-        return sample_grid(denoiser, recipe, protocol.seeds[0], self.data.classes)
+        return sample_grid(denoiser, recipe, protocol.seeds[0], self.data)

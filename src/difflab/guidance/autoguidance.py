@@ -54,9 +54,9 @@ class Autoguided(Guided):
     def nfe(self, t: Tensor) -> int:
         return self.denoiser.nfe(t) + self.weak.nfe(t)
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
-        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
-        strong: Estimate = self.denoiser(x, t, label)
-        weak: Estimate = self.weak(x, t, label if self.weak.classes else torch.zeros_like(label))
+    def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
+        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`; `s` as in `Denoise`."""
+        strong: Estimate = self.denoiser(x, t, label, s)
+        weak: Estimate = self.weak(x, t, label if self.weak.classes else torch.zeros_like(label), s)
         out = self.target.mix(self.schedule, t)(weak.x0, weak.eps)  # in the target of the strong one
         return extrapolate(weak._replace(out=out), strong, self.scale)

@@ -61,9 +61,9 @@ class Classified(Guided):
     def nfe(self, t: Tensor) -> int:
         return self.denoiser.nfe(t) + 1
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
-        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
-        estimate: Estimate = self.denoiser(x, t, label)
+    def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
+        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`; `s` as in `Denoise`."""
+        estimate: Estimate = self.denoiser(x, t, label, s)
         m, pull = self.schedule(t), self.strength * self.gradient(x, t, label)
         informed = m.alpha > 0  # pure noise says nothing of the class
         x0 = scale(torch.where(informed, m.sigma**2 / m.alpha, 0.0), pull)

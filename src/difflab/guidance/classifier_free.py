@@ -49,12 +49,18 @@ class Conditioned(Guided):
     def nfe(self, t: Tensor) -> int:
         return 2 * self.denoiser.nfe(t)
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
-        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
+    def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
+        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`; `s` as in `Denoise`."""
         n, null = len(x), torch.full_like(label, self.classes)
-        times = torch.cat([t, t]) if t.ndim else t
-        both: Estimate = self.denoiser(torch.cat([x, x]), times, torch.cat([label, null]))
+        both: Estimate = self.denoiser(
+            torch.cat([x, x]), twice(t), torch.cat([label, null]), None if s is None else twice(s)
+        )
         return extrapolate(rows(both, slice(n, None)), rows(both, slice(n)), self.scale)
+
+
+def twice(t: Tensor) -> Tensor:
+    """The times `()` or `(B,)` of a batch that is stacked on itself: `()` or `(2B,)`."""
+    return torch.cat([t, t]) if t.ndim else t
 
 
 def rows(estimate: Estimate, index: slice) -> Estimate:

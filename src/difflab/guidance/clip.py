@@ -31,7 +31,7 @@ class Clipped(Guided):
         super().__init__(denoiser)
         self.limit = limit
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
-        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
-        estimate: Estimate = self.denoiser(x, t, label)
+    def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
+        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`; `s` as in `Denoise`."""
+        estimate: Estimate = self.denoiser(x, t, label, s)
         return self.with_x0(estimate, x, t, estimate.x0.clamp(-self.limit, self.limit))

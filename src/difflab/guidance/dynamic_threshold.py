@@ -41,9 +41,9 @@ class Thresholded(Guided):
         super().__init__(denoiser)
         self.quantile, self.limit = quantile, limit
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
-        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
-        estimate: Estimate = self.denoiser(x, t, label)
+    def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
+        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`; `s` as in `Denoise`."""
+        estimate: Estimate = self.denoiser(x, t, label, s)
         rows = estimate.x0.flatten(1)
         s = rows.abs().quantile(self.quantile, 1, keepdim=True).clamp(min=self.limit)
         x0 = (rows.clamp(-s, s) * (self.limit / s)).view_as(estimate.x0)

@@ -52,16 +52,16 @@ class Limited(Guided):
         inside = self.inside(t)
         return bool(inside.any()) * self.denoiser.nfe(t) + (not inside.all()) * unguided(self).nfe(t)
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
-        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
+    def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
+        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`; `s` as in `Denoise`."""
         inside = self.inside(t)
         if not inside.any():
-            off: Estimate = unguided(self)(x, t, label)
+            off: Estimate = unguided(self)(x, t, label, s)
             return off
-        on: Estimate = self.denoiser(x, t, label)
+        on: Estimate = self.denoiser(x, t, label, s)
         if inside.all():
             return on
-        off = unguided(self)(x, t, label)
+        off = unguided(self)(x, t, label, s)
         here = inside.to(x.device).reshape(-1, *[1] * (x.ndim - 1))
         x0, eps, out = (torch.where(here, a, b) for a, b in zip(on[:3], off[:3], strict=True))
         return on._replace(x0=x0, eps=eps, out=out)

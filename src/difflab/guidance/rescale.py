@@ -40,9 +40,9 @@ class Rescaled(Guided):
         super().__init__(denoiser)
         self.phi = phi
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
-        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
-        estimate: Estimate = self.denoiser(x, t, label)
+    def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
+        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`; `s` as in `Denoise`."""
+        estimate: Estimate = self.denoiser(x, t, label, s)
         if estimate.unguided is None:
             return estimate
         was, now = (part.flatten(1).std(1, correction=0) for part in (estimate.unguided, estimate.out))

@@ -56,7 +56,13 @@ class Restoration:
         return partial(Restored, method=self, measured=Measured(operator, y, noise_std))
 
     def update(
-        self, denoiser: AnyDenoiser, measured: Measured, x: Tensor, t: Tensor, label: Tensor
+        self,
+        denoiser: AnyDenoiser,
+        measured: Measured,
+        x: Tensor,
+        t: Tensor,
+        label: Tensor,
+        s: Tensor | None = None,
     ) -> tuple[Estimate, Tensor]:
         """The denoiser's own estimate, and what the measurement adds to its x0."""
         raise NotImplementedError
@@ -71,9 +77,9 @@ class Restored(Guided):
         super().__init__(denoiser)
         self.method, self.measured = method, measured
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Estimate:
-        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`."""
-        estimate, shift = self.method.update(self.denoiser, self.measured, x, t, label)
+    def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
+        """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`; `s` as in `Denoise`."""
+        estimate, shift = self.method.update(self.denoiser, self.measured, x, t, label, s)
         return self.with_x0(estimate, x, t, estimate.x0 + shift)
 
 
@@ -97,9 +103,15 @@ class Replacement(Restoration):
 
     @override
     def update(
-        self, denoiser: AnyDenoiser, measured: Measured, x: Tensor, t: Tensor, label: Tensor
+        self,
+        denoiser: AnyDenoiser,
+        measured: Measured,
+        x: Tensor,
+        t: Tensor,
+        label: Tensor,
+        s: Tensor | None = None,
     ) -> tuple[Estimate, Tensor]:
-        estimate: Estimate = denoiser(x, t, label)
+        estimate: Estimate = denoiser(x, t, label, s)
         ridge = measured.noise_std**2 / spread(denoiser.schedule(t), self.sigma_data)
         return estimate, measured.operator.pinv(measured.residual(estimate.x0), ridge)
 
@@ -117,11 +129,17 @@ class ByGradient(Restoration):
 
     @override
     def update(
-        self, denoiser: AnyDenoiser, measured: Measured, x: Tensor, t: Tensor, label: Tensor
+        self,
+        denoiser: AnyDenoiser,
+        measured: Measured,
+        x: Tensor,
+        t: Tensor,
+        label: Tensor,
+        s: Tensor | None = None,
     ) -> tuple[Estimate, Tensor]:
         with torch.inference_mode(False), torch.enable_grad():
             x, t, label = x.detach().clone().requires_grad_(), t.clone(), label.clone()
-            m, live = denoiser.schedule(t), denoiser(x, t, label)
+            m, live = denoiser.schedule(t), denoiser(x, t, label, None if s is None else s.clone())
             (gradient,) = torch.autograd.grad(self.fit(live.x0, m, measured).sum(), x)
         estimate = Estimate._make(None if value is None else value.detach() for value in live)
         # Where alpha vanishes x_t says nothing of x0, and the gradient is rounding error over alpha.

@@ -33,7 +33,7 @@ class Memorisation:
 
 
 def memorisation(generated: Tensor, train: Split, held_out: Split, cache: str | Path) -> Memorisation:
-    """Compare generated samples, as stored, with their nearest training samples by Euclidean distance.
+    """Compare generated samples, as the codec measures them, with their nearest training samples by Euclidean distance.
 
     A sample's closeness is its distance to the nearest training sample over the mean of those to the 10 nearest: a
     ratio, because by distance alone simple samples, which lie near many others, pass for copies, and noisy copies of

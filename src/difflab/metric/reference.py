@@ -19,7 +19,7 @@ class Split(Protocol):
 
     @property
     def x(self) -> Tensor:
-        """Images as bytes (N, C, H, W), or points (N, 2)."""
+        """What the data's codec measures: images as bytes (N, C, H, W), or vectors (N, D)."""
 
     @property
     def sha256(self) -> str:
@@ -29,7 +29,7 @@ class Split(Protocol):
 def measure(
     extractor: Extractor, fake: Tensor, reference: Split, other: Split, cache: str | Path, also: str | None = None
 ) -> dict[str, float | int]:
-    """Each score of generated samples, as stored, against the reference split, beside its floor.
+    """Each score of generated samples, as the codec measures them, against the reference split, beside its floor.
 
     `KEY_floor` is the score of N real samples of the other split (all, if it has fewer): what a perfect generator gets.
     `n`, `n_reference`, `n_floor` count the samples. With `also`, the name of the other split, they are measured against

@@ -13,7 +13,7 @@ from difflab.objective.draws import Draws, Noised
 from difflab.objective.times import Times
 from difflab.objective.weighting import Weighting
 from difflab.paradigm.base import Optimisation
-from difflab.paradigm.diffusion import Diffusion
+from difflab.paradigm.diffusion import Codec, Diffusion
 
 
 class DDPM(Diffusion):
@@ -39,10 +39,11 @@ class DDPM(Diffusion):
         simple_weight: float = 1.0,
         vlb_weight: float = 0.0,
         seed: int = 0,
+        codec: Codec | None = None,
     ) -> None:
         self.draws, self.simple_weight, self.vlb_weight = draws, simple_weight, vlb_weight
         self.trains_variance = vlb_weight > 0
-        super().__init__(denoiser, times, weighting, coupling, optimisation, batch_size, label_dropout, seed)
+        super().__init__(denoiser, times, weighting, coupling, optimisation, batch_size, label_dropout, seed, codec)
 
     def check(self) -> None:
         """Raise ValueError for parts that have no meaning together."""

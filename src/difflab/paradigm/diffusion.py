@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
@@ -15,13 +16,24 @@ from difflab.objective.weighting import Weighting
 from difflab.paradigm.base import Optimisation, Paradigm
 from difflab.process.gaussian import scale
 
+EXACT = 16  # dimensions up to which a trace is exact, by as many backward passes
+
+
+class Codec(Protocol):
+    """What a likelihood has to know of the data's codec."""
+
+    @property
+    def levels(self) -> int | None:
+        """The number of equidistant values of [-1, 1] that samples lie on; None if they are continuous."""
+
 
 class Diffusion(Paradigm):
     """Regress the denoiser's target: `E_t w(t) |out - target|^2`, a mean over dimensions.
 
     Base class of the paradigms that generate; a subclass may define another `loss` and `bits_per_dim`.
 
-    `label_dropout` is for classifier-free guidance: Ho & Salimans 2022 (arXiv:2207.12598), Algorithm 1.
+    `label_dropout` is for classifier-free guidance: Ho & Salimans 2022 (arXiv:2207.12598), Algorithm 1. `codec` is the
+    data's; None takes images `(C, H, W)` for 8-bit ones and all else for continuous, as version 0.1 did.
     Raises ValueError for a coupling or a learned variance that has no meaning in the paradigm.
     """
 
@@ -40,8 +52,10 @@ class Diffusion(Paradigm):
         batch_size: int,
         label_dropout: float = 0.1,
         seed: int = 0,
+        codec: Codec | None = None,
     ) -> None:
         super().__init__(times, optimisation, batch_size, seed)
+        self.codec = codec
         self.denoiser, self.weighting, self.coupling = denoiser, weighting, coupling
         self.label_dropout = label_dropout
         self.check()
@@ -73,12 +87,18 @@ class Diffusion(Paradigm):
 
     @property
     def levels(self) -> int | None:
-        """The values that a pixel can have; None for points, which are continuous."""
-        return 256 if len(self.denoiser.shape) == 3 else None
+        """How many values a number of a sample can have; None if it is continuous."""
+        if self.codec is None:
+            return 256 if len(self.denoiser.shape) == 3 else None
+        return self.codec.levels
 
     def flow_likelihood(self, x0: Tensor, label: Tensor) -> Tensor:
-        """Bits/dim of the probability flow, by an unbiased trace for images and the exact one for points; `(B,)`."""
-        trace = ExactTrace() if self.levels is None else Hutchinson()
+        """Bits/dim of the probability flow; `(B,)`.
+
+        By the exact trace for continuous samples of few dimensions, as points, and an unbiased one for others.
+        """
+        few = self.levels is None and math.prod(self.denoiser.shape) <= EXACT
+        trace = ExactTrace() if few else Hutchinson()
         return flow_bits_per_dim(self.denoiser.bind(label), x0, levels=self.levels, trace=trace)
 
     def regress(self, estimate: Estimate, noised: Noised) -> Tensor:

@@ -70,7 +70,7 @@ class CountingProbe:
     def __init__(self, denoiser: AnyDenoiser) -> None:
         self.denoiser, self.schedule, self.nfe = denoiser, denoiser.schedule, 0
 
-    def __call__(self, x: Tensor, t: Tensor) -> Estimate:
+    def __call__(self, x: Tensor, t: Tensor, s: Tensor | None = None) -> Estimate:
         """An estimate of zeros."""
         self.nfe += self.denoiser.nfe(t)
         nothing = torch.zeros_like(x)
@@ -84,8 +84,8 @@ class Recorder:
         self.denoise, self.schedule = denoise, denoise.schedule
         self.estimates: list[Tensor] = []
 
-    def __call__(self, x: Tensor, t: Tensor) -> Estimate:
+    def __call__(self, x: Tensor, t: Tensor, s: Tensor | None = None) -> Estimate:
         """The estimate."""
-        estimate = self.denoise(x, t)
+        estimate = self.denoise(x, t, s)
         self.estimates.append(estimate.x0.cpu())
         return estimate

@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Preconditioner:
-    """A filter `M` of images: `gain` at frequencies up to `radius`, of which 1 is the highest along an axis, else 1.
+    """A filter `M`: `gain` at frequencies up to `radius`, of which 1 is the highest along an axis, else 1.
 
     The low frequencies of images vary the most and take the most updates to settle, so they take longer steps. In Ma
     et al. 2022 (arXiv:2207.02196) the filter is made from the mean spectrum of the data; this one asks for no data.
@@ -24,11 +24,14 @@ class Preconditioner:
             raise ValueError(f"sampler.precondition: radius={self.radius} and gain={self.gain} must be positive")
 
     def __call__(self, x: Tensor) -> Tensor:
-        """`M x`, where M is its own transpose. Raises ValueError unless `x` is of shape `(B, C, H, W)`."""
-        if x.ndim != 4:
-            raise ValueError("only images have frequencies to precondition: choose sampler.precondition=null")
-        height, width = x.shape[-2:]
-        rows, columns = torch.fft.fftfreq(height, device=x.device), torch.fft.rfftfreq(width, device=x.device)
-        filter = torch.where(torch.hypot(rows[:, None], columns) <= self.radius / 2, self.gain, 1.0)
-        filtered: Tensor = torch.fft.irfft2(filter * torch.fft.rfft2(x), s=(height, width))
+        """`M x`, where M is its own transpose. Raises ValueError unless `x: (B, C, ...)` has axes after C."""
+        sides = x.shape[2:]
+        if not sides:
+            raise ValueError("points have no frequencies to precondition: choose sampler.precondition=null")
+        axes = [torch.fft.fftfreq(side, device=x.device) for side in sides[:-1]]
+        axes.append(torch.fft.rfftfreq(sides[-1], device=x.device))
+        frequency = torch.stack(torch.meshgrid(axes, indexing="ij")).square().sum(0).sqrt()
+        filter = torch.where(frequency <= self.radius / 2, self.gain, 1.0)
+        dim = tuple(range(2, x.ndim))
+        filtered: Tensor = torch.fft.irfftn(filter * torch.fft.rfftn(x, dim=dim), s=sides, dim=dim)
         return filtered

@@ -8,7 +8,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 from PIL.Image import Image
 
-from difflab.data.images import to_stored
+from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.mirror import PictureLogger
 from difflab.experiment.picture import picture, save_png
@@ -34,9 +34,8 @@ class Pictures(pl.Callback):
                     logger.log_picture("samples", image, trainer.global_step)
 
 
-def sample_grid(denoiser: AnyDenoiser, recipe: Recipe, seed: int, classes: int) -> Image:
+def sample_grid(denoiser: AnyDenoiser, recipe: Recipe, seed: int, data: DataModule) -> Image:
     """A grid of samples, a class a column; of points their density."""
-    columns = classes or ROWS
-    n = ROWS * columns if len(denoiser.shape) > 1 else POINTS
-    labels = balanced(n, recipe.guided(denoiser).classes)
-    return picture(to_stored(recipe.draw(denoiser, labels, seed).x), columns)
+    columns, codec = data.classes or ROWS, data.codec
+    labels = balanced(POINTS if codec.cloud else ROWS * columns, recipe.guided(denoiser).classes)
+    return picture(codec.decode(recipe.draw(denoiser, labels, seed).x), columns, codec)

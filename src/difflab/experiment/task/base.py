@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
-from difflab.data.images import to_float
+from difflab.data.codec import Codec
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.hardware import autocast
+from difflab.experiment.picture import tiles
 from difflab.experiment.progress import Drawing
 from difflab.experiment.recipe import Recipe, balanced
 from difflab.experiment.run import Run
@@ -65,9 +67,13 @@ class Job:
         return self.guided.classes
 
     @property
-    def of_images(self) -> bool:
-        """Whether samples are images, and not points."""
-        return len(self.denoiser.shape) == 3
+    def codec(self) -> Codec:
+        """How the samples are stored and shown."""
+        return self.data.codec
+
+    def tiles(self, x: Tensor) -> list[Image]:
+        """A small picture of each sample that models see, or one of all if they are points."""
+        return tiles(self.codec.decode(x), self.codec)
 
     @cached_property
     def labels(self) -> Tensor:
@@ -127,7 +133,7 @@ class Job:
         if not (self.classes and self.data.classes):
             if self.n > len(test):
                 raise ValueError(f"n={self.n} asks for more than the {len(test)} held-out samples")
-            return to_float(test.x[order[: self.n]])
+            return self.data.encoded(test, order[: self.n])
         known = test.y[order]
         rows = torch.empty(self.n, dtype=torch.int64)
         for label in torch.unique(self.labels):
@@ -137,7 +143,7 @@ class Job:
                     f"n={self.n} asks for {wanted.sum()} held-out samples of one label: {len(those)} exist"
                 )
             rows[wanted] = those[: int(wanted.sum())]
-        return to_float(test.x[rows])
+        return self.data.encoded(test, rows)
 
 
 class Outcome(NamedTuple):

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import torch
 
-from difflab.data.images import to_stored
 from difflab.experiment.picture import picture, save_png
 from difflab.experiment.task.base import Job, Outcome
 from difflab.sampler.generate import Samples
@@ -34,4 +33,5 @@ class Classes:
     def __call__(self, job: Job) -> Outcome:
         """Write classes.png."""
         x, evaluations = self.samples(job)
-        return Outcome(save_png(picture(to_stored(x), job.n), job.folder / "classes.png"), len(x), evaluations, {})
+        image = picture(job.codec.decode(x), job.n, job.codec)
+        return Outcome(save_png(image, job.folder / "classes.png"), len(x), evaluations, {})

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from difflab.data.images import to_stored
 from difflab.experiment.picture import picture, save_png, tile
 from difflab.experiment.task.base import Job, Outcome
 
@@ -21,19 +20,19 @@ class Draw:
 
     def require(self, job: Job) -> None:
         """Raise ValueError for single images of points."""
-        if self.singles and not job.of_images:
+        if self.singles and job.codec.cloud:
             raise ValueError("task.singles=true writes a PNG for each image, and these samples are points")
 
     def __call__(self, job: Job) -> Outcome:
         """Write grid.png, samples.npz, and 000000.png and so on."""
         with job.bar("sampling", job.n) as progress:
             drawn = job.recipe.draw(job.denoiser, job.labels, job.seed, job.batch_size, progress)
-        samples = to_stored(drawn.x)
+        samples = job.codec.decode(drawn.x)
         columns = job.classes if job.label is None and job.classes else 8
-        path = save_png(picture(samples, columns), job.folder / "grid.png")
-        array = samples.movedim(1, -1).numpy()  # images (n, H, W, C)
+        path = save_png(picture(samples, columns, job.codec), job.folder / "grid.png")
+        array = samples.movedim(1, -1).numpy()  # (n, ..., C)
         np.savez_compressed(job.folder / "samples.npz", arr_0=array, labels=job.labels.numpy())  # as evaluators expect
         if self.singles:
-            for k, one in enumerate(samples):
+            for k, one in enumerate(job.codec.show(samples)):
                 save_png(tile(one), job.folder / f"{k:06d}.png")
         return Outcome(path, job.n, drawn.nfe, {})

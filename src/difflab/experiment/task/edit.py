@@ -8,8 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from difflab.data.images import to_stored
-from difflab.experiment.picture import save_png, sheet, tiles
+from difflab.experiment.picture import save_png, sheet
 from difflab.experiment.task.base import Job, Outcome
 from difflab.experiment.task.invert import decode, encode, require_flow
 from difflab.process.noise import SampleNoise
@@ -70,5 +69,5 @@ class Edit:
         x0 = job.held_out(job.seed)
         after, evaluations = self.edited(job, x0)
         pairs = torch.stack([x0, after], 1)
-        rows = [tiles(to_stored(pairs[job.labels == label].flatten(0, 1))) for label in torch.unique(job.labels)]
+        rows = [job.tiles(pairs[job.labels == label].flatten(0, 1)) for label in torch.unique(job.labels)]
         return Outcome(save_png(sheet(rows), job.folder / "edit.png"), job.n, evaluations, {})

@@ -8,8 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from difflab.data.images import to_stored
-from difflab.experiment.picture import save_gif, save_png, sheet, tiles
+from difflab.experiment.picture import save_gif, save_png, sheet
 from difflab.experiment.task.base import Job, Outcome
 from difflab.experiment.task.invert import decode, encode, require_flow
 from difflab.process.gaussian import Mix
@@ -72,7 +71,7 @@ class Interpolate:
     def __call__(self, job: Job) -> Outcome:
         """Write interpolate.png, a row for each sample, and interpolate.gif, there and back."""
         x, evaluations = self.arcs(job)
-        columns = [tiles(frame) for frame in torch.split(to_stored(x), job.n)]
+        columns = [job.tiles(frame) for frame in torch.split(x, job.n)]
         path = save_png(sheet([*zip(*columns, strict=True)]), job.folder / "interpolate.png")
         there = [sheet([column]) for column in columns]
         there = [*[there[0]] * REST, *there[1:-1], *[there[-1]] * REST]

@@ -10,10 +10,9 @@ import torch
 import yaml
 from torch import Tensor
 
-from difflab.data.images import to_stored
 from difflab.experiment.build import build
 from difflab.experiment.config import conf_dir
-from difflab.experiment.picture import save_png, sheet, tiles
+from difflab.experiment.picture import save_png, sheet
 from difflab.experiment.task.base import Job, Outcome, silently
 from difflab.metric.psnr import psnr
 from difflab.process.gaussian import scale
@@ -96,8 +95,8 @@ class Invert:
         noise, up = encode(job, x0, job.labels, job.times)
         again, down = decode(job, noise, job.labels, job.times)
         rows = [x0, job.looks(noise, job.times[0]), again]
-        path = save_png(sheet([tiles(to_stored(row))[:COLUMNS] for row in rows]), job.folder / "invert.png")
+        path = save_png(sheet([job.tiles(row)[:COLUMNS] for row in rows]), job.folder / "invert.png")
         measured = {"rmse": rmse(again, x0)}
-        if job.of_images:
+        if not job.codec.cloud:
             measured["psnr"] = psnr(again, x0).mean().item()
         return Outcome(path, job.n, up + down, measured)

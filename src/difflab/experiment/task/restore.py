@@ -8,8 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from difflab.data.images import to_stored
-from difflab.experiment.picture import save_png, sheet, tiles
+from difflab.experiment.picture import save_png, sheet
 from difflab.experiment.recipe import Recipe
 from difflab.experiment.task.base import Job, Outcome
 from difflab.experiment.task.invert import COLUMNS
@@ -61,7 +60,7 @@ class Restore:
         y = self.measure(job, x0)
         x, evaluations = self.restored(job, y)
         plain = self.problem.pinv(y)
-        rows = [tiles(to_stored(row))[:COLUMNS] for row in (x0, plain, x)]
+        rows = [job.tiles(row)[:COLUMNS] for row in (x0, plain, x)]
         path = save_png(sheet(rows), job.folder / "restore.png")
         measured = {"psnr": psnr(x, x0).mean().item(), "psnr_pinv": psnr(plain, x0).mean().item()}
         return Outcome(path, job.n, evaluations, measured)

@@ -9,9 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from difflab.data.images import to_stored
 from difflab.experiment.hardware import autocast
-from difflab.experiment.picture import save_gif, save_png, sheet, tiles
+from difflab.experiment.picture import save_gif, save_png, sheet
 from difflab.experiment.task.base import Job, Outcome
 from difflab.process.noise import SampleNoise
 from difflab.sampler.evaluations import counting
@@ -63,7 +62,7 @@ class Trajectory:
         seen, estimates, evaluations = self.follow(job)
 
         def both(k: int) -> tuple[list[Image.Image], list[Image.Image]]:
-            return tiles(to_stored(seen[k])), tiles(to_stored(estimates[k]))
+            return job.tiles(seen[k]), job.tiles(estimates[k])
 
         columns = [both(k) for k in spread(len(seen), self.columns)]
         rows = [[column[kind][sample] for column in columns] for sample in range(len(columns[0][0])) for kind in (0, 1)]
