@@ -33,9 +33,30 @@ def built(group, option, *overrides):
 
 
 @functools.cache
+def defaults():
+    """The default configuration of difflab-train, unresolved."""
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        config = compose("train")
+    OmegaConf.set_struct(config, False)
+    return config
+
+
+def settings(group, option):
+    """One option of a group with the defaults of everything else, as a plain dict.
+
+    It takes the place of the default option in one composed configuration: 20 times as fast as composing another.
+    """
+    own = OmegaConf.load(Path(conf_dir(), group, f"{option}.yaml"))
+    if "defaults" in own:  # which only Hydra follows
+        return composed(f"{group}={option}")[group]
+    config = OmegaConf.merge(defaults(), {group: None}, {group: own})
+    return OmegaConf.to_container(config[group], resolve=True, throw_on_missing=True)
+
+
+@functools.cache
 def every(group):
     """Each option of a group by its name, built once for all tests of a process: values, which no test may change."""
-    return {option: built(group, option) for option in options(group)}
+    return {option: build(settings(group, option)) for option in options(group)}
 
 
 def schedules():
