@@ -36,7 +36,7 @@ def training_times_lie_on_the_axis(schedule: Schedule) -> Worst:
 
 def log_snr_falls(schedule: Schedule) -> Worst:
     """The log-SNR falls strictly with time."""
-    t = training_times(schedule).unique()
+    t = torch.unique_consecutive(training_times(schedule))
     rises = ~(schedule.log_snr(t).diff() < 0)  # so that NaN breaks the law
     return violations(f"{schedule}: the log-SNR falls", rises, t[1:])
 

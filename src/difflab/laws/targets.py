@@ -35,7 +35,7 @@ def c_in_gives_unit_variance(target: Target, schedule: Schedule) -> Worst:
 
 def c_noise_rises(target: Target, schedule: Schedule) -> Worst:
     """`c_noise`, the number that the time embedding sees, is finite inside the axis and rises strictly with time."""
-    t = training_times(schedule)[:-1].unique()
+    t = torch.unique_consecutive(training_times(schedule)[:-1])
     c_noise = target.c_noise(schedule, t)
     broken = ~((c_noise.diff() > 0) & c_noise.isfinite()[1:])
     return violations(f"{target} on {schedule}: c_noise rises", broken, t[1:])

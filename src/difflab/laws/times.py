@@ -12,7 +12,7 @@ from difflab.process.schedule import Schedule
 
 
 def times_lie_on_the_axis(times: Times, schedule: Schedule) -> Worst:
-    """`n` times in [t_min, t_max], integers on a discrete schedule, and positive weights, through the whole training."""
+    """Times in [t_min, t_max], integers on a discrete schedule, with positive weights, from start to end of training."""
     cases = []
     for progress in (0.0, 0.3, 1.0):
         t, weight = times(schedule, 500, torch.Generator().manual_seed(0), progress)

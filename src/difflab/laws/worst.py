@@ -39,7 +39,7 @@ class Worst:
 
 
 def worst(cases: Iterable[Worst]) -> Worst:
-    """The case with the largest `error / tolerance`. Raises ValueError if there is none, since no law is then tested."""
+    """The case with the largest `error / tolerance`. Raises ValueError if there is no case, which would test no law."""
     found = max(cases, key=lambda case: case.ratio, default=None)
     if found is None:
         raise ValueError("a law needs at least one case: this list of cases is empty")
