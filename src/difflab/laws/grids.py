@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -14,10 +15,11 @@ from difflab.sampler.grid import Grid
 def times_fall_to_data(grid: Grid, schedule: Schedule, steps: int) -> Worst:
     """`steps + 1` times, strictly falling from at most t_max to 0; on a discrete schedule integers."""
     times, case = grid(schedule, steps), f"{grid} on {schedule}, {steps} steps"
+    if times.shape != (steps + 1,):
+        return Worst(f"{case}: {tuple(times.shape)} times in place of {steps + 1}", math.inf, 0.0)
     off = (times > schedule.t_max) | ((times != times.round()) & schedule.discrete)
     return worst(
         [
-            close(f"{case}: shape and type", torch.zeros_like(times), torch.zeros(steps + 1, dtype=torch.float64)),
             violations(f"{case} fall", ~(times.diff() < 0), times[1:]),
             violations(f"{case}: times of the schedule", off | times.isnan(), times),
             close(f"{case}: the last time", times[-1], torch.zeros((), dtype=torch.float64)),

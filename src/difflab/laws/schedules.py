@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from difflab.laws.worst import Worst, close, violations, worst
-from difflab.process.gaussian import bridge, scale
+from difflab.process.gaussian import scale
 from difflab.process.schedule import Schedule
 
 
@@ -84,7 +85,7 @@ def the_bridge_is_gaussian_conditioning(schedule: Schedule) -> Worst:
     s = schedule.time(torch.linspace(0.1, 0.5, 5, dtype=torch.float64))
     t = schedule.time(torch.linspace(0.3, 0.9, 5, dtype=torch.float64))
     m_s, m_t = schedule(s), schedule(t)
-    posterior = bridge(m_s, m_t)
+    posterior = schedule.bridge(s, t)
     kept = m_t.alpha / m_s.alpha
     covariance = kept * m_s.sigma**2
     gain = covariance / m_t.sigma**2
@@ -108,9 +109,10 @@ def snapped_times_fall_to_data(schedule: Schedule) -> Worst:
     for steps in (1, 7, min(200, round(schedule.t_max / schedule.step))):
         wanted = schedule.t_max * torch.linspace(1, 0, steps + 1, dtype=torch.float64) ** 3
         times, case = schedule.snap(wanted), f"{schedule}: {steps} snapped steps"
+        if times.shape != wanted.shape:
+            return Worst(f"{case}: {len(times)} times in place of {steps + 1}", math.inf, 0.0)
         cases += [
             close(f"{case}: their ends", times[[0, -1]], wanted[[0, -1]]),
-            close(f"{case}: their number", torch.tensor(len(times)), torch.tensor(steps + 1)),
             violations(f"{case} fall", ~(times.diff() < 0), times[1:]),
         ]
     return worst(cases)

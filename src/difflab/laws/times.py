@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -12,7 +13,7 @@ from difflab.process.schedule import Schedule
 
 
 def times_lie_on_the_axis(times: Times, schedule: Schedule) -> Worst:
-    """Times in [t_min, t_max], integers on a discrete schedule, with positive weights, from start to end of training."""
+    """Times in [t_min, t_max], integers on a discrete schedule, and positive weights, at each stage of training."""
     cases = []
     for progress in (0.0, 0.3, 1.0):
         t, weight = times(schedule, 500, torch.Generator().manual_seed(0), progress)
@@ -59,7 +60,24 @@ def weights_keep_the_uniform_mean(times: Times, schedule: Schedule, n: int = 200
     )
 
 
+def with_losses(times: Times, schedule: Schedule) -> Times:
+    """A copy of the times that, if it observes losses, has observed ones that grow a hundredfold along the axis."""
+    times = copy.deepcopy(times)
+    if times.observes:
+        place = (torch.arange(5000, dtype=torch.float64) + 0.5) / 5000
+        times.observe(schedule, schedule.time(place), 0.01 + place**3)
+    return times
+
+
+def weights_are_unbiased(times: Times, schedule: Schedule) -> Worst:
+    """The law above, of times whose weights are not all 1, after the losses of `with_losses`."""
+    times = with_losses(times, schedule)
+    _, weight = times(schedule, 64, torch.Generator().manual_seed(0))
+    if (weight == 1).all():
+        return Worst(f"{times} on {schedule} are part of the objective", 0.0, 0.0)
+    return weights_keep_the_uniform_mean(times, schedule)
+
+
 Law = Callable[[Times, Schedule], Worst]
 
-LAWS: tuple[Law, ...] = (times_lie_on_the_axis, draws_follow_the_generator)
-UNIFORM_LAWS: tuple[Law, ...] = (weights_keep_the_uniform_mean,)  # of times that stand for uniform ones
+LAWS: tuple[Law, ...] = (times_lie_on_the_axis, draws_follow_the_generator, weights_are_unbiased)

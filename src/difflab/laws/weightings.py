@@ -40,7 +40,7 @@ def weights_are_finite_and_positive(weighting: Weighting, target: Target, schedu
 
 
 def the_objective_is_the_same_for_every_target(weighting: Weighting, target: Target, schedule: Schedule) -> Worst:
-    """`w(target) |error in target|^2 = w(x0) |error in x0|^2`, for a weight that is stated on one target and carried."""
+    """`w(target) |error in target|^2 = w(x0) |error in x0|^2`, of a weight that is stated on one target and carried."""
     t = inner_times(schedule)
     carried = weighting(schedule, target, t) * error_ratio(schedule, t, target, X0())
     return close(f"{weighting} of {target} on {schedule}", carried, weighting(schedule, X0(), t), rtol=1e-8, t=t)
