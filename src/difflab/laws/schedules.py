@@ -64,7 +64,7 @@ def rate_is_the_derivative(schedule: Schedule) -> Worst:
 def the_sde_has_the_marginals(schedule: Schedule) -> Worst:
     """`d alpha = f alpha dt` and `d sigma^2 = (2 f sigma^2 + g^2) dt` for `dx = f x dt + g dw`.
 
-    Song et al. 2021 (arXiv:2011.13456), eq. 5 and appendix A.
+    Särkkä & Solin 2019, eqs. 5.50-5.51, as used by Song et al. 2021 (arXiv:2011.13456), appendix B.
     """
     t = training_times(schedule)[20:-20]
     m, rate, f, g = schedule(t), schedule.rate(t), schedule.drift(t), schedule.diffusion(t)
@@ -106,7 +106,8 @@ def the_bridge_is_gaussian_conditioning(schedule: Schedule) -> Worst:
 def snapped_times_fall_to_data(schedule: Schedule) -> Worst:
     """`snap` keeps the number of times, their noisy end and the data end, and leaves them strictly falling."""
     cases = []
-    for steps in (1, 7, min(200, round(schedule.t_max / schedule.step))):
+    room = round(schedule.t_max / schedule.step)
+    for steps in sorted({1, min(7, room), min(200, room)}):
         wanted = schedule.t_max * torch.linspace(1, 0, steps + 1, dtype=torch.float64) ** 3
         times, case = schedule.snap(wanted), f"{schedule}: {steps} snapped steps"
         if times.shape != wanted.shape:
