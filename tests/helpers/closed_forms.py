@@ -15,7 +15,7 @@ class GaussianWithVariance(Gaussian):
 
     learned_variance = True
 
-    def forward(self, x, t, label):
+    def forward(self, x, t, label, s=None):
         return super().forward(x, t, label)._replace(v=torch.full_like(x, 0.5))
 
 
