@@ -1,8 +1,14 @@
 """Gaussian data, of which the denoiser, the density and every sampler's moments are known in closed form."""
 
-import torch
+import math
 
-from difflab.denoiser.exact import Gaussian
+import torch
+from torch.distributions import Normal
+
+from difflab.denoiser.exact import Gaussian, Mixture
+from difflab.denoiser.likelihood import bits
+from difflab.process.gaussian import discretised_log_likelihood
+from difflab.process.noise import keyed
 from difflab.sampler.adaptive import Adaptive
 from difflab.sampler.generate import trajectory
 from difflab.sampler.runge_kutta import RK4, Midpoint
@@ -19,11 +25,37 @@ class GaussianWithVariance(Gaussian):
         return super().forward(x, t, label)._replace(v=torch.full_like(x, 0.5))
 
 
-def gaussian(schedule, shape=(1, 1, 1), learned_variance=True):
-    """The optimal denoiser of N(MEAN, VAR) in each dimension, in float64."""
+def gaussian(schedule, shape=(1, 1, 1), mean=MEAN, var=VAR, learned_variance=True):
+    """The optimal denoiser of N(mean, var) in each dimension, in float64."""
     one = torch.ones(shape, dtype=torch.float64)
     kind = GaussianWithVariance if learned_variance else Gaussian
-    return kind(schedule, MEAN * one, VAR * one)
+    return kind(schedule, mean * one, var * one)
+
+
+def draw(n, shape=(1, 1, 1), mean=MEAN, var=VAR):
+    """Samples of N(mean, var)."""
+    return mean + var**0.5 * torch.randn(n, *shape, dtype=torch.float64, generator=keyed(3))
+
+
+def surprisal(x, mean=MEAN, var=VAR):
+    """`-log2 N(x; mean, var)` per dimension."""
+    return -bits(Normal(f64(mean), f64(var).sqrt()).log_prob(x))
+
+
+def quantised(x):
+    """The nearest of the 256 values of an 8-bit image in [-1, 1]."""
+    return ((x.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+
+
+def mass(x, mean=MEAN, var=VAR):
+    """`-log2` of the mass that N(mean, var) gives to the bin of `x`, per dimension."""
+    return -bits(discretised_log_likelihood(x, torch.full_like(x, mean), torch.full_like(x, math.log(var))))
+
+
+def pixels(schedule):
+    """The optimal denoiser of quantised samples of N(MEAN, VAR)."""
+    x = torch.linspace(-1, 1, 256, dtype=torch.float64).reshape(-1, 1, 1, 1)
+    return Mixture(schedule, x, torch.zeros(1, dtype=torch.float64), 2 ** -mass(x))
 
 
 def bound(denoiser, n):
