@@ -177,7 +177,7 @@ def test_straightness_is_zero_on_straight_paths_and_the_integral_on_bent_ones():
     t = torch.linspace(0, 1, 100_001, dtype=torch.float64)
     rate = (t - (1 - t) * VAR) / ((1 - t) ** 2 * VAR + t**2).sqrt()
     integral = torch.trapezoid((rate - (1 - VAR**0.5)) ** 2, t)
-    found = straightness(denoise, eps, steps=2000)
+    found = straightness(denoise, eps, steps=1000)
     torch.testing.assert_close(found, (eps**2).mean(1) * integral, rtol=5e-3, atol=1e-5)
 
 
