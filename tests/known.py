@@ -1,70 +1,9 @@
-"""The samplers of conf/sampler, and Gaussian data, on which their every step is affine."""
+"""Old names of helpers.closed_forms, until no test imports them from here."""
 
 import pytest
-import torch
 
-from conftest import built, options, schedules
-from difflab.denoiser.exact import Gaussian
-from difflab.sampler.adaptive import Adaptive
-from difflab.sampler.generate import trajectory
-from difflab.sampler.runge_kutta import RK4, Midpoint
+from helpers.closed_forms import MEAN, VAR, adapts, between, bound, column, end, gaussian, moments  # noqa: F401
+from helpers.conf import samplers, schedules
 
-MEAN, VAR = 0.3, 0.25
-SAMPLERS = [pytest.param(built("sampler", option), id=option) for option in options("sampler")]
-SCHEDULES = schedules()
-
-
-class Knowing(Gaussian):
-    """An exact denoiser that also offers a learned variance, so that every sampler can be run."""
-
-    learned_variance = True
-
-    def forward(self, x, t, label, s=None):
-        return super().forward(x, t, label, s)._replace(v=torch.full_like(x, 0.5))
-
-
-def gaussian(schedule):
-    one = torch.ones(1, 1, 1, dtype=torch.float64)
-    return Knowing(schedule, MEAN * one, VAR * one)
-
-
-def bound(denoiser, n):
-    return denoiser.bind(torch.zeros(n, dtype=torch.long))
-
-
-def adapts(sampler):
-    return sampler.evaluations is None
-
-
-def between(sampler):
-    """Whether it evaluates between the times of a grid, which tables refuse."""
-    return isinstance(sampler, Adaptive | Midpoint | RK4)
-
-
-@torch.no_grad()
-def end(sampler, schedule, times, x, noise=lambda like, k: torch.zeros_like(like)):
-    """Where the steps over `times` lead."""
-    *_, (_, out) = trajectory(bound(gaussian(schedule), len(x)), sampler, times, x, noise)
-    return out
-
-
-def column(*values):
-    """Samples of one number each."""
-    return torch.tensor(values, dtype=torch.float64).reshape(-1, 1, 1, 1)
-
-
-def moments(sampler, schedule, times):
-    """Mean and variance of the samples, from the responses to x_T and to each draw of noise: no Monte Carlo."""
-    m = schedule(times[0])
-    mean, std = m.alpha * MEAN, (m.alpha**2 * VAR + m.sigma**2).sqrt()
-    x = torch.zeros(2 + 2 * (sampler.evaluations or 0) * len(times), 1, 1, 1, dtype=torch.float64)
-    x[1] = std
-
-    def impulse(like, k):
-        z = torch.zeros_like(like)
-        z[1 + k] = 1
-        return z
-
-    base, response, *kicks = end(sampler, schedule, times, x, impulse).flatten()
-    var = (response - base) ** 2 + sum((k - base) ** 2 for k in kicks)
-    return (base + (response - base) * mean / std).item(), var.item()
+SAMPLERS = [pytest.param(sampler, id=option) for option, sampler in samplers().items()]
+SCHEDULES = [pytest.param(schedule, id=option) for option, schedule in schedules().items()]

@@ -1,0 +1,68 @@
+"""The options of conf/: collected, composed and built, so that a new option meets the laws without a new test."""
+
+import functools
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from difflab.experiment import config
+from difflab.experiment.build import build
+from difflab.experiment.config import conf_dir
+
+
+def options(group):
+    """The names of a group's options."""
+    return sorted(path.stem for path in Path(conf_dir(), group).glob("*.yaml"))
+
+
+def composed(*overrides, name="train"):
+    """The configuration of a command, as a plain dict."""
+    return config.compose(name, overrides)
+
+
+def built(group, option, *overrides):
+    """The object of one option of a group, with the defaults of everything else."""
+    return build(composed(f"{group}={option}", *overrides)[group])
+
+
+@functools.cache
+def defaults():
+    """The default configuration of difflab-train, unresolved."""
+    whole = config.composed("train")
+    OmegaConf.set_readonly(whole, False)
+    OmegaConf.set_struct(whole, False)
+    del whole["hydra"]
+    return whole
+
+
+def settings(group, option):
+    """One option of a group with the defaults of everything else, as a plain dict.
+
+    It takes the place of the default option in one composed configuration: 20 times as fast as composing another.
+    """
+    own = OmegaConf.load(Path(conf_dir(), group, f"{option}.yaml"))
+    if "defaults" in own:  # which only Hydra follows
+        return composed(f"{group}={option}")[group]
+    merged = OmegaConf.merge(defaults(), {group: None}, {group: own})
+    return OmegaConf.to_container(merged[group], resolve=True, throw_on_missing=True)
+
+
+@functools.cache
+def every(group):
+    """Each option of a group by its name, built once for all tests of a process: values, which no test may change."""
+    return {option: build(settings(group, option)) for option in options(group)}
+
+
+def schedules():
+    """The noise schedules of conf/ by name."""
+    return every("schedule")
+
+
+def targets():
+    """The network targets of conf/ by name."""
+    return every("target")
+
+
+def samplers():
+    """The samplers of conf/ by name."""
+    return every("sampler")
