@@ -10,7 +10,7 @@ from difflab.objective.times import LogitNormal, Stratified
 from difflab.objective.weighting import Likelihood, Simple
 from difflab.process.schedule import EDM, VP, Linear, Trigonometric
 from difflab.process.target import Eps, Velocity
-from difflab.report.levels import effective_weight, path
+from difflab.report.noise_levels import effective_weight, time_share
 
 
 @pytest.mark.parametrize("schedule", [VP(), EDM(), Linear(), Trigonometric()])
@@ -32,6 +32,6 @@ def test_straight_paths_have_the_weight_that_is_known():
 
 
 def test_a_path_is_drawn_over_its_own_log_snr():
-    found = path(Trigonometric())
+    found = time_share(Trigonometric())
     law = [2 / math.pi * math.atan(math.exp(-each / 2)) for each in found.log_snr]
     assert found.value == pytest.approx(law, abs=1e-4)

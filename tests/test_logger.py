@@ -15,7 +15,7 @@ from PIL import Image
 from difflab.experiment.metrics_file import MetricsFile
 from difflab.experiment.wandb_job import WandbJob, protocol_tag, without_secrets
 from difflab.experiment.wandb_mirror import Local, Mirror, Wandb, mode
-from studies import card
+from helpers.studies import card
 from wandb_server import wandb_server
 
 CONFIG = {
