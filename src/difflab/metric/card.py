@@ -11,6 +11,12 @@ from typing import Any
 AXES = ("sampler", "grid", "path", "nfe", "guidance", "weights", "seed")  # what is compared; all else is the protocol
 
 
+def digest(value: object) -> str:
+    """A hash of plain values, the same on every machine: 16 hex digits of the sha256 of their canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def installed_versions() -> dict[str, str]:
     """Versions of the packages that decide a number."""
     return {package: version(package) for package in ("difflab", "torch")}
@@ -52,9 +58,8 @@ class ProtocolCard:
 
     @property
     def fingerprint(self) -> str:
-        """First 12 hexadecimal digits of the sha256 of the card's canonical JSON."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        """The first 12 hexadecimal digits of its digest."""
+        return digest(self.to_dict())[:12]
 
     @property
     def protocol(self) -> dict[str, Any]:
