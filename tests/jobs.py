@@ -24,7 +24,7 @@ TINY = [
 def start(command, *words, cwd):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     return subprocess.Popen(
-        [sys.executable, "-m", f"difflab.cli.{command}", *words],
+        [sys.executable, "-m", "difflab", command, *words],
         cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,
@@ -35,13 +35,7 @@ def start(command, *words, cwd):
 
 def run_here(command, *words):
     """Run a command in this process, which has imported what takes a new one most of its time."""
-    before = sys.argv
-    sys.argv = [f"difflab.cli.{command}", *words]
-    try:
-        module = "report.command" if command == "report" else command
-        importlib.import_module(f"difflab.cli.{module}").main()
-    finally:
-        sys.argv = before
+    importlib.import_module(f"difflab.cli.{command}").main([f"difflab-{command}", *words])
 
 
 def finish(process, status=0):

@@ -6,7 +6,8 @@ import torch
 from omegaconf import OmegaConf
 
 from conftest import options
-from difflab.experiment.config import build, conf_dir
+from difflab.experiment.build import build
+from difflab.experiment.config import conf_dir
 
 BACKBONES = [option for option in options("backbone") if not option.startswith("half_")]  # those tell classes
 IMAGE, POINT = [2, 16, 24], [2]

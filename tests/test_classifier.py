@@ -1,5 +1,7 @@
 """Classifiers of noisy samples: their networks, their training, and what they do as guidance."""
 
+import hashlib
+
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -14,6 +16,7 @@ from difflab.backbone.unet import UNet
 from difflab.denoiser.base import Denoiser
 from difflab.denoiser.classifier import AnyClassifier, Classifier
 from difflab.denoiser.exact import Gaussian, Mixture
+from difflab.experiment.identity import line
 from difflab.experiment.training import Training
 from difflab.experiment.weights import FromRun
 from difflab.guidance.classifier import ClassifierGuidance
@@ -346,8 +349,9 @@ def trained(tmp_path_factory):
     small = ["backbone.width=16", "backbone.multipliers=[1,2]", "backbone.attention=[4]", "batch_size=32"]
     budget = ["images=6400", "check_every=6400", "trainer=cpu", "precision=fp32", "logger=local", "ema=[0.9]"]
     config = composed("paradigm=noisy_classifier", "data=digits", *small, *budget, f"runs_dir={runs}")
-    job = Training.of(config, "classifier")
-    return runs, job.run, job()
+    job = Training.of(config)
+    job()
+    return runs, job.run, job.run.result
 
 
 def test_a_short_training_tells_clean_digits_and_is_at_a_loss_in_noise(trained):
@@ -361,15 +365,16 @@ def test_a_short_training_tells_clean_digits_and_is_at_a_loss_in_noise(trained):
 
 def test_weights_from_a_run_are_named_by_what_they_are(trained):
     runs, run, _ = trained
-    by_name, by_folder = FromRun("class", str(runs)), FromRun(str(run.folder), "elsewhere", 0.9)
-    assert str(by_name) == str(by_folder) == f"FromRun({run.folder.name}, ema=0.9)"
-    assert str(runs) not in str(ClassifierGuidance(by_name))
+    by_name, by_folder = FromRun("noisy_class", str(runs)), FromRun(str(run.folder), "elsewhere", 0.9)
+    sha256 = hashlib.sha256(run.weights.read_bytes()).hexdigest()
+    assert line(by_name) == line(by_folder) == f"FromRun(weights='{sha256}', ema=0.9)"
+    assert str(runs) not in line(ClassifierGuidance(by_name))
     classifier = by_name()
     assert isinstance(classifier, Classifier)
     assert not classifier.training
     assert not any(p.requires_grad for p in classifier.parameters())
     with pytest.raises(ValueError, match=r"ema=0\.5 is not in"):
-        FromRun("class", str(runs), 0.5)
+        FromRun("noisy_class", str(runs), 0.5)
     with pytest.raises(ValueError, match="no run in"):
         FromRun("nothing", str(runs))
 
@@ -379,7 +384,7 @@ def test_velocities_are_guided_too(trained):
     runs, _, _ = trained
     torch.manual_seed(0)
     flow = Denoiser(perturbed(UNet((1, 8, 8), 0, 16, (1, 2), 1, (4,), None)), Linear(), Velocity())
-    guided = ClassifierGuidance(FromRun("class", str(runs)))(flow)
+    guided = ClassifierGuidance(FromRun("noisy_class", str(runs)))(flow)
     drawn = generate(guided, DDIM(), Even(), nfe=8, labels=torch.arange(10))
     assert drawn.images.isfinite().all()
     assert drawn.nfe == 8

@@ -22,8 +22,8 @@ from difflab.experiment.training import Training
 )
 def test_combinations_that_the_words_promise_build_and_sample(words):
     config = composed("trainer=cpu", "precision=fp32", "nfe=6", "logger=local", *words)
-    job = Training.of(config, "test")
-    drawn = job.product.recipe.draw(job.model.denoiser, torch.zeros(2, dtype=torch.long), seed=0)
+    job = Training.of(config)
+    drawn = job.sampling.recipe.draw(job.model.denoiser, torch.zeros(2, dtype=torch.long), seed=0)
     assert drawn.x.isfinite().all()
 
 
@@ -48,4 +48,4 @@ def test_combinations_that_the_words_promise_build_and_sample(words):
 )
 def test_combinations_without_meaning_are_refused_with_what_works(words, message):
     with pytest.raises(ValueError, match=message):
-        Training.of(composed("trainer=cpu", "precision=fp32", "logger=local", *words), "test")
+        Training.of(composed("trainer=cpu", "precision=fp32", "logger=local", *words))

@@ -6,7 +6,7 @@ from diffusers import DiTTransformer2DModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from difflab.backbone.dit import DiT
-from difflab.experiment.config import build
+from difflab.experiment.build import build
 from networks import count, inputs, perturbed, settings
 
 

@@ -7,7 +7,7 @@ import torch
 
 from conftest import composed
 from difflab.data.images import Split, to_float
-from difflab.experiment.config import build
+from difflab.experiment.build import build
 from difflab.experiment.run import Run
 from difflab.experiment.trained_classifier import TrainedClassifier
 from difflab.experiment.training import Training
@@ -26,7 +26,7 @@ def trained(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     budget = ["images=4800", "check_every=4800", "ema=[0.9,0.5]"]
     config = composed("paradigm=classifier", *SMALL, *QUIET, *budget, f"runs_dir={runs}")
-    job = Training.of({**config, "command": "difflab-train", "choices": {}}, "classifier")
+    job = Training.of(config)
     job()
     return SimpleNamespace(runs=str(runs), job=job, result=job.run.result, test=job.data.images.test)
 

@@ -13,8 +13,9 @@ import wandb
 from PIL import Image
 
 from difflab.experiment.metrics_file import MetricsFile
+from difflab.experiment.mirror import Local
 from difflab.experiment.wandb_job import WandbJob, protocol_tag, without_secrets
-from difflab.experiment.wandb_mirror import Local, Mirror, Wandb, mode
+from difflab.experiment.wandb_mirror import TrainingMirror, Wandb, mode
 from helpers.studies import card
 from wandb_server import wandb_server
 
@@ -72,7 +73,7 @@ def train(folder, losses=(1.0, 0.5)):
 def measure(folder, job=None):
     path = folder / "samples.png"
     Image.new("L", (8, 8), 200).save(path)
-    Wandb().measured(job or evaluation(folder), FOUND, {"samples": path, "pairs": path})
+    Wandb().log_evaluation(job or evaluation(folder), FOUND, {"samples": path, "pairs": path})
 
 
 def offline(folder):
@@ -162,25 +163,25 @@ def test_what_lies_offline_is_synced_later(server, tmp_path, monkeypatch):
 def test_in_a_sweep_the_job_that_was_asked_for_is_the_agents_run(server, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
     monkeypatch.setenv("WANDB_RUN_ID", "swept0")
-    logger = Wandb()(training(tmp_path, asked=False))
+    logger = Wandb()(training(tmp_path, requested=False))
     logger.log_metrics({"train/loss": 1.0}, 0)
     logger.finalize("success")
     measure(tmp_path)
     trained, measured = server.runs
-    assert (trained, measured) == (training(tmp_path, asked=False).id, "swept0")
+    assert (trained, measured) == (training(tmp_path, requested=False).id, "swept0")
     assert server.runs[trained].about.get("sweep") is None
     assert server.runs[measured].about["sweep"] == "sweep1"
     assert server.runs[measured].summary["fd_lite0"] == 3.5
 
 
 def test_what_was_known_is_told_to_a_sweep_alone(server, tmp_path, monkeypatch):
-    Wandb().known(evaluation(tmp_path), FOUND, {})
+    Wandb().log_cached(evaluation(tmp_path), FOUND, {})
     assert not server.runs
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
     monkeypatch.setenv("WANDB_RUN_ID", "swept0")
-    Wandb().known(evaluation(tmp_path, asked=False), FOUND, {})
+    Wandb().log_cached(evaluation(tmp_path, requested=False), FOUND, {})
     assert not server.runs
-    Wandb().known(evaluation(tmp_path), FOUND, {})
+    Wandb().log_cached(evaluation(tmp_path), FOUND, {})
     assert server.runs["swept0"].summary["fd_lite0"] == 3.5
 
 
@@ -208,7 +209,7 @@ def test_a_mirror_that_breaks_in_the_midst_stops_nothing(tmp_path, caplog):
     logger.log_metrics({"train/loss": 1.0}, 1)
     run = wandb.init(mode="offline", dir=tmp_path)
     run.finish()
-    assert Mirror(run, 4).run is None
+    assert TrainingMirror(run, 4).run is None
 
 
 def test_jobs_side_by_side_have_one_id(tmp_path):
@@ -248,7 +249,7 @@ def test_without_a_key_it_is_offline(monkeypatch, tmp_path):
 
 def test_local_writes_nothing(tmp_path):
     Local()(training(tmp_path)).log_metrics({"train/loss": 1.0}, 0)
-    Local().measured(evaluation(tmp_path), FOUND, {})
+    Local().log_evaluation(evaluation(tmp_path), FOUND, {})
     assert not list(tmp_path.iterdir())
 
 

@@ -30,8 +30,8 @@ class Conditioned(Guided):
 
 def measurements(tmp_path, *words):
     config = composed(*WORDS, *words, f"runs_dir={tmp_path}")
-    job = Training.of(config, "test")
-    return job.product.measurements("ema=0.999")
+    job = Training.of(config)
+    return job.evaluations
 
 
 def test_the_card_is_known_before_anything_is_drawn(tmp_path):

@@ -9,7 +9,7 @@ from torch import nn
 from conftest import composed, options
 from difflab.denoiser.base import AnyDenoiser, Denoiser, velocity
 from difflab.denoiser.exact import Gaussian
-from difflab.experiment.config import build
+from difflab.experiment.build import build
 from difflab.objective.coupling import Independent, OptimalTransport
 from difflab.objective.times import Uniform
 from difflab.objective.weighting import Simple

@@ -13,7 +13,8 @@ from difflab.data.fashion16 import Fashion16
 from difflab.data.images import to_float
 from difflab.denoiser.base import Denoiser
 from difflab.denoiser.exact import Gaussian, Mixture
-from difflab.experiment.config import build, conf_dir
+from difflab.experiment.build import build
+from difflab.experiment.config import conf_dir
 from difflab.guidance.base import Chain
 from difflab.guidance.classifier_free import ClassifierFree
 from difflab.guidance.clip import Clip

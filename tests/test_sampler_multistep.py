@@ -14,9 +14,9 @@ from difflab.process.discrete import LinearBetas
 from difflab.process.gaussian import Mix
 from difflab.process.schedule import VE, VP, Linear, Trigonometric
 from difflab.process.target import X0, Eps, Preconditioned, V, Velocity
+from difflab.sampler import exponential
 from difflab.sampler.adaptive import Adaptive
 from difflab.sampler.ancestral import Ancestral
-from difflab.sampler import exponential
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.deis import DEIS
 from difflab.sampler.dpm_solver import DPMSolver, DPMSolverPP, DPMSolverPPSinglestep, DPMSolverSinglestep

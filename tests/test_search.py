@@ -13,6 +13,7 @@ from conftest import composed
 from difflab.cli.search import Settings, search
 from difflab.cli.search_space import Space, chosen, dimension, scores
 from difflab.cli.search_study import Trials
+from difflab.experiment.errors import UserError
 from jobs import finish, start
 
 TOY = ["experiment=toy", "batch_size=64", "images=128", "protocol.n=64", "protocol.n_likelihood=0"]
@@ -81,7 +82,7 @@ def searched(tmp_path_factory):
     """A search of four points, and where it lies."""
     folder = tmp_path_factory.mktemp("searched")
     words = [*TOY, *SPACE, METRIC, f"runs_dir={folder}"]
-    assert search([*words, "trials=4"]) == []
+    assert search([*words, "trials=4"], "difflab-search") == []
     return folder, words
 
 
@@ -93,7 +94,7 @@ def trials(words, storage=None):
 def test_a_search_trains_once_and_ends_in_what_is_best(searched, capsys):
     folder, words = searched
     assert len(list(folder.glob("*/result.json"))) == 1
-    assert search([*words, "trials=4"]) == []
+    assert search([*words, "trials=4"], "difflab-search") == []
     said = capsys.readouterr().out
     assert "0 trained, 0 measured, 0 cached" in said
     found = trials(words)
@@ -119,15 +120,15 @@ def beats(a, b):
 def test_a_search_goes_on_as_if_it_had_not_stopped(searched, capsys):
     """Even if that was in the midst of a point. What another search measured costs nothing."""
     folder, words = searched
-    assert search([*words, "trials=6", "dry_run=true"]) == []
+    assert search([*words, "trials=6", "dry_run=true"], "difflab-search") == []
     assert "measured: 4, left: 2, to ask again: 0" in capsys.readouterr().out
     killed = trials(words).ask(None)
-    assert search([*words, "trials=6"]) == []
+    assert search([*words, "trials=6"], "difflab-search") == []
     parts = trials(words).measured
     assert len(parts) == 6
     assert parts[4].params == killed.params
     other = f"{folder}/other.db"
-    assert search([*words, "trials=6", f"storage={other}"]) == []
+    assert search([*words, "trials=6", f"storage={other}"], "difflab-search") == []
     assert "0 trained, 0 measured, 6 cached" in capsys.readouterr().out
     whole = trials(words, other).measured
     assert [(trial.params, trial.values) for trial in whole] == [(trial.params, trial.values) for trial in parts]
@@ -136,7 +137,7 @@ def test_a_search_goes_on_as_if_it_had_not_stopped(searched, capsys):
 def test_a_point_that_fails_stops_no_other(searched, capsys):
     _, words = searched
     words = [word for word in words if word not in SPACE] + ["sampler=ddim,ancestral_learned", "nfe=4"]
-    failed = search([*words, "trials=8"])
+    failed = search([*words, "trials=8"], "difflab-search")
     assert [line.partition(":")[0] for line in failed] == ["sampler=ancestral_learned"]
     assert "the variance that the network learned" in failed[0]
     said = capsys.readouterr().out
@@ -146,8 +147,8 @@ def test_a_point_that_fails_stops_no_other(searched, capsys):
 
 def test_unlike_measurements_are_not_ranked(searched):
     _, words = searched
-    with pytest.raises(SystemExit, match=r"n_generated.*storage=FILE begins another"):
-        search([*words, "protocol.n=50,60", "trials=20"])
+    with pytest.raises(UserError, match=r"n_generated.*storage=FILE begins another"):
+        search([*words, "protocol.n=50,60", "trials=20"], "difflab-search")
     study = trials([*words, "protocol.n=50,60"]).study
     assert "n_generated" in study.trials[-1].user_attrs["reason"]
     assert TrialState.RUNNING not in {trial.state for trial in study.trials}
@@ -156,7 +157,12 @@ def test_unlike_measurements_are_not_ranked(searched):
 def test_the_scores_are_known_before_anything_is_trained(searched):
     folder, words = searched
     more = ["protocol.references=[test,train]", "protocol.n_likelihood=16", "study=both"]
-    assert search([word for word in (*words, *more) if word != METRIC] + ["metric=w2_vs_train", "trials=1"]) == []
+    assert (
+        search(
+            [word for word in (*words, *more) if word != METRIC] + ["metric=w2_vs_train", "trials=1"], "difflab-search"
+        )
+        == []
+    )
     evaluations = [json.loads(path.read_text()) for path in folder.glob("*/evaluations/*.json")]
     (found,) = [each["metrics"] for each in evaluations if each["study"] == "both"]
     known = set(scores(composed(*TOY, *more)))
@@ -167,7 +173,7 @@ def test_the_scores_are_known_before_anything_is_trained(searched):
 def test_a_list_is_told_as_it_is(searched, capsys):
     _, words = searched
     words = [word for word in words if word not in SPACE] + ["nfe=4", "guidance=[clip_points],[clip_points,clip]"]
-    assert search([*words, "trials=1"]) == []
+    assert search([*words, "trials=1"], "difflab-search") == []
     said = capsys.readouterr().out
     assert "guidance=[clip_points" in said[said.index("the best of") : said.index("difflab-evaluate")]
 
@@ -193,10 +199,10 @@ def test_a_list_is_told_as_it_is(searched, capsys):
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(words, said, tmp_path):
-    with pytest.raises(SystemExit) as refusal:
-        search([f"runs_dir={tmp_path}", *words])
-    assert said in refusal.value.code
-    assert "\n" not in refusal.value.code
+    with pytest.raises(UserError) as refusal:
+        search([f"runs_dir={tmp_path}", *words], "difflab-search")
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
     assert not list(tmp_path.glob("*.json"))
 
 

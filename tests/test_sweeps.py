@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from conftest import composed
-from difflab.experiment.config import check, conf_dir
+from difflab.experiment.build import check
+from difflab.experiment.config import conf_dir
 from difflab.experiment.training import Training
 from wandb_server import wandb_server
 
@@ -61,9 +62,8 @@ def test_agrees_with_its_hydra_twin(path):
 @pytest.mark.parametrize("path", [path for path in SWEEPS if "run=${envvar:RUN}" not in read(path)["command"]])
 def test_every_point_can_be_trained(path, tmp_path):
     for words in points(read(path), "seed", "nfe"):
-        told = {"choices": {}, "command": "", "study": None}
         config = composed(f"experiment={path.stem}", *words, *LIGHT, *SMALL, f"runs_dir={tmp_path}")
-        Training.of({**config, **told}, "test")
+        Training.of(config)
 
 
 def test_every_sampler_can_be_asked_of_a_run():

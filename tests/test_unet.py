@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from difflab.backbone.layers import SelfAttention
 from difflab.backbone.unet import UNet
-from difflab.experiment.config import build
+from difflab.experiment.build import build
 from networks import count, inputs, perturbed, settings
 
 

@@ -23,7 +23,7 @@ from rich.table import Table
 from difflab.data.images import to_float, to_stored
 from difflab.data.module import DataModule
 from difflab.denoiser.classifier import Classifier
-from difflab.experiment.config import build
+from difflab.experiment.build import build
 from difflab.experiment.hardware import settle_precision
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import Recipe, balanced

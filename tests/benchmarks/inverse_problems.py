@@ -19,7 +19,8 @@ from rich.table import Table
 from torch import Tensor
 
 from difflab.data.images import to_float, to_stored
-from difflab.experiment.config import build, conf_dir
+from difflab.experiment.build import build
+from difflab.experiment.config import conf_dir
 from difflab.experiment.picture import save_png, sheet, tiles
 from difflab.experiment.run import find
 from difflab.experiment.weights import load_denoiser

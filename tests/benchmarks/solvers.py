@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from difflab.data.images import to_stored
-from difflab.experiment.config import build, conf_dir
+from difflab.experiment.build import build
+from difflab.experiment.config import conf_dir
 from difflab.experiment.hardware import autocast, settle_precision
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import Recipe, balanced

@@ -3,17 +3,9 @@
 import functools
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-
-import difflab.cli.evaluate
-import difflab.cli.reflow
-import difflab.cli.sample
-import difflab.cli.train  # noqa: F401  # the four register the types of their configurations
-from difflab.data.layout import count_classes
-from difflab.experiment.config import build, conf_dir, plain
-
-OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)
+import difflab.cli.settings  # noqa: F401  # registers the types of the configurations
+from difflab.experiment.build import build
+from difflab.experiment.config import compose, conf_dir
 
 
 def options(group):
@@ -23,8 +15,7 @@ def options(group):
 
 def composed(*overrides, name="train"):
     """The configuration of a command, as a plain dict."""
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        return plain(compose(name, list(overrides)))
+    return compose(name, overrides)
 
 
 def built(group, option, *overrides):

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from difflab.experiment import identity
 from difflab.experiment.run import Run
 from difflab.metric.card import ProtocolCard
 from difflab.report.record import Record
@@ -19,6 +20,8 @@ SCHEDULES = {
     "vp_sde": ("vp", {"_target_": "difflab.process.VP", "beta_max": 20.0}),
     "rectified_flow": ("linear", {"_target_": "difflab.process.Linear"}),
 }
+MODELS = {"ddpm": "DDPM", "vp_sde": "VPSDE", "rectified_flow": "RectifiedFlow"}
+SOURCES = {"digits": "Digits"}  # by the option of data; else Fashion16
 TARGETS = {"rectified_flow": ("velocity", "Velocity")}
 PARADIGMS = {"ddpm": 12.0, "vp_sde": 9.0, "rectified_flow": 7.0}  # a distance at NFE 8 above the best, by paradigm
 SAMPLERS = {"DDIM(eta=0.0)": 1.0, "Heun()": 0.7}  # and a factor of it
@@ -42,7 +45,7 @@ def config(paradigm="ddpm", seed=0, data="fashion16", **overrides):
         "ema": [0.999],
         "init": None,
         "model": {
-            "_target_": f"difflab.paradigm.{paradigm}",
+            "_target_": f"difflab.paradigm.{MODELS[paradigm]}",
             "denoiser": denoiser,
             "times": {"_target_": "difflab.objective.Uniform"},
             "weighting": {"_target_": "difflab.objective.Simple"},
@@ -53,7 +56,7 @@ def config(paradigm="ddpm", seed=0, data="fashion16", **overrides):
         },
         "data": {
             "_target_": "difflab.data.DataModule",
-            "source": {"_target_": f"difflab.data.{data}"},
+            "source": {"_target_": f"difflab.data.{SOURCES.get(data, 'Fashion16')}"},
             "shape": [1, 16, 16],
             "classes": 10,
             "seed": seed,
@@ -70,6 +73,7 @@ def config(paradigm="ddpm", seed=0, data="fashion16", **overrides):
         },
         "command": f"difflab-train paradigm={paradigm} seed={seed}",
         "runs_dir": "elsewhere",
+        "origins": {"data": {"sha256": data}},
     }
     for key, value in overrides.items():
         *path, last = key.split("__")
@@ -121,6 +125,11 @@ def record(config, card, folder=Path("runs"), choices=None, **metrics):
     command = f"difflab-evaluate paradigm={paradigm} seed={seed} sampler={sampler} nfe={card.nfe:g}"
     metrics = {"n": card.n_generated, "n_reference": card.n_reference, "n_floor": 2000, **metrics}
     return Record(run, card.fingerprint, config, card, metrics, cost, chosen, command)
+
+
+def started_from(record):
+    """The origin of a training that starts from the run of a record, or is taught by it."""
+    return {"sha256": record.run.folder.name, "ema": 0.999, **identity.record(record.config, record.run.folder.name)}
 
 
 def write_record(record, pictures=True):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from difflab.experiment.config import build
+from difflab.experiment.build import build
 from difflab.process.schedule import Linear
 from difflab.report.figures import error_figure, noise_level_figure, quality_figure
 from difflab.report.noise_levels import configured_weight

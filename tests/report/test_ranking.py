@@ -13,7 +13,7 @@ from scipy import stats
 from difflab.experiment.run import Run
 from difflab.report.ranking import compare, pareto, ranking
 from difflab.report.study import Cell
-from helpers.studies import card, config, record, write_record
+from helpers.studies import card, config, record, started_from, write_record
 
 
 @functools.cache
@@ -153,7 +153,7 @@ def test_a_training_that_starts_from_another_is_compared_with_it_at_the_seeds_of
     for seed, level in enumerate((3.0, 30.0, 300.0)):
         teacher = record(config(seed=seed), card(), tmp_path, fd_lite0=level)
         write_record(teacher, pictures=False)
-        student = config("rectified_flow", 7, init=str(teacher.run.folder))
+        student = config("rectified_flow", 7, origins__init=started_from(teacher))
         first.append(teacher)
         second.append(record(student, card(), tmp_path, fd_lite0=0.5 * level * (1 + seed / 100)))
     a, b = Cell({"paradigm": "a"}, tuple(first)), Cell({"paradigm": "b"}, tuple(second))

@@ -8,7 +8,7 @@ import pytest
 
 from difflab.report.record import read_records
 from difflab.report.study import Study, load_study
-from helpers.studies import card, config, record, write_record
+from helpers.studies import card, config, record, started_from, write_record
 
 
 def test_a_written_record_is_read_again(tmp_path):
@@ -55,8 +55,6 @@ def test_a_difference_that_no_option_explains_is_a_factor():
         ({"model__denoiser__backbone__width": 64}, "backbone.width", "64"),
         ({"model__denoiser__schedule__T": 64}, "schedule.T", "64"),
         ({"model__optimisation__lr": 0.001}, "model.optimisation.lr", "0.001"),
-        ({"data__pairs": "runs/a/pairs/b.safetensors"}, "data.pairs", "given"),
-        ({"reflowed": {"pairs": 20_000}}, "reflowed.pairs", "20000"),
     ]
     for overrides, name, value in differences:
         study = Study.of([record(config(**c), card(), fd_lite0=1.0) for c in ({}, overrides)])
@@ -75,11 +73,11 @@ def test_runs_that_start_from_repetitions_are_repetitions(tmp_path):
     for seed in (0, 1):
         teacher = record(config("rectified_flow", seed), card(), tmp_path, fd_lite0=2.0)
         write_record(teacher)
-        student = config("rectified_flow", 7, init=f"elsewhere/{teacher.run.folder.name}", data__pairs="some")
+        student = config("rectified_flow", 7, origins__init=started_from(teacher))
         records += [teacher, record(student, card(), tmp_path, fd_lite0=1.0)]
     study = Study.of(records)
     assert [cell.estimate("fd_lite0").n for cell in study.cells] == [2, 2]
-    assert study.varied == ("data.pairs", "init")
+    assert study.varied == ("init.ema", "init.kind")
 
 
 def test_two_records_with_the_same_seeds_are_refused(tmp_path):
@@ -90,12 +88,13 @@ def test_two_records_with_the_same_seeds_are_refused(tmp_path):
 
 
 def test_reflowed_runs_differ_in_the_settings_of_their_pairs():
+    teacher = record(config("rectified_flow"), card())
     records = [
-        record(config(reflowed={"pairs": pairs, "recipe": recipe, "weights": "raw"}), card(), fd_lite0=1.0)
-        for pairs, recipe in ((1000, "Euler() nfe=10"), (2000, "Euler() nfe=10"), (2000, "Euler() nfe=50"))
+        record(config(origins__teacher={**started_from(teacher), "pairs": pairs, "nfe": nfe}), card(), fd_lite0=1.0)
+        for pairs, nfe in ((1000, 10), (2000, 10), (2000, 50))
     ]
     study = Study.of(records)
-    assert study.varied == ("reflowed.pairs", "reflowed.recipe")
+    assert study.varied == ("teacher.nfe", "teacher.pairs")
     assert len({study.label(cell) for cell in study.cells}) == 3
 
 

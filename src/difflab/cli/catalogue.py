@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from difflab.experiment.config import build, conf_dir
+from difflab.experiment.build import build
+from difflab.experiment.config import conf_dir
 from difflab.sampler.base import Sampler
 
 SOURCE = re.compile(r"[A-Z][\w&,.\- ]+? \d{4} \(arXiv:\d{4}\.\d{5}\)")
@@ -34,5 +36,10 @@ def table() -> str:
     return "\n".join([*head, *rows])
 
 
-if __name__ == "__main__":
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the table."""
     print(table())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""The command line: how a command starts its job or jobs, and what it says when its words make no sense."""
+"""The entry point of the commands that Hydra composes: words are parsed once and handed over in one place."""
 
 from __future__ import annotations
 
@@ -8,180 +8,188 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import hydra
-import yaml
-from hydra import compose, initialize_config_dir
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override
+from hydra.core.plugins import Plugins  # noqa: F401  # loads the launchers that are installed
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from difflab.cli import multirun as sweep
-from difflab.data.layout import count_classes
-from difflab.experiment.config import conf_dir, suggestion
+from difflab.cli import settings  # noqa: F401
+from difflab.cli.explain import explanation
+from difflab.cli.multirun import Outcomes, show
+from difflab.experiment.config import chosen, conf_dir, plain, spelled
+from difflab.experiment.errors import UserError, user_errors
 
-Found = dict[str, Any] | None  # what a job found: plain values
-
-OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)  # here: a launcher's processes import this
-
-
-def command(name: str, task: Callable[[DictConfig], Found]) -> Callable[[], None]:
-    """The console script of a task that takes the composed `conf/<name>.yaml`, or sweeps over many."""
-
-    def main() -> None:
-        sys.argv[1:] = words = [spelled(name, word) for word in sys.argv[1:]]
-        started = []
-
-        @functools.wraps(task)
-        def job(config: DictConfig) -> Found:
-            started.append(config)
-            return sweep.outcome(task, config)
-
-        try:
-            if not any(word.startswith("-") or sweeps(word) for word in words):  # with these Hydra must look itself
-                with initialize_config_dir(conf_dir(), version_base="1.3"):
-                    compose(name, words)
-            if "-sc" not in words:  # completion wants no more than the words
-                sys.argv.append(f"hydra.job.name={program()}")  # as all processes of a multirun then know it
-            hydra.main(version_base="1.3", config_path=conf_dir(), config_name=name)(job)()
-        except HydraException as error:
-            reason = [str(e).splitlines()[0] for e in (error, error.__cause__) if e]
-            raise SystemExit(f"{program()}: {explanation(name, words) or '; '.join(reason)}") from error
-        except KeyboardInterrupt:
-            raise SystemExit(130) from None
-        except SystemExit:
-            refused = [] if started else [word for word in words if "=" in word]
-            if why := explanation(name, refused):
-                print(why, file=sys.stderr)
-            raise
-        finally:
-            failed = sweep.close()
-        if failed:
-            raise SystemExit(f"{program()}: {failed} of the jobs failed; the same command does what is left")
-
-    return main
+VALUED = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
+LISTED = ("--info", "-i")  # whose value may be left out
+SILENT = ("cfg", "hydra_help", "shell_completion", "info")  # flags that print something and run no job
 
 
-def described(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with what was typed: the options chosen of each group, the command, and the study's name."""
-    hydra_config = HydraConfig.get()
-    groups = {folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir()}
-    choices = {group: option for group, option in hydra_config.runtime.choices.items() if group in groups and option}
-    words = OmegaConf.to_container(hydra_config.overrides.task)
-    assert isinstance(words, list)
-    about = {
-        "choices": OmegaConf.to_container(OmegaConf.create(choices)),
-        "command": shlex.join([str(hydra_config.job.name), *words]),
-    }
-    return {**config, **about, "study": config["study"] or choices.get("experiment")}
+@dataclass(frozen=True)
+class Context:
+    """A job as the command line has it: the program, the job's own words, and whether it is one of many."""
+
+    program: str
+    words: tuple[str, ...]
+    multirun: bool
+
+    @property
+    def command(self) -> str:
+        """The command that does this job alone."""
+        return shlex.join([self.program, *self.words])
 
 
-def spelled(name: str, word: str) -> str:
-    """A word for the group that `conf/<name>.yaml` has at `a.b`, from `a.b=option` to Hydra's `b@a.b=option`."""
-    placed = dict(placements(name))
-    key, equals, option = word.partition("=")
-    if option in ("[]", "null") and (key in placed or Path(conf_dir(), key).is_dir()):
-        raise SystemExit(
-            f"{program()}: {word} chooses nothing: leave it out, or say {key}=none where there is that option"
-        )
-    return f"{placed.get(key, key)}{equals}{option}"
+Found = dict[str, Any] | None  # plain values; None from a process that has nothing to say
+Job = Callable[[dict[str, Any], Context], Found]  # of the plain configuration
 
 
-def placements(name: str) -> Iterator[tuple[str, str]]:
-    """Where groups stand that do not stand at their own name: (`sampler.schedule`, `schedule@sampler.schedule`)."""
-    for entry in yaml.safe_load(Path(conf_dir(), f"{name}.yaml").read_text())["defaults"]:
-        for key in entry if isinstance(entry, dict) else ():
-            if "@" in key:
-                yield key.partition("@")[2], key
-    for path in Path(conf_dir(), "protocol").glob("*.yaml"):  # the one group whose options hold another group
-        for entry in yaml.safe_load(path.read_text()).get("defaults", ()):
-            for key in entry if isinstance(entry, dict) else ():
-                group, _, place = key.removeprefix("/").partition("@")
-                yield from ((word, f"{group}@protocol.{place}") for word in (group, f"protocol.{place}"))
+@dataclass(frozen=True)
+class Line:
+    """The words of a command: Hydra's flags, and the overrides in Hydra's grammar."""
+
+    program: str
+    name: str  # of conf/NAME.yaml
+    flags: tuple[str, ...]
+    overrides: tuple[str, ...]
+
+    @classmethod
+    def of(cls, program: str, name: str, words: Sequence[str]) -> Line:
+        """Tell flags from overrides, wherever they stand. Raises UserError for a word that chooses nothing."""
+        flags: list[str] = []
+        overrides: list[str] = []
+        rest = list(words)
+        while rest:
+            word = rest.pop(0)
+            if not word.startswith("-"):
+                overrides.append(spelled(name, word))
+            elif word in LISTED:  # its optional value must not swallow an override
+                flags.append(f"--info={rest.pop(0) if rest and rest[0].isalpha() else 'all'}")
+            else:
+                flags += [word, rest.pop(0)] if word in VALUED and rest else [word]
+        return cls(program, name, tuple(flags), tuple(overrides))
+
+    def override(self, key: str) -> bool:
+        """Whether a key is given a value."""
+        return any(o.key_or_group == key for o in OverridesParser.create().parse_overrides([*self.overrides]))
 
 
-def sweeps(word: str) -> bool:
-    """Whether an override gives several values, as A=1,2."""
-    return OverridesParser.create().parse_override(word).is_sweep_override()
-
-
-def program() -> str:
-    """The command that the user called, also where it was by `python -m difflab.NAME`."""
-    stem = Path(sys.argv[0]).stem
-    return stem if stem.startswith("difflab") else f"difflab-{stem}"
+def main_of(program: str, name: str, words: Sequence[str], job: Job) -> None:
+    """Run a command: print what a flag asks for, or do its job or jobs. Raises SystemExit where that fails."""
+    version.setbase("1.3")
+    parser = get_args_parser()
+    parser.prog = program
+    with ends_in_one_line(program):
+        line = Line.of(program, name, words)
+        flags = parser.parse_args([*line.flags, *line.overrides])
+        if flags.help:
+            print(name)
+        elif any(getattr(flags, flag) for flag in SILENT):
+            _run_hydra(flags, parser, lambda config: None, conf_dir(), name)
+        else:
+            run(line, job, flags.multirun, flags.config_dir)
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """Turn an error in what the user asked for into one line and a nonzero exit, while nothing has been done yet.
+def ends_in_one_line(program: str) -> Iterator[None]:
+    """End a command with one line for errors of its user, and with status 130 after Ctrl-C.
 
     HYDRA_FULL_ERROR=1 gives the whole traceback instead.
     """
     try:
         yield
-    except (ValueError, OSError, ImportError, HydraException) as error:
+    except UserError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        raise SystemExit(f"{program()}: {error}") from error
+        raise SystemExit(f"{program}: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
-def explanation(name: str, overrides: Sequence[str]) -> str:
-    """Which group, option or key of a refused command line does not exist, and which do; empty if all exist."""
-    folders = [folder for folder in Path(conf_dir()).iterdir() if folder.is_dir()]
-    groups = {folder.name: sorted(option.stem for option in folder.glob("*.yaml")) for folder in folders}
+def run(line: Line, job: Job, multirun: bool, config_dir: str | None) -> None:
+    """Compose the configuration and do the job, or each job of a multirun. Raises UserError for wrong words."""
+    search_path = create_config_search_path(conf_dir())
+    if config_dir is not None:
+        if not Path(config_dir).is_dir():
+            raise UserError(f"--config-dir {config_dir}: there is no such folder")
+        search_path.prepend("command-line", f"file://{Path(config_dir).resolve()}", SearchPathQuery(provider="schema"))
+    hydra = Hydra.create_main_hydra2(line.program, search_path)
+    overrides = [*line.overrides]
     try:
-        parsed = OverridesParser.create().parse_overrides([word for word in overrides if not word.startswith("-")])
-    except HydraException:
-        return ""
-    given = [o for o in parsed if not (o.is_add() or o.is_delete())]
-    chosen = [(o, option) for o in given if o.key_or_group in groups for option in options(o)]
-    for override, option in chosen:
-        group = override.key_or_group
-        if option not in groups[group]:
-            return f"{group}={option} does not exist; {suggestion(option, groups[group])}"
-    names = {o.key_or_group for o in given}
-    for place in (o.package for o, _ in chosen if o.package):
-        if (group := place.partition(".")[0]) not in names and name == "evaluate":
-            return f"{place}: {group} is the run's own unless chosen; valid: {', '.join(groups[group])}"
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        words = [str(o.input_line) for o, _ in chosen if not o.is_sweep_override()]
+        settings = hydra.compose_config(
+            line.name, overrides, RunMode.MULTIRUN, with_log_configuration=False, validate_sweep_overrides=False
+        )
+        if not (multirun or settings.hydra.mode == RunMode.MULTIRUN):
+            refused = hydra.run(line.name, functools.partial(single, line, job), overrides).return_value
+            if refused:
+                raise refused
+            return
+        outcomes = Outcomes.new(Path(str(settings.runs_dir)))
         try:
-            known = compose(name, words, return_hydra_config=True)
-        except HydraException:
-            return ""
-    keys = [
-        o.key_or_group
-        for o in given
-        if o.key_or_group not in groups and not o.key_or_group.startswith(("hydra.", "hydra/"))
-    ]
-    return next(filter(None, (unknown_part(name, key, known, groups) for key in keys)), "")
+            hydra.multirun(line.name, functools.partial(one_of_many, line, job, outcomes), overrides)
+        finally:
+            failed = outcomes.close()
+        if failed:
+            raise SystemExit(f"{line.program}: {failed} of the jobs failed; the same command does what is left")
+    except HydraException as error:
+        reason = "; ".join(str(e).splitlines()[0] for e in (error, error.__cause__) if e)
+        raise UserError(explanation(line.name, line.overrides) or reason) from error
+    finally:
+        GlobalHydra.instance().clear()
 
 
-def options(override: Override) -> list[str]:
-    """The options of a group that an override chooses, one after the other or as a list."""
-    value = override.value()
-    each = value.list if isinstance(value, ChoiceSweep) else [value]
-    return [str(option) for item in each for option in (item if isinstance(item, list) else [item]) if option]
+def single(line: Line, job: Job, config: DictConfig) -> UserError | None:
+    """Do the only job of a command; return the error in what its user wrote, of which Hydra would print more."""
+    try:
+        described, context = job_of(line, config)
+        found = job(described, context)
+    except UserError as error:
+        return error
+    if found and "plan" in found:
+        show([{"overrides": context.words, "found": found, "error": None}])
+    return None
 
 
-def unknown_part(name: str, key: str, known: DictConfig, groups: Mapping[str, Sequence[str]]) -> str:
-    """Which part of a dotted key a composed configuration does not have; empty if it has them all."""
-    node: Any = known
-    path = key.split(".")
-    for depth, part in enumerate(path):
-        if node is None and path[0] in groups:
-            return f"{key}: {path[0]} is the run's own unless chosen; valid: {', '.join(groups[path[0]])}"
-        if not isinstance(node, DictConfig):
-            return ""
-        if part not in node.keys():  # noqa: SIM118  # `in node` is false for a value still to be given
-            also = known.hydra.runtime.choices.keys() & groups.keys() - known.keys() if depth == 0 else ()
-            valid = [str(k) for k in node if k not in ("_target_", "hydra")] + sorted(map(str, also))
-            where = f"{'.'.join(path[:depth])} as chosen" if depth else name
-            return f"{part!r} is not a key of {where}; {suggestion(part, valid)}"
-        child = node._get_node(part)
-        node = None if child is None or child._is_none() else child
-    return ""
+def one_of_many(line: Line, job: Job, outcomes: Outcomes, config: DictConfig) -> Found:
+    """Do a job of a multirun, and write down what it found or why it failed."""
+    described, context = job_of(line, config)
+    context = replace(context, multirun=True)
+    number = int(HydraConfig.get().job.num)
+    return outcomes.record(number, context.words, line.program, lambda: job(described, context))
+
+
+def job_of(line: Line, config: DictConfig) -> tuple[dict[str, Any], Context]:
+    """The plain configuration of a job, with the options chosen, the command and the study's name; and its context."""
+    composed = HydraConfig.get()
+    context = Context(line.program, tuple(map(str, composed.overrides.task)), multirun=False)
+    choices = chosen(OmegaConf.to_container(composed.runtime.choices))
+    with user_errors():
+        settled = plain(config)
+    return described_as(settled, choices, context.command), context
+
+
+def described_as(config: Mapping[str, Any], choices: Mapping[str, Any], command: str) -> dict[str, Any]:
+    """A configuration with the options that were chosen and the command that does it."""
+    study = config.get("study") or choices.get("experiment")
+    return {**config, "choices": dict(choices), "command": command, "study": study}
+
+
+def program_of(argv0: str) -> str:
+    """The name of the program, also where it was started by `python -m difflab.cli.NAME`."""
+    stem = Path(argv0).stem
+    return stem if stem.startswith("difflab") else f"difflab-{stem}"
+
+
+def words_of(argv: Sequence[str] | None) -> tuple[str, list[str]]:
+    """The program and the words of a command: those given, or of this process."""
+    program, *words = sys.argv if argv is None else argv
+    return program_of(program), words

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-
-from difflab.experiment.run import Run
 
 LIKELIHOODS = {"bits_per_dim": "bits/dim", "bits_per_dim_bound": "bits/dim at most"}
 
@@ -63,7 +62,7 @@ def show_accuracy(found: Mapping[str, Any]) -> None:
         Console(width=120).print(table)
 
 
-def show_result(run: Run, result: Mapping[str, Any], hint: str) -> None:
+def show_result(result: Mapping[str, Any]) -> None:
     """The result of a training run, where it lies, and what to try next."""
     training = result["training"]
     show(
@@ -76,7 +75,7 @@ def show_result(run: Run, result: Mapping[str, Any], hint: str) -> None:
         ]
     )
     show_accuracy(result)
-    print(f"run:     {run.folder}")
-    if (picture := run.folder / "samples" / "final.png").exists():
+    print(f"run:     {result['folder']}")
+    if (picture := Path(result["folder"], "samples", "final.png")).exists():
         print(f"samples: {picture}")
-    print(f"next:    {hint.format(run=run.folder.name)}")
+    print(f"next:    {result['next']}")

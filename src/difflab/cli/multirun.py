@@ -1,87 +1,79 @@
-"""What the jobs of a multirun did: a file a job, whatever launcher ran it, and the table at the end."""
+"""What the jobs of a multirun did: a file for each job, by whichever launcher it ran, and the table at the end."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.experimental.callback import Callback
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from difflab.experiment.run import write_json
+from difflab.experiment.errors import UserError
+from difflab.experiment.files import write_json
 
 Found = TypeVar("Found")
-FOLDER = "DIFFLAB_SWEEP"  # the variable by which a launcher's processes know the folder of their outcomes
 COLUMNS = ("loss", "loss_spread", "accuracy", "bits_per_dim", "bits_per_dim_bound", "nfe")  # and what has a floor
 FORGOTTEN = 30 * 24 * 3600  # seconds: no multirun takes a month
 COUNTS = ("trained", "measured", "cached")
 
 
-class Sweep(Callback):
-    """Hydra's callback that makes the folder for the outcomes of a multirun's jobs."""
+@dataclass(frozen=True)
+class Outcomes:
+    """The folder in which the jobs of a multirun leave what they found: with the runs, where a cluster sees it."""
 
-    def on_multirun_start(self, config: DictConfig, **_: object) -> None:
-        """Make it where the runs lie: the processes of a cluster see it there."""
-        sweeps = Path(config.runs_dir).resolve() / ".sweeps"
-        sweeps.mkdir(parents=True, exist_ok=True)
-        for left in sweeps.iterdir():  # by multiruns that were killed
+    folder: Path
+
+    @classmethod
+    def new(cls, runs_dir: Path) -> Outcomes:
+        """An empty folder; those that killed multiruns left behind long ago are removed."""
+        parent = runs_dir.resolve() / ".sweeps"
+        for left in parent.iterdir() if parent.exists() else ():
             if time.time() - left.stat().st_mtime > FORGOTTEN:
                 shutil.rmtree(left)
-        os.environ[FOLDER] = tempfile.mkdtemp(dir=sweeps)
+        folder = parent / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        return cls(folder)
+
+    def record(
+        self, number: int, words: Sequence[str], program: str, job: Callable[[], dict[str, Any] | None]
+    ) -> dict[str, Any] | None:
+        """Do a job and write down what it found, or why it failed, so that the others go on."""
+        path, overrides = self.folder / f"{number}.json", list(words)
+        write_json(path, {"overrides": overrides, "found": None, "error": "its process ended before it did"})
+        found, error = attempt(job, program)
+        write_json(path, {"overrides": overrides, "found": found, "error": error})
+        if found and "plan" not in found:
+            print(summary_line(found), flush=True)
+        return found
+
+    def close(self) -> int:
+        """Print what the jobs did, remove the folder, and return how many failed."""
+        files = sorted(self.folder.glob("*.json"), key=lambda path: int(path.stem))
+        outcomes = [json.loads(path.read_text()) for path in files]
+        shutil.rmtree(self.folder)
+        if outcomes:
+            show(outcomes)
+        return sum(job["error"] is not None for job in outcomes)
 
 
-def outcome(task: Callable[[DictConfig], dict[str, Any] | None], config: DictConfig) -> dict[str, Any] | None:
-    """Do a job and return what it found; in a multirun write that down, or why it failed, and let the others go on."""
-    hydra = HydraConfig.get()
-    folder = os.environ.get(FOLDER)
-    if not one_of_many() or not folder:
-        return task(config)
-    path, overrides = Path(folder) / f"{hydra.job.num}.json", OmegaConf.to_container(hydra.overrides.task)
-    write_json(path, {"overrides": overrides, "found": None, "error": "its process ended before it did"})
-    found, error = attempt(lambda: task(config))
-    write_json(path, {"overrides": overrides, "found": found, "error": error})
-    if found and "plan" not in found:
-        print(line(found), flush=True)
-    return found
-
-
-def one_of_many() -> bool:
-    """Whether this is a job of a multirun."""
-    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
-
-
-def floored(metrics: Mapping[str, Any]) -> list[str]:
-    """The scores that have a floor; `n_floor` is how many samples it is of."""
-    return [key for key in metrics if f"{key}_floor" in metrics and key != "n"]
-
-
-def line(found: Mapping[str, Any]) -> str:
-    """What a job found, in a line."""
-    metrics = found.get("metrics", {})
-    scores = [f"{key} {metrics[key]:.4g}" for key in floored(metrics)[:2]]
-    return f"{found['run']}: {', '.join([word for word in COUNTS if found.get(word)] + scores)}"
-
-
-def attempt(job: Callable[[], Found]) -> tuple[Found | None, str | None]:
-    """What a job returns, or why it failed; a signal, which ends a job without a word, goes on."""
+def attempt(job: Callable[[], Found], program: str) -> tuple[Found | None, str | None]:
+    """Run `job`: (result, None) or (None, error). A signal, which ends a process with a status, propagates."""
     try:
         return job(), None
-    except SystemExit as refusal:
-        if not isinstance(refusal.code, str):
+    except UserError as refusal:
+        error = f"{program}: {refusal}"
+    except SystemExit as end:
+        if not isinstance(end.code, str):
             raise
-        error = refusal.code
+        error = end.code
     except Exception as failure:
         traceback.print_exc()
         error = f"{type(failure).__name__}: {failure}"
@@ -89,26 +81,16 @@ def attempt(job: Callable[[], Found]) -> tuple[Found | None, str | None]:
     return None, error
 
 
-def close() -> int:
-    """End a multirun, if there was one: show what its jobs did, and return how many failed."""
-    folder = os.environ.pop(FOLDER, None)
-    if folder is None:
-        return 0
-    files = sorted(Path(folder).glob("*.json"), key=lambda path: int(path.stem))
-    outcomes = [json.loads(path.read_text()) for path in files]
-    shutil.rmtree(folder)
-    if outcomes:
-        show(outcomes)
-    return sum(job["error"] is not None for job in outcomes)
+def floored(metrics: Mapping[str, Any]) -> list[str]:
+    """The scores that have a floor; `n_floor` is the number of samples that it is of."""
+    return [key for key in metrics if f"{key}_floor" in metrics and key != "n"]
 
 
-def tell(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """What a job found that only planned; if it is the only one, show it."""
-    hydra = HydraConfig.get()
-    found = {"plan": dict(plan)}
-    if not one_of_many():
-        show([{"overrides": OmegaConf.to_container(hydra.overrides.task), "found": found, "error": None}])
-    return found
+def summary_line(found: Mapping[str, Any]) -> str:
+    """What a job found, in a line."""
+    metrics = found.get("metrics", {})
+    scores = [f"{key} {metrics[key]:.4g}" for key in floored(metrics)[:2]]
+    return f"{found['run']}: {', '.join([word for word in COUNTS if found.get(word)] + scores)}"
 
 
 def show(outcomes: Sequence[Mapping[str, Any]]) -> None:

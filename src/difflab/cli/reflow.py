@@ -1,69 +1,45 @@
-"""`difflab-reflow`: straighten a trained flow by training it on the pairs that it makes itself."""
+"""`difflab-reflow`: short for `difflab-train teacher=RUN` with the run's own configuration.
+
+It straightens a trained flow by training its network on, with the pairs of noise and samples that it makes itself.
+Liu et al. 2023 (arXiv:2209.03003), section 2.1.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig
+from difflab.cli.command import Context, Found, main_of, words_of
+from difflab.cli.train import train
+from difflab.experiment.errors import user_errors
 
-from difflab.cli.command import command, described, refusing
-from difflab.cli.train import run_to_the_end
-from difflab.experiment.config import plain
-from difflab.experiment.hardware import keep_heap
-
-
-@dataclass
-class ReflowSettings:
-    """Types of `conf/reflow.yaml`'s own keys."""
-
-    run: str = MISSING
-    pairs: int = MISSING
-    nfe: int = MISSING
-    images: int = MISSING
-    seed: int = MISSING
-    ema: float | None = None
-    precision: str | None = None
-    study: str | None = None
-    runs_dir: str = MISSING
-    sampler: Any = None
-    grid: Any = None
-    guidance: Any = None
+TEACHER = ("run", "ema", "sampler", "grid", "guidance", "nfe", "pairs")  # settings of the teacher
+OWN = ("images", "seed", "runs_dir", "command", "study", "dry_run")  # of the training
+STORED = ("format", "fingerprint", "origins")  # of the run's configuration, and not of a training
 
 
-ConfigStore.instance().store("reflow_settings", ReflowSettings)
+def reflow(config: dict[str, Any], context: Context) -> Found:
+    """Train the run's network on from its weights, on its own pairs."""
+    from difflab.experiment.run import find
+
+    with user_errors():
+        own = find(Path(config["runs_dir"]), config["run"]).config
+    settings = {key: value for key, value in own.items() if key not in STORED}
+    settings |= {key: config[key] for key in OWN}
+    settings |= {"init": None, "teacher": {"starts": True, **{key: config[key] for key in TEACHER}}}
+    settings["data"] = {**own["data"], "seed": config["seed"], "pairs": None}
+    settings["model"] = {**own["model"], "seed": config["seed"]}
+    if config["precision"]:
+        settings["precision"] = config["precision"]
+    return train(settings, context)
 
 
-def reflow(cfg: DictConfig) -> dict[str, Any] | None:
-    """Draw the pairs, then train the run's network on from its weights. Liu et al. 2023 (arXiv:2209.03003), 2.1."""
-    with refusing():
-        config = described(plain(cfg))
-        keep_heap()
-        from difflab.experiment.progress import Drawing
-        from difflab.experiment.recipe import trained
-        from difflab.experiment.reflow import pairs, require_pairs
-        from difflab.experiment.training import Training
+def main(argv: Sequence[str] | None = None) -> None:
+    """The console script; `argv` begins with the name of the program."""
+    program, words = words_of(argv)
+    main_of(program, "reflow", words, reflow)
 
-        teacher = trained(config)
-        require_pairs(teacher, config["pairs"], config["seed"])
-        if config["images"] < teacher.run.config["batch_size"]:
-            raise ValueError(f"images={config['images']} is less than one batch of the run")
-    with Drawing("pairs", config["pairs"]) as progress:
-        path = pairs(teacher, config["pairs"], config["seed"], progress)
-    own = teacher.run.config
-    own |= {key: config[key] for key in ("images", "seed", "runs_dir", "command", "study")}
-    own["reflowed"] = {"pairs": config["pairs"], "recipe": str(teacher.recipe), "weights": teacher.weights}
-    own["init"] = str(teacher.run.folder)
-    own["choices"] |= {"paradigm": f"{own['choices']['paradigm']} reflowed"}
-    own["data"] |= {"pairs": str(path), "seed": config["seed"]}
-    own["model"] |= {"seed": config["seed"]}
-    with refusing():
-        job = Training.of(own, f"reflow-{teacher.run.folder.name}")
-    return run_to_the_end(job)
-
-
-main = command("reflow", reflow)
 
 if __name__ == "__main__":
     main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -21,15 +22,16 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main() -> None:
-    """The console script. It loads what a report needs after the words are parsed, so that --help is fast."""
-    words = parser().parse_args()
-    from difflab.cli.command import refusing
+def main(argv: Sequence[str] | None = None) -> None:
+    """The console script; `argv` begins with the name of the program. Libraries load after the words are parsed."""
+    words = parser().parse_args(argv and argv[1:])
+    from difflab.cli.command import ends_in_one_line
+    from difflab.experiment.errors import user_errors
     from difflab.report.output import write_report
     from difflab.report.study import load_study
     from difflab.report.tables import print_ranking, ranking_tables
 
-    with refusing():
+    with ends_in_one_line("difflab-report"), user_errors():
         study = load_study(words.runs_dir, words.runs, words.metric)
         page = write_report(study, words.out, words.metric)
         for table in ranking_tables(study, words.metric):

@@ -8,8 +8,10 @@ from dataclasses import dataclass, fields
 
 from omegaconf import OmegaConf, ValidationError
 
-from difflab.cli.command import program, refusing, spelled
-from difflab.metric.direction import higher_is_better
+from difflab.cli.command import ends_in_one_line, words_of
+from difflab.experiment.config import spelled
+from difflab.experiment.errors import user_errors
+from difflab.experiment.hardware import keep_heap
 
 HELP = """\
 Look for the settings that bring samples nearest to the data at the fewest network evaluations. The words are those of
@@ -51,6 +53,8 @@ class Settings:
             given = OmegaConf.merge(OmegaConf.structured(cls), OmegaConf.from_dotlist([*words]))
         except ValidationError as error:
             raise ValueError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+        from difflab.metric.direction import higher_is_better
+
         settings = OmegaConf.to_object(given)
         assert isinstance(settings, cls)
         if settings.trials < 1:
@@ -59,9 +63,9 @@ class Settings:
         return settings
 
 
-def search(words: Sequence[str]) -> list[str]:
-    """Search, or say with `dry_run` what there is to do; return the points that failed, and why."""
-    with refusing():
+def search(words: Sequence[str], program: str) -> list[str]:
+    """Search, or print with `dry_run` what there is to do; return the points that failed, and why."""
+    with user_errors():
         from difflab.cli.search_space import Space
         from difflab.cli.search_study import Trials
 
@@ -69,25 +73,25 @@ def search(words: Sequence[str]) -> list[str]:
         settings = Settings.of(own)
         space = Space.of([spelled("train", word) for word in words if word not in own])
         space.dry_run(settings.metric)
-        trials = Trials.of(space, settings.metric, settings.search_seed, settings.storage, keep=not settings.dry_run)
+        trials = Trials.of(space, settings.metric, settings.search_seed, settings.storage, not settings.dry_run)
     if settings.dry_run:
         trials.plan(settings.trials)
         return []
-    return trials.until(settings.trials)
+    return trials.until(settings.trials, program)
 
 
-def main() -> None:
-    """The console script."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """The console script; `argv` begins with the name of the program."""
+    program, words = words_of(argv)
     shape = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("difflab-search", "%(prog)s KEY=VALUE ...", HELP, formatter_class=shape)
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
-    words = parser.parse_args().words
-    try:
-        failed = search(words)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    chosen = parser.parse_args(words).words
+    keep_heap()  # before torch loads
+    with ends_in_one_line(program):
+        failed = search(chosen, program)
     if failed:
-        raise SystemExit(f"{program()}: {len(failed)} of the points failed; the same command tries them again")
+        raise SystemExit(f"{program}: {len(failed)} of the points failed; the same command tries them again")
 
 
 if __name__ == "__main__":

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
 
-from difflab.cli.command import explanation
-from difflab.cli.train import train
-from difflab.experiment.config import conf_dir, plain, target
+from difflab.cli.explain import explanation
+from difflab.cli.multirun import COUNTS
+from difflab.experiment.build import target
+from difflab.experiment.config import compose, composed, conf_dir
 
 try:
     from optuna.distributions import (
@@ -71,7 +70,7 @@ class Space:
     @cached_property
     def runs_dir(self) -> Path:
         """Where the runs lie."""
-        return Path(self.configuration(next(self.corners)).runs_dir)
+        return Path(self.configuration(next(self.corners))["runs_dir"])
 
     @property
     def corners(self) -> Iterator[Point]:
@@ -86,23 +85,20 @@ class Space:
         """See that every option composes and is measured by the metric. Raises ValueError, naming the valid choices."""
         for point in self.corners:
             config = self.configuration(point)
-            if config.hydra.sweeper.get("params"):
-                raise ValueError("this experiment is a sweep of its own, for difflab-evaluate: leave it out")
-            valid = scores(plain(without_hydra(config)))
+            valid = scores(config)
             if metric not in valid:
                 where = " ".join(chosen(point))
                 raise ValueError(f"metric={metric} is not measured with {where}; valid: {', '.join(valid) or 'none'}")
 
-    def configuration(self, point: Point) -> DictConfig:
-        """What Hydra gives to the job of a multirun that does a point. Raises ValueError if there is no such thing."""
+    def configuration(self, point: Point) -> dict[str, Any]:
+        """The configuration of the command that does a point. Raises ValueError if there is no such thing."""
         words = self.words(point)
-        job = ["hydra.mode=MULTIRUN", f"hydra.job.name={PROGRAM}"]
         try:
-            with initialize_config_dir(conf_dir(), version_base="1.3"):
-                return compose("train", [*words, *job], return_hydra_config=True)
-        except HydraException as error:
-            reason = [str(e).splitlines()[0] for e in (error, error.__cause__) if e]
-            raise ValueError(explanation("train", words) or "; ".join(reason)) from error
+            if composed("train", words).hydra.sweeper.get("params"):
+                raise ValueError("this experiment is a sweep of its own, for difflab-evaluate: leave it out")
+            return {**compose("train", words), "command": shlex.join(self.command(point))}
+        except ValueError as error:
+            raise ValueError(explanation("train", words) or str(error)) from error
 
     def words(self, point: Point) -> list[str]:
         """The words of the job that does a point."""
@@ -113,20 +109,19 @@ class Space:
         return [PROGRAM, *self.words(point)]
 
     def measure(self, point: Point, study: str) -> list[dict[str, Any]]:
-        """Do a point as its own command does, under a study's name; return what that finds of each seed of the noise.
+        """Do a point as its own command does, under a study's name; return the result of each seed of the noise.
 
-        Its `protocol` beside it.
+        Its `run` and its `protocol` beside it.
         """
+        from difflab.experiment.jobs import train
         from difflab.metric.card import ProtocolCard
 
         config = self.configuration(point)
-        config.study = config.study or study
-        HydraConfig.instance().set_config(config)
-        found = train(without_hydra(config)) or {}
-        card, folder = ProtocolCard(**found["card"]), Path(self.runs_dir, found["run"], "evaluations")
-        names = [replace(card, seed=card.seed + k).fingerprint for k in range(config.protocol.seeds)]
-        each = [json.loads((folder / f"{name}.json").read_text()) for name in names]
-        return [{**found, **measurement, "protocol": card.protocol} for measurement in each]
+        found = train({**config, "study": config["study"] or study}, "evaluate")
+        assert found is not None  # a search is one process
+        counts = {key: found[key] for key in ("run", *COUNTS)}
+        protocol = {"protocol": ProtocolCard(**found["card"]).protocol}
+        return [{**counts, **evaluation, **protocol} for evaluation in found["evaluations"]]
 
 
 def scores(config: Mapping[str, Any]) -> list[str]:
@@ -142,11 +137,6 @@ def scores(config: Mapping[str, Any]) -> list[str]:
     judged = ["is_classifier", "class_accuracy"] if protocol["classifier"] else []
     likelihood = [model.likelihood] if protocol["n_likelihood"] else []
     return [*distances, *against, *judged, "copies", "nn_gap", *likelihood]
-
-
-def without_hydra(config: DictConfig) -> DictConfig:
-    """A job's configuration as its task takes it."""
-    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def chosen(point: Point) -> list[str]:

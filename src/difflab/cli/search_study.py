@@ -20,10 +20,11 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
-from difflab.cli.command import program
 from difflab.cli.multirun import COUNTS, attempt
 from difflab.cli.search_space import Point, Space, chosen
-from difflab.experiment.run import digest, locked, write_json
+from difflab.experiment.errors import UserError
+from difflab.experiment.files import locked, write_json
+from difflab.metric.card import digest
 from difflab.metric.direction import higher_is_better
 
 
@@ -83,15 +84,15 @@ class Trials:
         done = len(self.measured)
         print(f"{self.name}: points measured: {done}, left: {max(0, target - done)}, to ask again: {len(self.lost)}")
 
-    def until(self, target: int) -> list[str]:
+    def until(self, target: int, program: str) -> list[str]:
         """Go on until so many points are measured, and show the best; return which failed, and why."""
         with locked(self.space.runs_dir / f".{self.name}.lock", f"another process is at {self.name}: waiting for it"):
-            self.go_on(target)
+            self.go_on(target, program)
             failed = [f"{' '.join(chosen(t.params))}: {t.user_attrs.get('reason', 'interrupted')}" for t in self.lost]
             self.show(failed)
         return failed
 
-    def go_on(self, target: int) -> None:
+    def go_on(self, target: int, program: str) -> None:
         """Try as many points as are left, beginning with those that came to nothing; one that fails stops no other."""
         for interrupted in self.study.get_trials(states=[TrialState.RUNNING]):
             self.study.tell(interrupted.number, state=TrialState.FAIL)
@@ -100,7 +101,7 @@ class Trials:
         for k in range(len(self.measured), target):
             trial = self.ask(again.pop(0) if again else None)
             print(f"\npoint {k + 1} of {target}: {' '.join(chosen(trial.params))}", flush=True)
-            found, reason = attempt(partial(self.space.measure, trial.params, self.name))
+            found, reason = attempt(partial(self.space.measure, trial.params, self.name), program)
             if found:
                 counts.update({word: found[0].get(word, 0) for word in COUNTS})
                 self.tell(trial, found)
@@ -128,8 +129,8 @@ class Trials:
         if unlike := [key for key in protocol if protocol[key] != first.get(key)]:
             reason = f"it differs from the points before in {', '.join(unlike)}: they are never ranked together"
             self.fail(trial, reason)
-            raise SystemExit(
-                f"{program()}: {' '.join(chosen(trial.params))}: {reason}; where no word of yours is why, "
+            raise UserError(
+                f"{' '.join(chosen(trial.params))}: {reason}; where no word of yours is why, "
                 "storage=FILE begins another search, which measures what is there as it is now"
             )
         self.study.set_user_attr("protocol", first)

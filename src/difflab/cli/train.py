@@ -1,4 +1,4 @@
-"""`difflab-train`: train a run, measure it, and say what was found. What is done already is not done again."""
+"""`difflab-train`: train a run, measure it, and print what was found. What is done already is not done again."""
 
 from __future__ import annotations
 
@@ -6,87 +6,39 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import MISSING, DictConfig
-
-from difflab.cli import multirun as sweep
-from difflab.cli.command import command, described, program, refusing
-from difflab.experiment.config import plain
+from difflab.cli.command import Context, Found, main_of, words_of
 from difflab.experiment.hardware import keep_heap
 
 if TYPE_CHECKING:
-    from difflab.experiment.training import Training
+    from difflab.experiment.jobs import Requested
+
+GROUP = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
-@dataclass
-class TrainSettings:
-    """Types of `conf/train.yaml`'s own keys; the groups' values are checked when they are built."""
+def train(config: dict[str, Any], context: Context, requested: Requested = "train") -> Found:
+    """Train and measure what the configuration says; print what was found, unless that goes into a sweep's table."""
+    keep_heap()  # before torch loads
+    from difflab.cli.console import show_result
+    from difflab.experiment import jobs
 
-    seed: int = MISSING
-    images: int = MISSING
-    batch_size: int = MISSING
-    precision: str = MISSING
-    init: str | None = None
-    ema: list[float] = MISSING
-    nfe: int = MISSING
-    check_every: int = MISSING
-    compile: bool = MISSING
-    study: str | None = None
-    dry_run: bool = MISSING
-    runs_dir: str = MISSING
-    model: Any = MISSING
-    data: Any = MISSING
-    backbone: Any = MISSING
-    denoiser: Any = MISSING
-    schedule: Any = MISSING
-    target: Any = MISSING
-    times: Any = MISSING
-    weighting: Any = MISSING
-    coupling: Any = MISSING
-    draws: Any = None
-    grid: Any = MISSING
-    sampler: Any = MISSING
-    guidance: Any = MISSING
-    trainer: Any = MISSING
-    logger: Any = MISSING
-    protocol: Any = MISSING
+    several = context.multirun and config["trainer"]["devices"] != 1
+    found = jobs.train(config, requested, partial(in_a_group_of_its_own, context) if several else None)
+    if found and "plan" not in found and not context.multirun:
+        show_result(found)
+    return found
 
 
-GROUP = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT", sweep.FOLDER)
-
-ConfigStore.instance().store("train_settings", TrainSettings)
-
-
-def train(cfg: DictConfig) -> dict[str, Any] | None:
-    """Train and measure what the configuration says, or say with `dry_run` what there is to do."""
-    with refusing():
-        config = described(plain(cfg))
-        keep_heap()
-        from difflab.experiment.training import Training
-
-        job = Training.of(config, f"{config['choices']['paradigm']}-{config['choices']['data']}-s{config['seed']}")
-        if config["dry_run"]:
-            from difflab.experiment.estimate import plan
-
-            return sweep.tell(plan(job.model, job.measurements, job))
-    several = sweep.one_of_many() and config["trainer"]["devices"] != 1
-    if several and job.run.result is None:
-        in_a_group_of_its_own()
-    return run_to_the_end(job)
-
-
-def in_a_group_of_its_own() -> None:
+def in_a_group_of_its_own(context: Context) -> None:
     """Do this job of a multirun as a command of its own, so that its processes meet each other and no other job's.
 
     Lightning starts them by the words of the command, which for a multirun are those of all the jobs.
     """
-    words = [str(word) for word in HydraConfig.get().overrides.task]
     environment = {key: value for key, value in os.environ.items() if key not in GROUP}
-    command = [sys.executable, "-m", "difflab.cli.train", *words, "hydra.mode=RUN"]
+    command = [sys.executable, "-m", "difflab", "train", *context.words, "hydra.mode=RUN"]
     with subprocess.Popen(command, env=environment) as group:
         signals = (signal.SIGINT, signal.SIGTERM)  # theirs to act on: they save what they have
         before = {number: signal.signal(number, lambda n, _: group.send_signal(n)) for number in signals}
@@ -98,23 +50,14 @@ def in_a_group_of_its_own() -> None:
     if status in (130, 143):
         raise SystemExit(status)
     if status:
-        raise SystemExit(f"{program()}: its processes ended with status {status}")
+        raise SystemExit(f"{context.program}: its processes ended with status {status}")
 
 
-def run_to_the_end(job: Training) -> dict[str, Any] | None:
-    """Do what is left of a job, and say what was found."""
-    from difflab.cli.console import show_result
-    from difflab.experiment.trainer import rank
+def main(argv: Sequence[str] | None = None) -> None:
+    """The console script; `argv` begins with the name of the program."""
+    program, words = words_of(argv)
+    main_of(program, "train", words, train)
 
-    if job.run.result is None and not rank():
-        print(f"run: {job.run.folder}   (Ctrl-C is safe: the same command goes on)", flush=True)
-    found = job()
-    if found and not sweep.one_of_many():
-        show_result(job.run, found, job.model.hint)
-    return found
-
-
-main = command("train", train)
 
 if __name__ == "__main__":
     main()

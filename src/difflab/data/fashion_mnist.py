@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -85,6 +85,7 @@ class FashionMNIST:
     for damaged data.
     """
 
+    paths: ClassVar[tuple[str, ...]] = ("root",)
     root: str | None = None
 
     def load(self) -> Images:

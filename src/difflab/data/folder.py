@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ class Folder:
     Raises ValueError for another number of channels, a split without images, and unreadable files (named, at most 5).
     """
 
+    paths: ClassVar[tuple[str, ...]] = ("root",)
     root: str
     shape: Sequence[int]
     held_out: float = 0.1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -74,6 +74,10 @@ class DataModule(LightningDataModule):
     here. Raises ValueError for a declaration that the images contradict, a batch_size that is larger than the set or
     no multiple of the processes, mirrored points, and a trainer without max_steps.
     """
+
+    # What a run's identity leaves out: samples enter it by their content, and the others change no weights.
+    outside_identity: ClassVar[tuple[str, ...]] = ("source", "pairs", "workers", "reach")
+    paths: ClassVar[tuple[str, ...]] = ("pairs",)
 
     def __init__(
         self,

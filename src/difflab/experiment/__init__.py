@@ -9,11 +9,18 @@ _MODULES = {
     "FromRun": "weights",
     "Interpolate": "task.interpolate",
     "Invert": "task.invert",
-    "Local": "wandb_mirror",
+    "Local": "mirror",
     "Restore": "task.restore",
     "TrainedClassifier": "trained_classifier",
     "Trajectory": "task.trajectory",
+    "UserError": "errors",
     "Wandb": "wandb_mirror",
+    "compose": "config",
+    "evaluate": "jobs",
+    "find": "run",
+    "load": "weights",
+    "load_denoiser": "weights",
+    "train": "jobs",
 }
 __all__ = list(_MODULES)
 

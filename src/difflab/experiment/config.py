@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import inspect
-import types
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-FOREIGN = ("lightning.pytorch.Trainer",)  # the only class outside difflab that a configuration may build
-FOLDERS = ("process", "objective", "denoiser", "backbone", "data", "metric", "sampler", "guidance", "paradigm")
-CONCEPTS = (*(f"difflab.{folder}" for folder in FOLDERS), "difflab.experiment")  # whose classes it may build
+from difflab.experiment.errors import UserError
 
 
 def conf_dir() -> str:
@@ -25,6 +22,77 @@ def conf_dir() -> str:
         if folder.is_dir():
             return str(folder)
     raise FileNotFoundError("difflab: no conf/ in the package or at the root of the repository; install it again")
+
+
+def groups() -> dict[str, list[str]]:
+    """The configuration groups with their options."""
+    folders = sorted(folder for folder in Path(conf_dir()).iterdir() if folder.is_dir())
+    return {folder.name: sorted(option.stem for option in folder.glob("*.yaml")) for folder in folders}
+
+
+def composed(command: str, words: Sequence[str] = ()) -> DictConfig:
+    """What Hydra composes from `conf/COMMAND.yaml` and overrides, its own settings under `hydra`.
+
+    Raises ValueError for overrides that do not fit.
+    """
+    import hydra
+    from hydra.errors import HydraException
+
+    overrides = [spelled(command, word) for word in words]
+    try:
+        with hydra.initialize_config_dir(conf_dir(), version_base="1.3"):
+            return hydra.compose(command, overrides, return_hydra_config=True)
+    except HydraException as error:
+        reason = "; ".join(str(e).splitlines()[0] for e in (error, error.__cause__) if e)
+        raise ValueError(f"{' '.join(words)}: {reason}") from error
+
+
+def compose(command: str, words: Sequence[str] = ()) -> dict[str, Any]:
+    """The plain configuration of `conf/COMMAND.yaml` with overrides, as the command line composes it.
+
+    Raises ValueError for overrides that do not fit, and for values that are still to be given.
+    """
+    whole = composed(command, words)
+    choices = chosen(OmegaConf.to_container(whole.hydra.runtime.choices))
+    config = plain(OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]))
+    line = shlex.join([f"difflab-{command}", *words])
+    return {**config, "choices": choices, "command": line, "study": config.get("study") or choices.get("experiment")}
+
+
+def chosen(choices: Any) -> dict[str, Any]:  # noqa: ANN401  # what Hydra says was chosen
+    """The chosen options by group, of difflab's groups alone."""
+    known = groups()
+    return {group: option for group, option in choices.items() if group in known and option}
+
+
+def spelled(command: str, word: str) -> str:
+    """An override in Hydra's grammar: `sampler.schedule=vp` as `schedule@sampler.schedule=vp`, a teacher as its run.
+
+    Raises UserError for a group that is given no option.
+    """
+    placed = dict(placements(command))
+    key, equals, option = word.partition("=")
+    if option in ("[]", "null") and (key in placed or Path(conf_dir(), key).is_dir()):
+        raise UserError(f"{word} chooses nothing: leave it out, or say {key}=none where there is that option")
+    return f"{placed.get(key, key)}{equals}{option}"
+
+
+def placements(command: str) -> Iterator[tuple[str, str]]:
+    """The words that stand for another place: (`sampler.schedule`, `schedule@sampler.schedule`).
+
+    Groups that do not stand at their own name; and a run, which may be given as the value of what it serves.
+    """
+    for entry in yaml.safe_load(Path(conf_dir(), f"{command}.yaml").read_text())["defaults"]:
+        for key in entry if isinstance(entry, dict) else ():
+            if "@" in key:
+                yield key.partition("@")[2], key
+    for path in Path(conf_dir(), "protocol").glob("*.yaml"):  # the one group whose options hold another group
+        for entry in yaml.safe_load(path.read_text()).get("defaults", ()):
+            for key in entry if isinstance(entry, dict) else ():
+                group, _, place = key.removeprefix("/").partition("@")
+                yield from ((word, f"{group}@protocol.{place}") for word in (group, f"protocol.{place}"))
+    if command == "train":
+        yield "teacher", "teacher.run"
 
 
 def suggestion(word: str, valid: Sequence[str]) -> str:
@@ -57,79 +125,11 @@ def keys_of(node: object, value: object, path: tuple[str, ...] = ()) -> Iterator
         yield ".".join(path)
 
 
-def build(node: Mapping[str, Any], **more: object) -> Any:  # noqa: ANN401  # whatever class the node names
-    """Build the object that a plain configuration node names, and those inside it.
+def count_classes(root: str) -> int:
+    """Number of classes in a folder of images, for `${classes_in:FOLDER}`; raises as `difflab.data.layout.scan`."""
+    from difflab.data.layout import count_classes  # here, as it imports torch
 
-    Only classes of difflab are built, and Lightning's Trainer: loading somebody's configuration runs none of their
-    code. Keys and types are held against the class's signature first. Raises ValueError for what does not fit.
-    """
-    check(node, more.keys())
-    return make(node, **more)
+    return count_classes(root)
 
 
-def make(node: Any, **more: object) -> Any:  # noqa: ANN401  # any plain value, or whatever class it names
-    """The plain value with every checked `_target_` in it built, innermost first."""
-    if isinstance(node, list):
-        return [make(item) for item in node]
-    if not isinstance(node, Mapping):
-        return node
-    values = {key: make(value) for key, value in node.items() if key != "_target_"}
-    return target(node["_target_"])(**values, **more) if "_target_" in node else values
-
-
-def target(path: object) -> type:
-    """The class that a `_target_` names by its concept, as `difflab.sampler.DDIM`, whatever file defines it.
-
-    Raises ValueError for anything but the classes that difflab's folders export, and FOREIGN.
-    """
-    package, _, name = str(path).rpartition(".")
-    if str(path) in FOREIGN or package in CONCEPTS:
-        found = getattr(importlib.import_module(package), name, None)
-        if isinstance(found, type) and (str(path) in FOREIGN or found.__module__.startswith(f"{package}.")):
-            return found
-    raise ValueError(f"_target_: {path} is refused: a configuration builds classes of difflab and {', '.join(FOREIGN)}")
-
-
-def check(node: object, given: Collection[str] = (), where: str = "") -> None:
-    """Hold a node, and the nodes in it, against the signatures of the classes they name."""
-    if isinstance(node, list):
-        for k, item in enumerate(node):
-            check(item, (), f"{where}[{k}]")
-    if not isinstance(node, Mapping):
-        return
-    for key, value in node.items():
-        check(value, (), f"{where}.{key}".lstrip("."))
-    if "_target_" not in node:
-        return
-    cls = target(node["_target_"])
-    parameters = inspect.signature(cls, eval_str=True).parameters
-    named = {key: value for key, value in node.items() if key != "_target_"}
-    at = f"{where} ({cls.__name__})" if where else cls.__name__
-    for key, value in named.items():
-        if key not in parameters:
-            raise ValueError(f"{key!r} is not a key of {at}; {suggestion(key, [*parameters])}")
-        hint = parameters[key].annotation
-        if not fits(value, hint):
-            raise ValueError(f"{key}={value!r} in {at} should be of type {inspect.formatannotation(hint)}")
-    required = {name for name, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
-    if absent := sorted(required - set(named) - set(given)):
-        raise ValueError(f"{at} needs {', '.join(absent)}")
-
-
-def fits(value: object, hint: Any) -> bool:  # noqa: ANN401  # a type hint may be any object
-    """Whether a plain value can be passed where `hint` is asked for."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(fits(value, arg) for arg in args)
-    if origin is Literal:
-        return value in args
-    if isinstance(value, list):
-        items = args[0] if args else Any
-        if origin is tuple and args[-1] is not Ellipsis and len(value) != len(args):
-            return False
-        return hint is Any or (origin in (Sequence, list, tuple) and all(fits(item, items) for item in value))
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint in (int, bool, str, types.NoneType):
-        return type(value) is hint
-    return hint is Any or isinstance(value, Mapping) or not isinstance(value, int | float | str | bool | None)
+OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)

@@ -1,4 +1,4 @@
-"""What a job would do and how long that takes on this machine, found by trying a step."""
+"""What a job would do, and an estimate of its time on this machine, by timing single steps."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from difflab.data.images import to_float
-from difflab.experiment.evaluation import Measurement
+from difflab.experiment.evaluation import Evaluation
 from difflab.experiment.hardware import autocast
-from difflab.paradigm.base import TRAINING, Paradigm
+from difflab.paradigm.base import TRAINING
 from difflab.sampler.generate import count_nfe, times_for
 
 if TYPE_CHECKING:
@@ -20,36 +20,34 @@ if TYPE_CHECKING:
 BATCH = 64  # samples that the network is timed on
 
 
-def plan(model: Paradigm, measurements: Sequence[Measurement], job: Training | None = None) -> dict[str, Any]:
+def estimate(evaluations: Sequence[Evaluation], training: Training | None = None) -> dict[str, Any]:
     """What is left to do of a job: images to train on, network evaluations to measure, and the seconds of both."""
-    left = job.left if job else 0
-    missing = [each for each in measurements if each.found is None]
-    evaluations = sum(each.protocol.n * price(each) for each in missing)
-    training = left * training_pace(job) if job and left else 0.0
-    measuring = evaluations * sampling_pace(missing[0]) if missing else 0.0
-    folder = job.run.folder if job else measurements[0].run.folder
+    images = training.images_remaining if training else 0
+    missing = [each for each in evaluations if each.cached_result is None]
+    nfe = sum(each.protocol.n * nfe_of(each) for each in missing)
+    run = training.run if training else evaluations[0].run
     return {
-        "run": folder.name,
-        "images to train": left,
-        "training seconds": training,
+        "run": run.folder.name,
+        "images to train": images,
+        "training seconds": images * training_pace(training) if training and images else 0.0,
         "to measure": len(missing),
-        "cached": len(measurements) - len(missing),
-        "network evaluations": evaluations,
-        "measuring seconds": measuring,
+        "cached": len(evaluations) - len(missing),
+        "network evaluations": nfe,
+        "measuring seconds": nfe * sampling_pace(missing[0]) if missing else 0.0,
     }
 
 
-def price(measurement: Measurement) -> int:
-    """The network evaluations of one sample; of an adaptive sampler, which finds its own, what was asked for."""
-    recipe, guided = measurement.recipe, measurement.recipe.guided(measurement.model.denoiser)
+def nfe_of(evaluation: Evaluation) -> int:
+    """The network evaluations of one sample; of an adaptive sampler, which decides that itself, the number given."""
+    recipe, guided = evaluation.recipe, evaluation.recipe.guided(evaluation.model.denoiser)
     if recipe.sampler.evaluations is None:
         return recipe.nfe
     return count_nfe(guided, recipe.sampler, times_for(guided, recipe.sampler, recipe.grid, recipe.nfe))
 
 
-def sampling_pace(measurement: Measurement) -> float:
+def sampling_pace(evaluation: Evaluation) -> float:
     """Seconds of one network evaluation of one sample."""
-    denoiser, precision = measurement.model.denoiser, measurement.recipe.precision
+    denoiser, precision = evaluation.model.denoiser, evaluation.recipe.precision
     x = torch.zeros(BATCH, *denoiser.shape, device=denoiser.device)
     label = torch.zeros(BATCH, dtype=torch.int64, device=denoiser.device)
     t = torch.tensor(denoiser.schedule.t_max, dtype=torch.float64)
@@ -63,7 +61,7 @@ def sampling_pace(measurement: Measurement) -> float:
 
 def training_pace(job: Training) -> float:
     """Seconds of training on one image."""
-    model, data = job.model.to(job.device), job.data.training
+    model, data = job.model.to(job.device), job.data.images.train
     x, y = to_float(data.x[: model.batch_size]).to(job.device), data.y[: model.batch_size].to(job.device)
 
     def step() -> None:

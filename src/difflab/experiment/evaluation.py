@@ -1,4 +1,4 @@
-"""One way of measuring a run, named by its protocol card, done once, and kept with its pictures."""
+"""The evaluation job: one way of measuring a run, named by its protocol card, done once, kept with its pictures."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from torch import Tensor
 
 from difflab.data.images import to_stored
 from difflab.data.module import DataModule
+from difflab.experiment.files import locked, write_json
 from difflab.experiment.hardware import device_name, peak_memory
+from difflab.experiment.held_out import likelihood
+from difflab.experiment.identity import line
+from difflab.experiment.mirror import Mirror
 from difflab.experiment.picture import picture, save_png, sheet, tiles
 from difflab.experiment.progress import Drawing
-from difflab.experiment.protocol import Protocol, likelihood
-from difflab.experiment.recipe import Recipe
-from difflab.experiment.run import Run, digest, locked, write_json
+from difflab.experiment.protocol import Protocol
+from difflab.experiment.recipe import RECIPE, Recipe
+from difflab.experiment.run import Run
 from difflab.experiment.wandb_job import WandbJob
-from difflab.experiment.wandb_mirror import Local, Wandb
-from difflab.metric.card import ProtocolCard
+from difflab.metric.card import ProtocolCard, digest
 from difflab.metric.memorisation import Memorisation
 from difflab.paradigm.diffusion import Diffusion
+from difflab.process.noise import VERSION as NOISE
 from difflab.sampler.evaluations import timing
 
 POINTS = 500  # in a picture of points
@@ -37,10 +41,10 @@ UNLABELLED = 8  # columns of it, where there are none
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Evaluation:
     """The samples of one seed of the noise that a recipe draws from a run's weights, measured by a protocol.
 
-    `about` says how it came to be asked for: `choices`, `command`, `study`.
+    `provenance` is kept beside the result: the `choices` of options, the `command` and the `study`.
     """
 
     run: Run
@@ -51,7 +55,7 @@ class Measurement:
     protocol: Protocol
     seed: int
     cache: Path
-    about: Mapping[str, Any]
+    provenance: Mapping[str, Any]
 
     @cached_property
     def classes(self) -> int:
@@ -74,16 +78,17 @@ class Measurement:
             extractor=protocol.extractor.name,
             extractor_sha256=protocol.extractor.sha256,
             resize=protocol.extractor.resize,
-            sampler=str(recipe.sampler),
-            grid=str(recipe.grid),
-            path="as trained" if own_path else str(recipe.path),
+            sampler=line(recipe.sampler),
+            grid=line(recipe.grid),
+            path="as trained" if own_path else line(recipe.path),
             nfe=recipe.nfe if recipe.sampler.evaluations else 0,  # 0: as many as its tolerances ask
-            guidance=str(recipe.guidance),
+            guidance=", ".join(map(line, recipe.guidance.parts)),
             weights=self.weights,
             labels=protocol.labels if self.classes else "none",
-            classifier=str(protocol.classifier or "none"),
+            classifier=f"sha256 {protocol.classifier.sha256[:12]}" if protocol.classifier else "none",
             precision=recipe.precision,
             seed=self.seed,
+            noise=NOISE,
         )
 
     @property
@@ -92,20 +97,23 @@ class Measurement:
         return self.run.folder / "evaluations" / f"{self.card.fingerprint}.json"
 
     @property
-    def found(self) -> dict[str, Any] | None:
-        """What was found; None before."""
+    def cached_result(self) -> dict[str, Any] | None:
+        """The content of the file; None before it is written."""
         return json.loads(self.path.read_text()) if self.path.exists() else None
 
     def __call__(
-        self, progress: Callable[[int], None], tell: Callable[[dict[str, Any]], None] = lambda found: None
+        self, progress: Callable[[int], None], on_result: Callable[[dict[str, Any]], None] = lambda found: None
     ) -> dict[str, Any]:
-        """Measure, unless that is done, and tell; one process locked, while others who ask wait and say so."""
+        """The cached result, or else a new one, which `on_result` is called with.
+
+        One process measures; others that need the same result print that they wait, and wait.
+        """
         busy = f"{self.path} is being measured by another process: waiting for it"
         with locked(self.path.with_name(f".{self.path.name}.lock"), busy):
-            if known := self.found:
+            if known := self.cached_result:
                 return known
             found = self.measured(progress)
-            tell(found)
+            on_result(found)
             return found
 
     def measured(self, progress: Callable[[int], None]) -> dict[str, Any]:
@@ -128,7 +136,7 @@ class Measurement:
             }
         metrics |= likelihood(self.model, data, protocol.n_likelihood)
         self.draw_pictures(samples, labels, copies)
-        found = {"metrics": metrics, "cost": cost, "card": self.card.to_dict(), **self.about}
+        found = {"metrics": metrics, "cost": cost, "card": self.card.to_dict(), **self.provenance}
         write_json(self.path, found)
         return found
 
@@ -155,30 +163,40 @@ class Measurement:
         return {what: self.beside(what) for what in PICTURES if self.beside(what).exists()}
 
 
-def measure(asked: Sequence[Measurement], mirror: Wandb | Local, config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What each measurement finds, or found before, mirrored; `config` is the run's."""
+def evaluate_all(
+    evaluations: Sequence[Evaluation], mirror: Mirror, config: Mapping[str, Any], requested: bool
+) -> list[dict[str, Any]]:
+    """The results of evaluations, cached or new, each mirrored as a job of its own; `config` is the run's.
+
+    `requested`: the command was started for these evaluations; a W&B sweep then waits for the first of them.
+    """
     found = []
-    for each in asked:
-        name = f"{each.run.folder.name}-{each.card.fingerprint}"
-        command = str(each.about["command"])
-        wanted = not command.startswith("difflab-train")
+    for k, evaluation in enumerate(evaluations):
+        about = evaluation.provenance
         job = WandbJob(
-            each.path.parent,
-            name,
+            evaluation.path.parent,
+            f"{evaluation.run.folder.name}-{evaluation.card.fingerprint}",
             "evaluate",
-            {**config, "command": command},
-            each.about["study"],
-            wanted and each is asked[0],
+            {**config, "command": about["command"]},
+            about["study"],
+            requested and k == 0,
         )
-        if known := each.found:
-            mirror.known(job, known, each.pictures)
+        if known := evaluation.cached_result:
+            mirror.log_cached(job, known, evaluation.pictures)
         else:
-            known = made(each, job, mirror)
+            known = run_and_log(evaluation, job, mirror)
         found.append(known)
     return found
 
 
-def made(measurement: Measurement, job: WandbJob, mirror: Wandb | Local) -> dict[str, Any]:
-    """What a measurement finds, mirrored by the process that makes it."""
-    with Drawing("measuring", measurement.protocol.n) as progress:
-        return measurement(progress, lambda found: mirror.measured(job, found, measurement.pictures))
+def run_and_log(evaluation: Evaluation, job: WandbJob, mirror: Mirror) -> dict[str, Any]:
+    """The result of an evaluation, mirrored by the process that makes it."""
+    with Drawing("measuring", evaluation.protocol.n) as progress:
+        return evaluation(progress, lambda found: mirror.log_evaluation(job, found, evaluation.pictures))
+
+
+def provenance(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Chosen options of sampling, command and study of a configuration."""
+    choices = config.get("choices", {})
+    sampling = {key: choices[key] for key in RECIPE if key in choices}
+    return {"choices": sampling, "command": config.get("command", ""), "study": config.get("study")}

@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
-from difflab.experiment.run import write_text
+from difflab.experiment.files import write_text
 
 
 class MetricsFile(Logger):

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.rescheduled import Rescheduled
-from difflab.experiment.config import build
+from difflab.experiment.build import build
 from difflab.experiment.hardware import autocast, best_device, settle_precision
 from difflab.experiment.run import Run, find
 from difflab.experiment.weights import load_denoiser
-from difflab.guidance.base import Chain, Guidance
+from difflab.guidance.base import Chain
 from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise
 from difflab.process.schedule import Schedule
@@ -48,7 +49,7 @@ class Recipe:
 
     sampler: Sampler
     grid: Grid
-    guidance: Guidance
+    guidance: Chain
     nfe: int
     path: Schedule | None = None
     precision: str = "fp32"
@@ -130,6 +131,7 @@ class Trained(NamedTuple):
     denoiser: AnyDenoiser
     weights: str  # "ema=0.999"
     recipe: Recipe
+    data: DataModule
 
 
 def trained(config: Mapping[str, Any]) -> Trained:
@@ -145,7 +147,29 @@ def trained(config: Mapping[str, Any]) -> Trained:
         chosen["sampler"] = {**own["sampler"], **chosen["sampler"]}
     recipe = Recipe.of(chosen, settle_precision(config["precision"] or own["precision"], device))
     recipe.dry_run(denoiser)
-    return Trained(run, denoiser.to(device), weights, recipe)
+    return Trained(run, denoiser.to(device), weights, recipe, data_of(run, config.get("data")))
+
+
+def data_of(run: Run, elsewhere: Mapping[str, Any] | None = None) -> DataModule:
+    """The data that a run was trained on, where they lay then, or at the `source.root` that `elsewhere` gives.
+
+    Raises ValueError if what lies there has another content, once it is loaded.
+    """
+    config = run.config
+    node = {**config["data"], "pairs": None}
+    root = (elsewhere or {}).get("source", {}).get("root")
+    if root is not None:
+        if "root" not in node["source"]:
+            raise ValueError(f"data.source.root={root}: the data of {run.folder.name} come from no folder")
+        node["source"] = {**node["source"], "root": root}
+    data: DataModule = build(node)
+    expected = config.get("origins", {}).get("data", {}).get("images")
+    if root is not None and expected is not None and data.images.train.labelled_sha256 != expected:
+        raise ValueError(
+            f"data.source.root={root} holds other training images than {run.folder.name} was trained on: their sha256 "
+            f"differs; name the folder with the same files"
+        )
+    return data
 
 
 def balanced(n: int, classes: int) -> Tensor:

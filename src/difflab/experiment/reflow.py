@@ -1,66 +1,110 @@
-"""Pairs of noise and what a trained flow makes of it, for training on the flow's own coupling."""
+"""A teacher: a trained flow whose pairs of noise and samples a student is trained on."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-from filelock import FileLock
 from torch import Tensor
 
 from difflab.data.pairs import save_pairs
-from difflab.experiment.config import target
-from difflab.experiment.recipe import Trained, balanced
-from difflab.experiment.run import digest
-from difflab.experiment.weights import facts_of
+from difflab.experiment.files import atomic, locked
+from difflab.experiment.identity import identity, record
+from difflab.experiment.progress import Drawing
+from difflab.experiment.recipe import Trained, balanced, trained
+from difflab.experiment.weights import weights_identity
+from difflab.metric.card import digest
 from difflab.paradigm.base import Paradigm
-from difflab.process.noise import SampleNoise
+from difflab.process.noise import VERSION, SampleNoise
 
 
-def pairs(teacher: Trained, n: int, seed: int, progress: Callable[[int], None] = lambda done: None) -> Path:
-    """The file of `n` pairs `(eps, x)` with `x` the end of the teacher's flow from `eps`; drawn where it is not there.
+@dataclass(frozen=True)
+class Teacher:
+    """A trained flow, the recipe that its pairs `(eps, x)` are drawn by, their number and the seed of their noise.
 
-    Liu et al. 2023 (arXiv:2209.03003), Algorithm 1. It holds `x`, `eps: (n, *)` float32 and `y: (n,)` int64.
+    `x` is the end of the flow from `eps`. Liu et al. 2023 (arXiv:2209.03003), Algorithm 1.
     """
-    identity = [facts_of(teacher.run)["sha256"], teacher.weights, str(teacher.recipe), n, seed]
-    path = teacher.run.folder / "pairs" / f"{digest(identity)}.safetensors"
-    path.parent.mkdir(exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            y = balanced(n, teacher.recipe.guided(teacher.denoiser).classes)
-            x = teacher.recipe.draw(teacher.denoiser, y, seed, progress=progress).x
-            eps = SampleNoise(seed, range(n))(x, 0)
-            unfinished = path.with_suffix(".unfinished")
-            save_pairs(unfinished, x, eps, y)
-            os.replace(unfinished, path)
-    return path
 
+    trained: Trained
+    ema: float | None
+    n: int
+    seed: int
+    starts: bool  # whether the student starts from the teacher's weights
 
-def require_pairs(teacher: Trained, n: int, seed: int) -> None:
-    """Raise ValueError unless `n` pairs of this seed can be drawn and trained on.
+    @classmethod
+    def of(cls, config: Mapping[str, Any], student: Paradigm) -> Teacher | None:
+        """The teacher of a configuration, if it has one.
 
-    That is: the teacher is a flow, its sampler draws no noise on the way, and the pairs fill a batch.
-    """
-    config = teacher.run.config
-    paradigm = cast(type[Paradigm], target(config["model"]["_target_"]))
-    if not paradigm.couples or not [*teacher.denoiser.parameters()]:
-        raise ValueError(
-            f"{teacher.run.folder.name} is no flow: pairs straighten rectified_flow, flow_matching or ot_flow"
-        )
-    if n - n // 10 < config["batch_size"]:
-        raise ValueError(
-            f"pairs={n}: nine tenths of them are trained on, and must fill a batch of {config['batch_size']}"
-        )
-    protocol = config["protocol"]
-    if seed in range(protocol["seed"], protocol["seed"] + protocol["seeds"]):
-        raise ValueError(f"seed={seed} is that of the noise that samples are measured with: choose another")
+        Raises ValueError if the student has no use for a teacher, and as `check` does.
+        """
+        words = config.get("teacher") or {}
+        if not words.get("run"):
+            return None
+        if not student.couples or words["starts"] is None:
+            raise ValueError(
+                f"teacher={words['run']}: {type(student).__name__} is not trained on a teacher's pairs; choose "
+                f"paradigm=rectified_flow, flow_matching or ot_flow"
+            )
+        found = trained({**words, "runs_dir": config["runs_dir"], "precision": None})
+        teacher = cls(found, words["ema"], words["pairs"], config["seed"], words["starts"])
+        teacher.check(config)
+        return teacher
 
-    def refuse(like: Tensor) -> Tensor:
-        raise ValueError(
-            f"{teacher.recipe.sampler} draws noise on the way: pairs need the flow alone, "
-            f"as sampler=euler, heun, ddim or adaptive follows it"
-        )
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides the pairs: the weights by their content, the recipe, the number, the seed."""
+        recipe = self.trained.recipe
+        how = {key: identity(getattr(recipe, key)) for key in ("sampler", "grid", "guidance", "path", "nfe")}
+        weights = weights_identity(self.trained.run, self.ema)
+        return {**weights, **how, "precision": recipe.precision, "pairs": self.n, "seed": self.seed, "noise": VERSION}
 
-    teacher.recipe.dry_run(teacher.denoiser, refuse, steps=None)
+    @property
+    def origin(self) -> dict[str, Any]:
+        """The same, with what a run keeps of it for people and reports."""
+        return {**self.identity, **record(self.trained.run.config, self.trained.run.folder.name)}
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Raise ValueError unless such pairs can be drawn and trained on.
+
+        That is: the teacher is a flow with a network, its sampler draws no noise on the way, the pairs fill a batch,
+        and they are not drawn from the noise that the student is measured with.
+        """
+        name, protocol = self.trained.run.folder.name, config["protocol"]
+        if not [*self.trained.denoiser.parameters()]:
+            raise ValueError(
+                f"teacher={name} has no network: choose a trained rectified_flow, flow_matching or ot_flow"
+            )
+        if self.n - self.n // 10 < config["batch_size"]:
+            raise ValueError(
+                f"teacher.pairs={self.n}: nine tenths of them are trained on, and must fill a batch of "
+                f"{config['batch_size']}"
+            )
+        if self.seed in range(protocol["seed"], protocol["seed"] + protocol["seeds"]):
+            raise ValueError(
+                f"seed={self.seed} is that of the noise that samples are measured with: choose another for the pairs"
+            )
+
+        def refuse(like: Tensor) -> Tensor:
+            raise ValueError(
+                f"{self.trained.recipe.sampler} draws noise on the way: pairs need the flow alone, "
+                f"as sampler=euler, heun, ddim or adaptive follows it"
+            )
+
+        self.trained.recipe.dry_run(self.trained.denoiser, refuse, steps=None)
+
+    @cached_property
+    def pairs(self) -> Path:
+        """The file of the pairs, drawn where it is missing: `x`, `eps: (n, *)` float32 and `y: (n,)` int64."""
+        path = self.trained.run.folder / "pairs" / f"{digest(self.identity)}.safetensors"
+        with locked(path.with_name(f".{path.name}.lock"), f"{path} is being drawn by another process: waiting for it"):
+            if not path.exists():
+                denoiser, recipe = self.trained.denoiser, self.trained.recipe
+                y = balanced(self.n, recipe.guided(denoiser).classes)
+                with Drawing("pairs", self.n) as progress:
+                    x = recipe.draw(denoiser, y, self.seed, progress=progress).x
+                with atomic(path) as unfinished:
+                    save_pairs(unfinished, x, SampleNoise(self.seed, range(self.n))(x, 0), y)
+        return path

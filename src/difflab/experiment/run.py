@@ -1,4 +1,4 @@
-"""What a run is: the fingerprint of all that decides its weights, the folder that carries it, and what lies there.
+"""A run's folder: how it is found, and what lies there.
 
 RUN/config.yaml          the resolved configuration
     metrics.jsonl        every logged number, a line a step
@@ -12,65 +12,21 @@ RUN/config.yaml          the resolved configuration
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
-IDENTITY = ("data", "model", "seed", "images", "batch_size", "precision", "ema")  # what decides the weights
-FINGERPRINT = 8  # of its hex digits in a folder's name
-INDIFFERENT = ("workers", "pairs", "reach")  # keys of theirs that do not by themselves
+from difflab.experiment.build import absolute
+from difflab.experiment.files import locked, write_text
+from difflab.experiment.legacy import translated
 
-
-def digest(value: object) -> str:
-    """A hash of plain values, the same on every machine; 16 hex digits."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def fingerprint(config: Mapping[str, Any], data_sha256: str, init_sha256: str | None = None) -> str:
-    """The digest of all that decides the trained weights: the configuration, the data, the weights started from."""
-    decisive = {key: config[key] for key in IDENTITY}
-    decisive["data"] = {k: v for k, v in decisive["data"].items() if k not in INDIFFERENT}
-    return digest({**decisive, "data_sha256": data_sha256, "init_sha256": init_sha256})
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a file so that it is there whole or not at all; return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    unfinished.write_text(text)
-    os.replace(unfinished, path)
-    return path
-
-
-def write_json(path: Path, value: object) -> Path:
-    """Write plain values as JSON, whole or not at all; return the path."""
-    return write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-@contextmanager
-def locked(path: Path, otherwise: str) -> Iterator[None]:
-    """Hold a lock file; while another process holds it, say so and wait."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(otherwise, flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+FORMAT = 2  # of config.yaml; difflab 0.1 wrote none
+SUFFIX = 8  # of the fingerprint's hex digits, in a folder's name
 
 
 @dataclass(frozen=True)
@@ -81,9 +37,11 @@ class Run:
 
     @classmethod
     def of(cls, runs_dir: Path, label: str, fingerprint: str) -> Run:
-        """The run of a fingerprint: where it lies already, under whatever label, or else a new folder."""
-        suffix = fingerprint[:FINGERPRINT]
-        return cls(next(iter(sorted(runs_dir.glob(f"*-{suffix}"))), runs_dir / f"{label}-{suffix}"))
+        """The run of a fingerprint: the folder that has it, whatever its name, or else a new one."""
+        for path in sorted(runs_dir.glob("*/config.yaml")):
+            if stamp(path) == fingerprint:
+                return cls(path.parent)
+        return cls(runs_dir / f"{label}-{fingerprint[:SUFFIX]}")
 
     @property
     def checkpoint(self) -> Path:
@@ -108,17 +66,42 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration: plain values, from which nothing is run."""
-        try:
-            config: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text())
-        except yaml.YAMLError as error:
-            raise ValueError(f"{self.folder}/config.yaml is damaged: {error}") from error
-        return config
+        """The resolved configuration: plain values, from which nothing is run.
 
-    def claim(self) -> AbstractContextManager[None]:
-        """Hold the run against other processes; while one of them trains it, wait, and say so."""
-        lock = self.folder.parent / f".{self.folder.name[-FINGERPRINT:]}.lock"  # of the fingerprint, whatever its label
+        Raises ValueError if it is damaged, or if a later difflab wrote it.
+        """
+        path = self.folder / "config.yaml"
+        try:
+            config = yaml.safe_load(path.read_text())
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        if not isinstance(config, dict):
+            raise ValueError(f"{path} is damaged: it holds no settings")
+        if config.get("format", 1) > FORMAT:
+            raise ValueError(
+                f"{path} is of format {config['format']}; this difflab reads {FORMAT}: install a later one"
+            )
+        return config if "format" in config else translated(config)
+
+    def write_config(self, config: Mapping[str, Any], fingerprint: str, origins: Mapping[str, Any]) -> None:
+        """Write the configuration, the run's fingerprint first, by which it is found; and what it was made from.
+
+        Paths of data become absolute: they say where the data lay, for commands that are started elsewhere.
+        """
+        whole = {"format": FORMAT, "fingerprint": fingerprint, **absolute(config), "origins": dict(origins)}
+        write_text(self.folder / "config.yaml", yaml.safe_dump(whole, sort_keys=False))
+
+    def claim(self, fingerprint: str) -> AbstractContextManager[None]:
+        """Hold the run of a fingerprint against other processes; while one of them trains it, wait and print that."""
+        lock = self.folder.parent / f".{fingerprint[:SUFFIX]}.lock"
         return locked(lock, f"{self.folder} is being trained by another process: waiting for it")
+
+
+def stamp(path: Path) -> str:
+    """The fingerprint in a configuration's second line, without parsing the rest; empty where there is none."""
+    with path.open() as file:
+        lines = [file.readline() for _ in range(2)]
+    return lines[1].removeprefix("fingerprint: ").strip() if lines[1].startswith("fingerprint: ") else ""
 
 
 def find(runs_dir: Path, name: str) -> Run:

@@ -1,4 +1,4 @@
-"""Where and in what precision Lightning trains; all else of its Trainer is difflab's own."""
+"""Build the Lightning Trainer: users choose device, strategy and precision; the rest is fixed here."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from difflab.experiment.config import build, suggestion
+from difflab.experiment.build import build
+from difflab.experiment.config import suggestion
 
 PRECISION: dict[str, Literal["bf16-mixed", "32-true"]] = {"bf16": "bf16-mixed", "fp32": "32-true"}  # Lightning's words
 SILENT: dict[str, Any] = {
@@ -31,14 +31,13 @@ PLACEMENT = ("accelerator", "devices", "strategy", "num_nodes", "profiler", "det
 def trainer(
     config: Mapping[str, Any],
     folder: Path,
-    callbacks: Sequence[pl.Callback] = (),
-    loggers: Sequence[Logger] = (),
-    max_steps: int = 1,
-    every: int = 1,
+    callbacks: Sequence[pl.Callback],
+    max_steps: int,
+    every: int,
 ) -> pl.Trainer:
-    """The trainer of a run's configuration, counting in steps and validating after so many.
+    """The trainer of a run's configuration, which counts in steps and validates after `every` of them.
 
-    Raises ValueError for settings that are not of placement, and for devices or strategies that are not there.
+    Raises ValueError for settings that a run fixes, and for devices or strategies that are not there.
     """
     hush()
     if other := [key for key in config["trainer"] if key not in ("_target_", *PLACEMENT)]:
@@ -47,7 +46,7 @@ def trainer(
         found: pl.Trainer = build(
             config["trainer"],
             callbacks=list(callbacks),
-            logger=list(loggers),
+            logger=False,
             max_steps=max_steps,
             max_epochs=-1,
             val_check_interval=every,
@@ -63,7 +62,7 @@ def trainer(
     return found
 
 
-def alone(device: torch.device, precision: str) -> pl.Trainer:
+def single_device_trainer(device: torch.device, precision: str) -> pl.Trainer:
     """A trainer on one device, to validate with."""
     return pl.Trainer(accelerator=device.type, devices=1, logger=False, precision=PRECISION[precision], **SILENT)
 

@@ -1,213 +1,251 @@
-"""The training job: everything checked first, then the fit, then the measurement; interruptible at every point."""
+"""The training job: every part is built and checked first, then fitted; it can be interrupted at any point."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+from typing import Any, NamedTuple, cast
 
+import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
-import yaml
 from lightning.pytorch.loggers import Logger
+from PIL.Image import Image
 
 from difflab.data.images import to_float
 from difflab.data.module import DataModule
-from difflab.experiment.callback.checkpoint import Resumable
+from difflab.denoiser.base import AnyDenoiser
+from difflab.experiment.build import build, check
+from difflab.experiment.callback.checkpoint import Resumable, saved_step
 from difflab.experiment.callback.ema import EMA, Averages
+from difflab.experiment.callback.pictures import Pictures, sample_grid
 from difflab.experiment.callback.progress import RunProgress
-from difflab.experiment.config import build, check
-from difflab.experiment.evaluation import Measurement, measure
+from difflab.experiment.evaluation import Evaluation, provenance
+from difflab.experiment.files import write_json
 from difflab.experiment.hardware import best_device, settle_precision
+from difflab.experiment.held_out import denoising_error
+from difflab.experiment.identity import fingerprint, label
 from difflab.experiment.metrics_file import MetricsFile
-from difflab.experiment.product import Generated, Product
+from difflab.experiment.origins import origins_of
+from difflab.experiment.picture import save_png
 from difflab.experiment.protocol import Protocol
-from difflab.experiment.recipe import RECIPE, Recipe
-from difflab.experiment.run import Run, find, fingerprint, write_json, write_text
-from difflab.experiment.trainer import alone, rank, trainer
+from difflab.experiment.recipe import Recipe
+from difflab.experiment.reflow import Teacher
+from difflab.experiment.run import Run
+from difflab.experiment.trainer import rank, single_device_trainer, trainer
 from difflab.experiment.wandb_job import WandbJob
-from difflab.experiment.weights import facts_of, load_module, save_weights, start_from, weights_name
+from difflab.experiment.weights import facts_of, load_into, save_weights, weights_name
 from difflab.paradigm.base import Paradigm
 from difflab.paradigm.diffusion import Diffusion
 
 
+class Sampling(NamedTuple):
+    """How the samples of a model are drawn, and what they are measured by."""
+
+    recipe: Recipe
+    protocol: Protocol
+
+
 @dataclass(frozen=True)
 class Training:
-    """A training job whose every part has been built and found to fit."""
+    """A training job whose parts have been built and found to fit; only calling it writes something."""
 
     config: Mapping[str, Any]
+    origins: Mapping[str, Mapping[str, Any]]  # the data and the weights that the run is made from
     run: Run
     device: torch.device
     data: DataModule
     model: Paradigm
-    product: Product
+    teacher: Teacher | None
+    sampling: Sampling | None  # None of a model that generates nothing
 
     @classmethod
-    def of(cls, config: dict[str, Any], label: str) -> Training:
-        """Build and dry_run the job, writing nothing. Raises ValueError, OSError or ImportError if it cannot work."""
+    def of(cls, config: Mapping[str, Any]) -> Training:
+        """Build and check the job. Raises ValueError, OSError or ImportError if it cannot work."""
         device = torch.device("cpu") if config["trainer"]["accelerator"] == "cpu" else best_device()
-        config["precision"] = settle_precision(config["precision"], device)
+        config = {**config, "precision": settle_precision(config["precision"], device)}
         if config["images"] < config["batch_size"]:
             raise ValueError(f"images={config['images']} is less than one batch of batch_size={config['batch_size']}")
         data: DataModule = build(config["data"])
         torch.manual_seed(config["seed"])
         model: Paradigm = build(config["model"])
-        runs = Path(config["runs_dir"])
-        start = None
-        if config["init"]:
-            parent = find(runs, config["init"])
-            config["init"], start = str(parent.folder), start_from(parent, model.learned)
-        run = Run.of(runs, label, fingerprint(config, data.training.labelled_sha256, start))
-        product = Product()
+        teacher = Teacher.of(config, model)
+        origins = origins_of(config, data, model, teacher)
+        run = Run.of(Path(config["runs_dir"]), label(config), fingerprint(config, origins))
+        sampling = None
         if isinstance(model, Diffusion):
-            recipe = Recipe.of(config, config["precision"])
             protocol = Protocol.of(config["protocol"], device, config["runs_dir"])
-            product = Generated(run, model, data, recipe, protocol, runs / ".cache", about(config))
-        job = cls(config, run, device, data, model, product)
-        job.dry_run()
+            sampling = Sampling(Recipe.of(config, config["precision"]), protocol)
+        job = cls(config, origins, run, device, data, model, teacher, sampling)
+        job.check()
         return job
 
-    @property
-    def left(self) -> int:
-        """Images that are still to be trained on."""
-        if self.run.facts.exists() or not any(p.requires_grad for p in self.model.learned.parameters()):
-            return 0
-        batch_size = self.config["batch_size"]
-        return int(self.config["images"] // batch_size - saved_step(self.run)) * int(batch_size)
-
-    def dry_run(self) -> None:
-        """See that what the job will need can be had. Raises ValueError if it cannot."""
-        self.product.dry_run()
+    def check(self) -> None:
+        """Take a first step of all that the job will need. Raises ValueError for parts that do not fit."""
+        if self.sampling:
+            self.sampling.recipe.dry_run(cast(Diffusion, self.model).denoiser)
+            self.sampling.protocol.dry_run(self.data)
         if self.config["draws"] and "draws" not in self.config["model"]:
             raise ValueError(
                 "draws= belongs to DDPM's loss: choose paradigm=ddpm, ddim or improved_ddpm, or leave it out"
             )
         if self.data.pairs and not self.model.couples:
             raise ValueError("pairs straighten a flow: choose paradigm=rectified_flow, flow_matching or ot_flow")
-        training, n = self.data.training, self.model.batch_size
+        training, n = self.data.images.train if self.teacher else self.data.training, self.model.batch_size
         self.model.corrupt(to_float(training.x[:n]), training.y[:n], 0.0, 0, 0)
-        EMA(self.config["ema"])
         check(self.config["logger"])
-        saved_step(self.run)
-        trainer(self.config, self.run.folder)
+        if self.images_remaining:
+            _ = self.trainer  # which refuses devices and strategies that are not there
 
-    def __call__(self) -> dict[str, Any] | None:
-        """Train, tell what training came to, and measure: whatever of it is not done; the first process's result alone.
+    @property
+    def fingerprint(self) -> str:
+        """The name of the run by what it is."""
+        return fingerprint(self.config, self.origins)
 
-        While another job is at this run, say so and wait.
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to train."""
+        return any(p.requires_grad for p in self.model.learned.parameters())
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole budget."""
+        return int(self.config["images"] // self.config["batch_size"])
+
+    @property
+    def every(self) -> int:
+        """Steps between validations."""
+        return int(max(1, min(self.steps, self.config["check_every"] // self.config["batch_size"])))
+
+    @property
+    def images_remaining(self) -> int:
+        """Images that are still to be trained on."""
+        if self.run.facts.exists() or not self.learns:
+            return 0
+        return int((self.steps - saved_step(self.run.checkpoint)) * self.config["batch_size"])
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """The ways in which the run is to be measured: one for each seed of the noise."""
+        if self.sampling is None or not self.sampling.protocol.n:
+            return []
+        model, cache = cast(Diffusion, self.model), Path(self.config["runs_dir"]) / ".cache"
+        weights, about = weights_name(self.config["ema"][0]), provenance(self.config)
+        return [
+            Evaluation(self.run, model, weights, self.data, *self.sampling, seed, cache, about)
+            for seed in self.sampling.protocol.seeds
+        ]
+
+    def __call__(self, requested: bool = True, launch: Callable[[], None] | None = None) -> tuple[Training, bool]:
+        """Train, unless that is done: the job at the run that is now finished, and whether this call trained it.
+
+        While another process is at the run, print that and wait. `requested`: the command was started for this job, and
+        not for another that needs it first. `launch`, where given, trains in processes of its own.
         """
-        new = self.run.result is None
-        if new:
-            label, _, suffix = self.run.folder.name.rpartition("-")
-            with nullcontext() if rank() else self.run.claim():
-                there = Run.of(self.run.folder.parent, label, suffix)
-                if there == self.run and (new := self.run.result is None):
-                    self.train()
-            if there != self.run:  # another job has made it meanwhile, under another label
-                return Training.of(dict(self.config), label)()
-        return None if rank() else {"run": self.run.folder.name, "trained": int(new), **self.measure()}
+        if self.run.result is not None:
+            return self, False
+        new = True
+        if launch:
+            launch()
+        else:
+            with nullcontext() if rank() else self.run.claim(self.fingerprint):
+                if new := self.there.run.result is None:
+                    self.train(requested)
+        return self.there, new
 
-    def train(self) -> None:
+    @property
+    def there(self) -> Training:
+        """The job at the folder that has its fingerprint by now: another process may have made it by another name."""
+        run = Run.of(self.run.folder.parent, label(self.config), self.fingerprint)
+        return self if run == self.run else replace(self, run=run)
+
+    def train(self, requested: bool) -> None:
         """Train to the exported weights and, in the first process, to `result.json`."""
         if not self.run.facts.exists():
-            self.fit()
+            self.fit(requested)
         if not rank():
-            self.finish()
+            self.finish(requested)
 
-    def fit(self) -> None:
-        """Train from the last state, or from the start, to the exported weights; no weights, nothing to train."""
-        config, run, model = self.config, self.run, self.model
-        batch_size, steps = config["batch_size"], config["images"] // config["batch_size"]
-        every = max(1, min(steps, config["check_every"] // batch_size))
-        start = saved_step(run)
-        progress = RunProgress(batch_size)
-
-        def export(averages: Averages) -> None:
-            facts = {"images_seen": steps * batch_size, "seconds": round(progress.seconds, 1)}
-            save_weights(run, config["model"][model.learns], averages, facts)
-
-        if not any(p.requires_grad for p in model.learned.parameters()):
-            for logger in self.loggers(start):
+    def fit(self, requested: bool) -> None:
+        """Train from the last state, or from the start, to the exported weights."""
+        start = saved_step(self.run.checkpoint)
+        if not rank():
+            self.run.write_config(self.config, self.fingerprint, self.origins)
+        logs = self.logs(start, requested)
+        if not self.learns:
+            for logger in logs:
                 logger.finalize("success")
-            return export({decay: {} for decay in config["ema"]})
-        ema = EMA(config["ema"], export)
-        callbacks = [*self.product.pictures(ema.average), ema, progress, Resumable(run.checkpoint, every)]
-        fitting = trainer(config, run.folder, callbacks, self.loggers(start), steps, every)
-        if config["compile"]:
-            model.learned.get_submodule("backbone").compile()
-        fitting.fit(model, self.data, ckpt_path=run.checkpoint if start else None, weights_only=True)
+            self.export({decay: {} for decay in self.config["ema"]}, 0.0)
+            return
+        if self.config["compile"]:
+            self.model.learned.get_submodule("backbone").compile()
+        self.trainer.loggers = logs
+        self.trainer.fit(self.model, self.fitted, ckpt_path=self.run.checkpoint if start else None, weights_only=True)
         if dist.is_initialized():  # what follows is one process's work
             dist.destroy_process_group()
 
-    def loggers(self, start: int) -> list[Logger]:
-        """Write the configuration, and open the logs of a run that goes on from step `start`."""
+    @cached_property
+    def fitted(self) -> DataModule:
+        """What is trained and validated on: the data, or the teacher's pairs in their place."""
+        if self.teacher is None:
+            return self.data
+        pairs: DataModule = build({**self.config["data"], "pairs": str(self.teacher.pairs)})
+        return pairs
+
+    @cached_property
+    def trainer(self) -> pl.Trainer:
+        """Lightning's Trainer, with the callbacks that average, show, and save the state."""
+        progress = RunProgress(self.config["batch_size"])
+        ema = EMA(self.config["ema"], lambda averages: self.export(averages, progress.seconds))
+        callbacks: list[pl.Callback] = [ema, progress, Resumable(self.run.checkpoint, self.every)]
+        if self.sampling:
+            callbacks.insert(
+                0, Pictures(lambda: self.samples(cast(AnyDenoiser, ema.average())), self.run.folder / "samples")
+            )
+        return trainer(self.config, self.run.folder, callbacks, self.steps, self.every)
+
+    def export(self, averages: Averages, seconds: float) -> None:
+        """Write the averaged weights, with what they cost."""
+        facts = {"images_seen": self.steps * self.config["batch_size"], "seconds": round(seconds, 1)}
+        save_weights(self.run, self.config["model"][self.model.learns], averages, facts)
+
+    def logs(self, start: int, requested: bool) -> list[Logger]:
+        """Open the logs of a run that goes on from step `start`."""
         if rank():
             return []
-        folder, batch_size, config = self.run.folder, self.config["batch_size"], self.config
-        write_text(folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
-        return [MetricsFile(folder / "metrics.jsonl", batch_size, start), build(config["logger"])(self.logged)]
+        metrics = MetricsFile(self.run.folder / "metrics.jsonl", self.config["batch_size"], start)
+        return [metrics, build(self.config["logger"])(self.wandb_job(requested))]
 
-    @property
-    def logged(self) -> WandbJob:
-        """The training as W&B sees it: what `difflab-train` was started for, and not what others need first."""
-        told, folder = about(self.config), self.run.folder
-        asked = not told["command"].startswith("difflab-evaluate")
-        return WandbJob(folder, folder.name, "train", self.config, told["study"], asked)
+    def wandb_job(self, requested: bool) -> WandbJob:
+        """The training as W&B sees it."""
+        folder = self.run.folder
+        return WandbJob(folder, folder.name, "train", self.config, self.config.get("study"), requested)
 
-    def finish(self) -> None:
-        """Tell what training came to in `result.json`, which makes the run finished."""
+    def finish(self, requested: bool) -> None:
+        """Write `result.json`, which makes the run finished: held-out losses, cost, errors by noise level, samples."""
         self.load()
-        result = {**self.held_out(), "training": facts_of(self.run)["training"], **self.product.finish()}
-        steps = self.config["images"] // self.config["batch_size"]
-        for logger in self.loggers(steps):
-            logger.log_metrics({"final/loss": result["loss"]}, steps - 1)
+        (held_out,) = single_device_trainer(self.device, self.config["precision"]).validate(
+            self.model, self.fitted, verbose=False
+        )
+        result: dict[str, Any] = {key.removeprefix("val/"): value for key, value in held_out.items()}
+        result["training"] = facts_of(self.run)["training"]
+        if isinstance(self.model, Diffusion):
+            save_png(self.samples(self.model.denoiser), self.run.folder / "samples" / "final.png")
+            result["denoising_error"] = denoising_error(self.model, self.data)
+        for logger in self.logs(self.steps, requested):
+            logger.log_metrics({"final/loss": result["loss"]}, self.steps - 1)
             logger.finalize("success")
         write_json(self.run.folder / "result.json", result)
 
     def load(self) -> None:
         """Give the model its final weights."""
-        learned, _ = load_module(self.run, device=self.device)
-        setattr(self.model, self.model.learns, learned)
+        load_into(self.model.learned, self.run)
+        self.model.learned.to(self.device).eval().requires_grad_(False)
 
-    @property
-    def measurements(self) -> Sequence[Measurement]:
-        """The ways in which the run is to be measured."""
-        return self.product.measurements(weights_name(self.config["ema"][0]))
-
-    def measure(self) -> dict[str, Any]:
-        """Measure what is not measured yet; with what training came to, in one table of plain values."""
-        missing = sum(each.found is None for each in self.measurements)
-        if missing:
-            self.load()
-        mirror = build(self.config["logger"])
-        found = measure(self.measurements, mirror, self.config)
-        counts = {"measured": missing, "cached": len(found) - missing}
-        everything = {**(self.run.result or {}), **counts, **(found[0] if found else {})}
-        mirror.known(self.logged, everything, {})
-        return everything
-
-    def held_out(self) -> dict[str, float]:
-        """The loss on the held-out samples, and what else the paradigm's validation logs."""
-        (found,) = alone(self.device, self.config["precision"]).validate(self.model, self.data, verbose=False)
-        return {key.removeprefix("val/"): value for key, value in found.items()}
-
-
-def about(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What is told beside a measurement of how it was asked for."""
-    choices = config.get("choices", {})
-    told = {key: choices[key] for key in RECIPE if key in choices}
-    return {"choices": told, "command": config.get("command", ""), "study": config.get("study")}
-
-
-def saved_step(run: Run) -> int:
-    """The step that a run can go on from. Raises ValueError if its checkpoint cannot be read."""
-    if not run.checkpoint.exists():
-        return 0
-    try:
-        step: int = torch.load(run.checkpoint, map_location="meta", weights_only=True)["global_step"]
-    except (RuntimeError, EOFError, KeyError, UnpicklingError) as error:
-        raise ValueError(f"{run.checkpoint} is damaged; remove it, and the run starts again") from error
-    return step
+    def samples(self, denoiser: AnyDenoiser) -> Image:
+        """A grid of samples, a class a column; of points their density."""
+        recipe, protocol = cast(Sampling, self.sampling)
+        return sample_grid(denoiser, recipe, protocol.seeds[0], self.data.classes)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from difflab.experiment.run import digest, locked, write_text
-from difflab.metric.card import AXES
+from difflab.experiment.files import locked, write_text
+from difflab.metric.card import AXES, digest
 
 TAGGED = ("paradigm", "data", "backbone", "schedule", "target", "weighting", "sampler", "grid", "guidance")
 SECRET = "key|token|secret|passw|credential"  # in the name of a setting
@@ -23,7 +23,8 @@ AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")  # by which
 class WandbJob:
     """A job as W&B sees it. Its id and W&B's own files lie in `folder`, under `wandb/`; `name` serves as a file's.
 
-    asked: the command was started for this job, not for another that needs it first. A W&B sweep waits for that one.
+    `requested`: the command was started for this job, and not for another that needs it first. A W&B sweep waits for
+    that one.
     """
 
     folder: Path
@@ -31,12 +32,12 @@ class WandbJob:
     job_type: str
     config: Mapping[str, Any]
     study: str | None = None
-    asked: bool = True
+    requested: bool = True
 
     @property
     def swept(self) -> bool:
         """Whether a W&B sweep waits for this job."""
-        return self.asked and "WANDB_SWEEP_ID" in os.environ
+        return self.requested and "WANDB_SWEEP_ID" in os.environ
 
     @property
     def id(self) -> str:
@@ -67,11 +68,11 @@ class WandbJob:
         """The configuration without what its name or place says is secret."""
         return without_secrets(self.config)
 
-    def measured(self, found: Mapping[str, Any]) -> WandbJob:
+    def with_result(self, found: Mapping[str, Any]) -> WandbJob:
         """The job with what was chosen of sampling, and with the card, in its configuration."""
         card = found.get("card", {})
-        said = {"choices": {**self.config.get("choices", {}), **found.get("choices", {})}}
-        return replace(self, config={**self.config, **said, **({"card": card, "nfe": card["nfe"]} if card else {})})
+        choices = {"choices": {**self.config.get("choices", {}), **found.get("choices", {})}}
+        return replace(self, config={**self.config, **choices, **({"card": card, "nfe": card["nfe"]} if card else {})})
 
 
 def protocol_tag(card: Mapping[str, Any]) -> str:

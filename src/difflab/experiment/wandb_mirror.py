@@ -1,4 +1,4 @@
-"""Loggers: a file of JSON lines that is the truth, and a mirror of it on W&B that can fail without harm."""
+"""A mirror of jobs on W&B, which can fail without harm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from urllib.parse import urlparse
 
 import wandb
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.loggers.logger import DummyLogger
 from PIL.Image import Image
 
 from difflab.experiment.wandb_job import WandbJob, outside_sweep
@@ -25,7 +24,7 @@ Mode = Literal["online", "offline", "disabled", "shared"]
 
 OWN = ("api.forge.coreweave.com", "api.wandb.ai")  # two names of W&B's own server: a key for one serves both
 LOGGED = ("train/*", "val/*", "final/*", "samples")  # by a training, over the images seen
-TOLD = ("metrics", "cost", "choices", "command", "study")  # of what was found, said otherwise
+PROVENANCE = ("metrics", "cost", "choices", "command", "study")  # of what was found, said otherwise
 QUIET = wandb.Settings(
     console="off",
     silent=True,
@@ -39,7 +38,7 @@ QUIET = wandb.Settings(
 )
 
 
-class Mirror(Logger):
+class TrainingMirror(Logger):
     """A training on W&B, over the images seen; the first failure ends the mirror, never the training."""
 
     def __init__(self, run: wandb.Run | None, batch_size: int) -> None:
@@ -91,22 +90,22 @@ class Wandb:
 
     def __call__(self, job: WandbJob) -> Logger:
         """The mirror of a training."""
-        return Mirror(self._open(job), job.config["batch_size"])
+        return TrainingMirror(self._open(job), job.config["batch_size"])
 
-    def known(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+    def log_cached(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
         """Mirror what was found before, if a W&B sweep waits for it."""
         if job.swept:
-            self.measured(job, found, pictures)
+            self.log_evaluation(job, found, pictures)
 
-    def measured(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+    def log_evaluation(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
         """Mirror what a job found: the content of its file, and pictures by name.
 
         Metrics and cost are in the summary under their own names, with the card; as `eval/*` they stand against
         `eval/nfe`, and in a table of one row, which W&B joins with those of other jobs, beside the pictures.
         """
-        job = job.measured(found)
+        job = job.with_result(found)
         numbers = {**found.get("metrics", {}), **found.get("cost", {})}
-        others = {key: value for key, value in found.items() if key not in TOLD}
+        others = {key: value for key, value in found.items() if key not in PROVENANCE}
 
         def write(run: wandb.Run) -> None:
             run.define_metric("eval/nfe")
@@ -119,7 +118,7 @@ class Wandb:
 
         self._write(job, write)
 
-    def compared(self, job: WandbJob, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str | None:
+    def log_table(self, job: WandbJob, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str | None:
         """Push a table, in which a path is a picture; return its address, or the folder for `wandb sync`.
 
         None if W&B failed.
@@ -174,20 +173,6 @@ class Wandb:
                 reinit="create_new",
                 settings=QUIET,
             )
-
-
-@dataclass(frozen=True)
-class Local:
-    """Mirror nothing: the run's folder has it all."""
-
-    def __call__(self, job: WandbJob) -> Logger:
-        """A logger that does nothing."""
-        return DummyLogger()
-
-    def known(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
-        """Nothing."""
-
-    measured = known
 
 
 def attempt(action: Callable[[], object]) -> bool:

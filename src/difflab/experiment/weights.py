@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
 from difflab.denoiser.base import AnyDenoiser
-from difflab.experiment.config import build, suggestion
-from difflab.experiment.run import Run, find, write_json
+from difflab.experiment.build import build
+from difflab.experiment.config import suggestion
+from difflab.experiment.files import atomic, write_json
+from difflab.experiment.legacy import renamed
+from difflab.experiment.run import Run, find
 
-FORMAT = 3
+FORMAT = 4  # of weights.json; difflab 0.1 wrote 3
 
 
 def save_weights(
@@ -33,10 +36,9 @@ def save_weights(
     `module` is the configuration of what they belong to; `training` is what these weights cost: images seen, seconds.
     """
     tensors = {f"{decay}/{k}": v.contiguous().cpu() for decay, state in averages.items() for k, v in state.items()}
-    data = save(tensors)
-    unfinished = run.weights.with_suffix(".unfinished")
-    unfinished.write_bytes(data)
-    os.replace(unfinished, run.weights)
+    data = tensor_bytes(tensors)
+    with atomic(run.weights) as unfinished:
+        unfinished.write_bytes(data)
     write_json(
         run.facts,
         {
@@ -54,9 +56,13 @@ def facts_of(run: Run) -> dict[str, Any]:
     if not run.facts.exists():
         raise ValueError(f"{run.folder} has no weights yet: its training did not finish; the same command goes on")
     facts: dict[str, Any] = json.loads(run.facts.read_text())
-    if facts.get("format") != FORMAT:
-        raise ValueError(f"{run.facts} is of format {facts.get('format')}; this difflab reads format {FORMAT}")
-    return facts
+    match facts.get("format"):
+        case 4:
+            return facts
+        case 3:
+            return {**facts, "module": renamed(facts["module"])}
+        case other:
+            raise ValueError(f"{run.facts} is of format {other}; this difflab reads 3 and {FORMAT}")
 
 
 def decay_of(run: Run, ema: float | None) -> float:
@@ -67,32 +73,47 @@ def decay_of(run: Run, ema: float | None) -> float:
     return decays[0] if ema is None else ema
 
 
+def weights_identity(run: Run, ema: float | None) -> dict[str, Any]:
+    """The weights of one decay by their content: `weights`, the sha256 of the file, and `ema`, the decay."""
+    return {"weights": facts_of(run)["sha256"], "ema": decay_of(run, ema)}
+
+
 def weights_name(decay: float) -> str:
     """What the weights of a decay are called beside a number."""
     return f"ema={decay}"
 
 
+def tensors_of(run: Run, decay: float) -> dict[str, Tensor]:
+    """The weights of one decay. Raises ValueError if the file is damaged."""
+    data = run.weights.read_bytes()
+    if hashlib.sha256(data).hexdigest() != facts_of(run)["sha256"]:
+        raise ValueError(f"{run.weights} is damaged: its sha256 is not the one in weights.json")
+    prefix = f"{decay}/"
+    return {key.removeprefix(prefix): value for key, value in read_tensors(data).items() if key.startswith(prefix)}
+
+
+def load_into(module: nn.Module, run: Run, ema: float | None = None) -> str:
+    """Load the weights of one decay, by default the first, into a module of the same network; their name.
+
+    Reads tensors only. Raises ValueError if the run has no weights yet, if they are damaged or of another network, or
+    if it has no such decay.
+    """
+    decay = decay_of(run, ema)
+    try:
+        module.load_state_dict(tensors_of(run, decay))
+    except RuntimeError as error:
+        raise ValueError(f"{run.weights}: its weights are of another network than this one") from error
+    return weights_name(decay)
+
+
 def load_module(run: Run, ema: float | None = None, device: torch.device | str = "cpu") -> tuple[nn.Module, str]:
     """What a run trained, with the weights of one decay, by default the first; and the name of these weights.
 
-    Builds difflab's own classes only, and reads tensors only. Raises ValueError if the run has no weights yet, if they
-    are damaged, or if it has no such decay.
+    Builds difflab's own classes only. Raises ValueError as `load_into` does.
     """
-    facts = facts_of(run)
-    data = run.weights.read_bytes()
-    if hashlib.sha256(data).hexdigest() != facts["sha256"]:
-        raise ValueError(f"{run.weights} is damaged: its sha256 is not the one in weights.json")
-    decay = decay_of(run, ema)
-    prefix = f"{decay}/"
-    state = {k.removeprefix(prefix): v for k, v in load(data).items() if k.startswith(prefix)}
-    module: nn.Module = build(facts["module"])
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{run.weights} is not of the network that weights.json says: another difflab made it"
-        ) from error
-    return module.to(device).eval().requires_grad_(False), weights_name(decay)
+    module: nn.Module = build(facts_of(run)["module"])
+    name = load_into(module, run, ema)
+    return module.to(device).eval().requires_grad_(False), name
 
 
 def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str = "cpu") -> tuple[AnyDenoiser, str]:
@@ -106,7 +127,16 @@ def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str
     return module, weights
 
 
-@dataclass(frozen=True, repr=False)
+def load(path: str | Path, ema: float | None = None, device: torch.device | str = "cpu") -> AnyDenoiser:
+    """The denoiser of a run, ready to be sampled, by its folder or the unique beginning of that: `runs/ddpm-digits`.
+
+    Raises ValueError if there is no such run, if it has no weights yet or no such decay, or if it generates nothing.
+    """
+    path = Path(path)
+    return load_denoiser(find(path.parent, str(path) if path.is_dir() else path.name), ema, device)[0]
+
+
+@dataclass(frozen=True)
 class FromRun:
     """What a run trained, for those that use it beside another: `run` and `ema` as in `difflab-sample`.
 
@@ -125,9 +155,10 @@ class FromRun:
         """The run, wherever it lies."""
         return find(Path(self.runs_dir), self.run)
 
-    def __repr__(self) -> str:
-        """Which weights these are, in whatever words and place they were found."""
-        return f"FromRun({self.found.folder.name}, ema={decay_of(self.found, self.ema)})"
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Which weights these are, wherever the run lies and however it is named."""
+        return {"class": "experiment:FromRun", **weights_identity(self.found, self.ema)}
 
     @cached_property
     def module(self) -> nn.Module:
@@ -139,15 +170,14 @@ class FromRun:
         return self.module
 
 
-def start_from(run: Run, module: nn.Module) -> str:
-    """Load the averaged weights of a run into a module; their sha256.
+def start_from(run: Run, module: nn.Module, ema: float | None = None) -> str:
+    """Load the averaged weights of a run into a module that will be trained; return the sha256 of their file.
 
     Raises ValueError if the run has no weights, or those of another network.
     """
-    trained, _ = load_module(run)
     try:
-        module.load_state_dict(trained.state_dict())
-    except RuntimeError as error:
-        raise ValueError(f"init={run.folder}: its weights are of another network than this one") from error
+        load_into(module, run, ema)
+    except ValueError as error:
+        raise ValueError(f"init={run.folder}: {error}; init=none starts from scratch") from error
     sha256: str = facts_of(run)["sha256"]
     return sha256

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from typing import Any
 
+NOISE_BEFORE = 1  # the version of the noise law that cards without one mean
 AXES = ("sampler", "grid", "path", "nfe", "guidance", "weights", "seed")  # what is compared; all else is the protocol
 
 
@@ -47,6 +48,7 @@ class ProtocolCard:
     classifier: str  # whose classes and scores are reported: a run of paradigm=classifier, or "none"
     precision: str  # of the network while sampling: "fp32", "bf16"
     seed: int  # of the noise
+    noise: int = NOISE_BEFORE  # the version of the law that makes the noise from the seed
     versions: dict[str, str] = field(default_factory=installed_versions, hash=False)
 
     def __post_init__(self) -> None:
@@ -58,8 +60,11 @@ class ProtocolCard:
 
     @property
     def fingerprint(self) -> str:
-        """The first 12 hexadecimal digits of its digest."""
-        return digest(self.to_dict())[:12]
+        """The first 12 hexadecimal digits of its digest, which a card keeps when a later field means "as before"."""
+        values = self.to_dict()
+        if self.noise == NOISE_BEFORE:
+            del values["noise"]
+        return digest(values)[:12]
 
     @property
     def protocol(self) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class DINOv2(FrozenNetwork):
 
     name = "dinov2"
     resize = "bicubic antialias 224"
+    paths: ClassVar[tuple[str, ...]] = ("weights",)
     scores: ClassVar[tuple[Score, ...]] = (
         Score("cls", ("fd_dinov2", "fd_inf_dinov2"), frechet_and_limit),
         Score.single("cls", "kid_dinov2", kernel),

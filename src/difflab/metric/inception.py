@@ -27,6 +27,7 @@ class Inception(FrozenNetwork):
     name = "inception-2015-12-05"
     sha256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
     resize = "bilinear tensorflow1 299"
+    paths: ClassVar[tuple[str, ...]] = ("weights",)
     scores: ClassVar[tuple[Score, ...]] = (
         Score("pool", ("fid", "fid_inf"), frechet_and_limit),
         Score.single("pool", "kid", kernel),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from difflab.experiment.config import build
+from difflab.experiment.build import build
 from difflab.experiment.weights import load_denoiser
 from difflab.objective.times import Times
 from difflab.objective.weighting import Weighting, error_ratio

@@ -19,7 +19,7 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 from plotly.utils import PlotlyJSONEncoder
 
-from difflab.experiment.run import write_text
+from difflab.experiment.files import write_text
 from difflab.metric.direction import higher_is_better, title
 from difflab.report.charts import noise_level_chart, quality_chart, varied_factors
 from difflab.report.costs import COSTS, devices_note

@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from difflab.experiment.run import Run, digest
-from difflab.metric.card import ProtocolCard
-from difflab.report.identity import identity, lineage
+from difflab.experiment.identity import seeds
+from difflab.experiment.run import Run
+from difflab.metric.card import ProtocolCard, digest
+from difflab.report.identity import typed_identity
 from difflab.report.statistics import Seeds
 from difflab.report.text import as_text
 
@@ -44,7 +45,7 @@ class Record:
     @cached_property
     def seeds(self) -> Seeds:
         """The seeds of training and noise. Records of two different cells are a pair if these agree."""
-        return lineage(self.config, self.run.folder.parent), self.noise_seed
+        return seeds(self.config), self.noise_seed
 
     @property
     def pictures(self) -> dict[str, Path]:
@@ -60,7 +61,7 @@ class Record:
     @cached_property
     def identity(self) -> dict[str, str]:
         """All that decides the trained weights, seeds apart, by dotted keys."""
-        return identity(self.config, self.run.folder.parent)
+        return typed_identity(self.config)
 
     @cached_property
     def cell(self) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 from statistics import fmean
 
 from difflab.experiment.config import suggestion
-from difflab.experiment.run import Run, digest, find
+from difflab.experiment.run import Run, find
+from difflab.metric.card import digest
 from difflab.report.factors import ALWAYS_NAMED, SAMPLED, described, factors_of
 from difflab.report.record import Record, read_records, refuse
 from difflab.report.statistics import Interval, Seeds, estimate, means

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from difflab.experiment.run import write_json
+from difflab.experiment.files import write_json
 from difflab.experiment.wandb_job import WandbJob, protocol_tag
 from difflab.experiment.wandb_mirror import Wandb, attempt
 from difflab.metric.direction import higher_is_better, title
@@ -39,7 +39,7 @@ def push_group(study: Study, group: Group, out: Path, mirror: Wandb) -> list[str
     name = f"report-{protocol_tag(card).partition(':')[2]}"
     rows = [table_row(study, group, cell) for cell in group.cells]
     job = WandbJob(out, name, "report", {"card": card})
-    table = mirror.compared(job, [*rows[0]], [[*row.values()] for row in rows])
+    table = mirror.log_table(job, [*rows[0]], [[*row.values()] for row in rows])
     owner = mirror.owner()
     board = workspace(study, group, mirror.project, owner)
     path = write_json(out / f"workspace-{name}.json", definition(board))

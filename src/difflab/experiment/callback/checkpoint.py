@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
+from contextlib import nullcontext
 from pathlib import Path
+from pickle import UnpicklingError
 from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
-ASKING = 10  # steps between the questions whether another process was sent a signal
+from difflab.experiment.files import atomic
+
+SIGNAL_SYNC_STEPS = 10  # between two looks at whether another process was sent a signal
 
 
 class Interrupted(SystemExit):
@@ -43,7 +46,7 @@ class Resumable(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """Leave if that was asked."""
         step = trainer.global_step
-        due = step % self.every and (trainer.world_size == 1 or step % ASKING == 0)
+        due = step % self.every and (trainer.world_size == 1 or step % SIGNAL_SYNC_STEPS == 0)
         if due and (asked := self.asked(trainer, pl_module.device)):
             self.save(trainer, asked)
 
@@ -63,10 +66,8 @@ class Resumable(pl.Callback):
 
     def save(self, trainer: pl.Trainer, asked: int) -> None:
         """Write the state; leave if there was a signal."""
-        unfinished = self.path.with_suffix(".unfinished")
-        trainer.save_checkpoint(unfinished)
-        if trainer.is_global_zero:
-            os.replace(unfinished, self.path)
+        with atomic(self.path) if trainer.is_global_zero else nullcontext(self.path) as unfinished:
+            trainer.save_checkpoint(unfinished)  # by all processes, of which the first one writes
         if asked:
             raise Interrupted(128 + asked)
 
@@ -75,3 +76,14 @@ class Resumable(pl.Callback):
         for signum, handler in self.before.items():
             signal.signal(signum, handler)
         self.before = {}
+
+
+def saved_step(checkpoint: Path) -> int:
+    """The step that a checkpoint goes on from, 0 where there is none. Raises ValueError if it cannot be read."""
+    if not checkpoint.exists():
+        return 0
+    try:
+        step: int = torch.load(checkpoint, map_location="meta", weights_only=True)["global_step"]
+    except (RuntimeError, EOFError, KeyError, UnpicklingError) as error:
+        raise ValueError(f"{checkpoint} is damaged; remove it, and the run starts again") from error
+    return step

@@ -8,8 +8,14 @@ from pathlib import Path
 import lightning.pytorch as pl
 from PIL.Image import Image
 
-from difflab.experiment.picture import save_png
-from difflab.experiment.wandb_mirror import Mirror
+from difflab.data.images import to_stored
+from difflab.denoiser.base import AnyDenoiser
+from difflab.experiment.mirror import PictureLogger
+from difflab.experiment.picture import picture, save_png
+from difflab.experiment.recipe import Recipe, balanced
+
+ROWS = 8  # of a sample grid
+POINTS = 2000  # in a picture of points
 
 
 class Pictures(pl.Callback):
@@ -24,5 +30,13 @@ class Pictures(pl.Callback):
             image = self.draw()
             save_png(image, self.folder / f"step-{trainer.global_step:07d}.png")
             for logger in trainer.loggers:
-                if isinstance(logger, Mirror):
+                if isinstance(logger, PictureLogger):
                     logger.log_picture("samples", image, trainer.global_step)
+
+
+def sample_grid(denoiser: AnyDenoiser, recipe: Recipe, seed: int, classes: int) -> Image:
+    """A grid of samples, a class a column; of points their density."""
+    columns = classes or ROWS
+    n = ROWS * columns if len(denoiser.shape) > 1 else POINTS
+    labels = balanced(n, recipe.guided(denoiser).classes)
+    return picture(to_stored(recipe.draw(denoiser, labels, seed).x), columns)

@@ -15,7 +15,6 @@ from torch import Tensor
 from difflab.data.images import to_float
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
-from difflab.experiment.config import build
 from difflab.experiment.hardware import autocast
 from difflab.experiment.progress import Drawing
 from difflab.experiment.recipe import Recipe, balanced
@@ -50,6 +49,7 @@ class Job:
     label: int | None
     batch_size: int
     folder: Path  # to write into
+    data: DataModule  # that the run was trained on
     bar: Callable[[str, int], AbstractContextManager[Progress]] = Drawing
 
     def __post_init__(self) -> None:
@@ -116,12 +116,6 @@ class Job:
                 device=self.denoiser.device,
                 progress=progress,
             )
-
-    @cached_property
-    def data(self) -> DataModule:
-        """The data that the run was trained on."""
-        data: DataModule = build(self.run.config["data"])
-        return data
 
     def held_out(self, seed: int) -> Tensor:
         """Held-out samples `(n, *)` of the job's labels, another choice with each seed.

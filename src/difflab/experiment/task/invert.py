@@ -11,7 +11,8 @@ import yaml
 from torch import Tensor
 
 from difflab.data.images import to_stored
-from difflab.experiment.config import build, conf_dir
+from difflab.experiment.build import build
+from difflab.experiment.config import conf_dir
 from difflab.experiment.picture import save_png, sheet, tiles
 from difflab.experiment.task.base import Job, Outcome, silently
 from difflab.metric.psnr import psnr

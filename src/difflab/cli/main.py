@@ -1,0 +1,35 @@
+"""`difflab` and `python -m difflab`: the commands by name; `difflab train ...` is `difflab-train ...`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+COMMANDS = {
+    "train": "train a run, measure it, and print what was found",
+    "evaluate": "measure a run with any sampler; train what is missing",
+    "sample": "draw from a trained run; invert, interpolate, edit, restore",
+    "report": "compare what was measured: a page, tables and figures",
+    "search": "search settings for the best distance at the fewest network evaluations",
+    "reflow": "straighten a trained flow: short for train teacher=RUN",
+    "catalogue": "print the table of samplers",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """List the commands, or run one of them with the rest of the words."""
+    words = list((sys.argv if argv is None else argv)[1:])
+    if not words or words[0] in ("-h", "--help"):
+        width = max(map(len, COMMANDS))
+        print("difflab COMMAND ...   (the same as difflab-COMMAND ...)\n")
+        print("\n".join(f"  {name:<{width}}  {meaning}" for name, meaning in COMMANDS.items()))
+        print("\ndifflab COMMAND --help describes a command.")
+        return
+    name = words[0]
+    if name not in COMMANDS:
+        close = get_close_matches(name, COMMANDS, 1)
+        hint = f". Did you mean {close[0]!r}?" if close else ""
+        raise SystemExit(f"difflab: {name} is no command; valid: {', '.join(COMMANDS)}{hint}")
+    importlib.import_module(f"difflab.cli.{name}").main([f"difflab-{name}", *words[1:]])

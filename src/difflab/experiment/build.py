@@ -1,0 +1,107 @@
+"""From a configuration's nodes to objects: what is wrong with them, and what they build."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import types
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from difflab.experiment.config import suggestion
+
+FOREIGN = ("lightning.pytorch.Trainer",)  # the only class outside difflab that a configuration may build
+FOLDERS = ("process", "objective", "denoiser", "backbone", "data", "metric", "sampler", "guidance", "paradigm")
+CONCEPTS = (*(f"difflab.{folder}" for folder in FOLDERS), "difflab.experiment")  # whose classes it may build
+
+
+def build(node: Mapping[str, Any], **more: object) -> Any:  # noqa: ANN401  # whatever class the node names
+    """Build the object that a plain configuration node names, and those inside it.
+
+    Only classes of difflab are built, and Lightning's Trainer: loading somebody's configuration runs none of their
+    code. Keys and types are held against the class's signature first. Raises ValueError for what does not fit.
+    """
+    check(node, more.keys())
+    return make(node, **more)
+
+
+def make(node: Any, **more: object) -> Any:  # noqa: ANN401  # any plain value, or whatever class it names
+    """The plain value with every checked `_target_` in it built, innermost first."""
+    if isinstance(node, list):
+        return [make(item) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    values = {key: make(value) for key, value in node.items() if key != "_target_"}
+    return target(node["_target_"])(**values, **more) if "_target_" in node else values
+
+
+def target(path: object) -> type:
+    """The class that a `_target_` names by its concept, as `difflab.sampler.DDIM`, whatever file defines it.
+
+    Raises ValueError for anything but the classes that difflab's folders export, and FOREIGN.
+    """
+    package, _, name = str(path).rpartition(".")
+    if str(path) in FOREIGN or package in CONCEPTS:
+        found = getattr(importlib.import_module(package), name, None)
+        if isinstance(found, type) and (str(path) in FOREIGN or found.__module__.startswith(f"{package}.")):
+            return found
+    raise ValueError(f"_target_: {path} is refused: a configuration builds classes of difflab and {', '.join(FOREIGN)}")
+
+
+def check(node: object, given: Collection[str] = (), where: str = "") -> None:
+    """Hold a node, and the nodes in it, against the signatures of the classes they name."""
+    if isinstance(node, list):
+        for k, item in enumerate(node):
+            check(item, (), f"{where}[{k}]")
+    if not isinstance(node, Mapping):
+        return
+    for key, value in node.items():
+        check(value, (), f"{where}.{key}".lstrip("."))
+    if "_target_" not in node:
+        return
+    cls = target(node["_target_"])
+    parameters = inspect.signature(cls, eval_str=True).parameters
+    named = {key: value for key, value in node.items() if key != "_target_"}
+    at = f"{where} ({cls.__name__})" if where else cls.__name__
+    for key, value in named.items():
+        if key not in parameters:
+            raise ValueError(f"{key!r} is not a key of {at}; {suggestion(key, [*parameters])}")
+        hint = parameters[key].annotation
+        if not fits(value, hint):
+            raise ValueError(f"{key}={value!r} in {at} should be of type {inspect.formatannotation(hint)}")
+    required = {name for name, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
+    if absent := sorted(required - set(named) - set(given)):
+        raise ValueError(f"{at} needs {', '.join(absent)}")
+
+
+def fits(value: object, hint: Any) -> bool:  # noqa: ANN401  # a type hint may be any object
+    """Whether a plain value can be passed where `hint` is asked for."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(fits(value, arg) for arg in args)
+    if origin is Literal:
+        return value in args
+    if isinstance(value, list):
+        items = args[0] if args else Any
+        if origin is tuple and args[-1] is not Ellipsis and len(value) != len(args):
+            return False
+        return hint is Any or (origin in (Sequence, list, tuple) and all(fits(item, items) for item in value))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint in (int, bool, str, types.NoneType):
+        return type(value) is hint
+    return hint is Any or isinstance(value, Mapping) or not isinstance(value, int | float | str | bool | None)
+
+
+def absolute(node: Any) -> Any:  # noqa: ANN401  # plain values
+    """Plain values in which the arguments that a class declares as `paths` are absolute."""
+    if isinstance(node, list):
+        return [absolute(item) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    paths = getattr(target(node["_target_"]), "paths", ()) if "_target_" in node else ()
+    return {
+        key: str(Path(value).expanduser().resolve()) if key in paths and value is not None else absolute(value)
+        for key, value in node.items()
+    }

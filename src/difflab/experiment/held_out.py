@@ -1,0 +1,63 @@
+"""What is measured on held-out samples: the likelihood, and the denoising error by noise level."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from difflab.data.images import to_float
+from difflab.data.module import DataModule
+from difflab.paradigm.diffusion import Diffusion
+from difflab.process.noise import keyed
+
+LIKELIHOOD_BATCH = 500
+LEVELS = range(-8, 9, 2)  # log-SNRs at which denoising errors are reported
+ERROR_SAMPLES = 512
+
+
+def likelihood(model: Diffusion, data: DataModule, n: int) -> dict[str, float]:
+    """Bits/dim of `n` samples spread over the held-out split, with its standard error; nothing where there is none.
+
+    `bits_per_dim`, or `bits_per_dim_bound` of paradigms that bound it: compare bounds with bounds. Where the law behind
+    the data is known the floor is what that law itself gives to the same samples.
+    """
+    if not n or not model.denoiser.has_density:
+        return {}
+    x, y = held_out(data, n)
+    device = model.denoiser.device
+    parts = zip(torch.split(x, LIKELIHOOD_BATCH), torch.split(y, LIKELIHOOD_BATCH), strict=True)
+    bits = torch.cat([model.bits_per_dim(part.to(device), label.to(device)).double().cpu() for part, label in parts])
+    name = model.likelihood
+    found = {name: bits.mean().item(), f"{name}_se": (bits.std() / len(bits) ** 0.5).item()}
+    if log_prob := getattr(data.source, "log_prob", None):
+        found[f"{name}_floor"] = -log_prob(x).mean().item() / (math.log(2) * x[0].numel())
+    return found
+
+
+@torch.no_grad()
+def denoising_error(model: Diffusion, data: DataModule) -> dict[str, float]:
+    """`E |eps_hat - eps|^2` per dimension on held-out samples, by log-SNR, where the schedule reaches it.
+
+    The one error that does not depend on target, weighting or schedule: of the ideal denoiser it is as small as can be.
+    """
+    x0, label = held_out(data, ERROR_SAMPLES)
+    denoiser, schedule = model.denoiser, model.denoiser.schedule
+    x0, label = x0.to(denoiser.device), label.to(denoiser.device)
+    found = {}
+    for level in LEVELS:
+        t = schedule.time_at(torch.tensor(float(level), dtype=torch.float64))
+        if abs(float(schedule.log_snr(t)) - level) > 0.5:
+            continue
+        eps = torch.randn(x0.shape, generator=keyed(level + 100)).to(x0)
+        estimate = denoiser(schedule(t)(x0, eps).to(x0.dtype), t, label)
+        found[str(level)] = float((estimate.eps - eps).square().mean())
+    return found
+
+
+def held_out(data: DataModule, n: int) -> tuple[Tensor, Tensor]:
+    """Held-out samples as models see them, n of them or all, spread over the split; and their labels."""
+    test = data.images.test
+    chosen = torch.linspace(0, len(test) - 1, min(n, len(test))).round().long()
+    return to_float(test.x[chosen]), test.y[chosen]

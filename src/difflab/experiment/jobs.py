@@ -1,0 +1,135 @@
+"""Training and evaluation as functions of a plain configuration: what the commands and the search call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from difflab.experiment.build import build
+from difflab.experiment.config import compose
+from difflab.experiment.errors import user_errors
+from difflab.experiment.estimate import estimate
+from difflab.experiment.evaluation import Evaluation, evaluate_all, provenance
+from difflab.experiment.hardware import best_device
+from difflab.experiment.identity import flat
+from difflab.experiment.protocol import Protocol
+from difflab.experiment.recipe import RECIPE, trained
+from difflab.experiment.references import replaced, training_of, words_in
+from difflab.experiment.run import Run
+from difflab.experiment.trainer import rank
+from difflab.experiment.training import Training
+
+Requested = Literal["train", "evaluate"]  # what a command was started for; the other job it only needs
+Result = dict[str, Any]  # plain values
+MEASURED = ("n", "n_likelihood", "seed")  # settings of the protocol that `difflab-evaluate run=` has at its top level
+
+
+def train(
+    config: Mapping[str, Any], requested: Requested = "train", launch: Callable[[], None] | None = None
+) -> Result | None:
+    """Train a run and measure it, whatever of it is not done; the first process's result alone.
+
+    `config` is a whole configuration, as `difflab.experiment.compose` gives it, or the settings that differ from the
+    defaults: `train({"paradigm": "vp_sde", "backbone": {"width": 32}})`. With `dry_run` nothing is done, and the result
+    is a `plan`. `launch`, where given, trains in processes of its own. Raises UserError for what cannot work, before
+    any work.
+    """
+    config = whole(config)
+    for place, words in words_in(config):
+        with user_errors():
+            needed = Training.of(whole(training_of(words, config)))
+        if config["dry_run"] and needed.run.result is None:
+            return {"plan": estimate([], needed)}
+        there, _ = needed(requested=False)
+        config = replaced(config, place, there.run.folder.name)
+    with user_errors():
+        training = Training.of(config)
+        evaluations = training.evaluations
+    missing = [each for each in evaluations if each.cached_result is None]
+    if config["dry_run"]:
+        return {"plan": estimate(evaluations, training)}
+    if training.run.result is None and not rank():
+        print(f"run: {training.run.folder}   (Ctrl-C is safe: the same command goes on)", flush=True)
+    training, new = training(requested == "train", launch)
+    if rank():
+        return None
+    if missing:
+        training.load()
+    mirror = build(config["logger"])
+    found = evaluate_all(training.evaluations, mirror, training.config, requested == "evaluate")
+    counts = {"trained": int(new), "measured": len(missing), "cached": len(evaluations) - len(missing)}
+    result = {**(training.run.result or {}), **(found[0] if found else {}), **counts}
+    mirror.log_cached(training.wandb_job(requested == "train"), result, {})
+    folder = training.run.folder
+    said = {"run": folder.name, "folder": str(folder), "next": training.model.hint.format(run=folder.name)}
+    return {**said, **result, "evaluations": found}
+
+
+def evaluate(config: Mapping[str, Any]) -> Result | None:
+    """Measure a run, whatever of it is not measured; without `run` train what is missing first, as `train` does.
+
+    Raises UserError for what cannot work, before any work.
+    """
+    if "run" not in config:
+        return train(config, "evaluate")
+    config = whole(config, "evaluate")
+    with user_errors():
+        run, evaluations, own = evaluations_of(config)
+    if config["dry_run"]:
+        return {"plan": estimate(evaluations)}
+    missing = [each for each in evaluations if each.cached_result is None]
+    found = evaluate_all(evaluations, build(config["logger"] or own["logger"]), own, requested=True)
+    counts = {"measured": len(missing), "cached": len(found) - len(missing)}
+    return {
+        "run": run.folder.name,
+        **found[0],
+        **counts,
+        "evaluations": found,
+        "paths": [str(e.path) for e in evaluations],
+    }
+
+
+def evaluations_of(config: Mapping[str, Any]) -> tuple[Run, list[Evaluation], dict[str, Any]]:
+    """The evaluations of a run that a configuration asks for; and the run's configuration with what was chosen.
+
+    Raises ValueError, OSError or ImportError if they cannot be done.
+    """
+    run, denoiser, weights, recipe, data = trained(config)
+    own = run.config
+    words = config["protocol"] or own["protocol"]
+    if "references" not in words:
+        raise ValueError(f"{run.folder.name} is of an older difflab, whose protocol reads otherwise: protocol=quick")
+    chosen = {key: config[key] for key in MEASURED if config[key] is not None}
+    protocol = Protocol.of({**words, **chosen}, best_device(), config["runs_dir"])
+    protocol.dry_run(data)
+    if not protocol.n:
+        raise ValueError("n=0: there is nothing to measure; give a number, as n=2000")
+    model = build({key: node for key, node in own["model"].items() if key != "denoiser"}, denoiser=denoiser)
+    choices = {**own.get("choices", {}), **config["choices"]}
+    about, cache = provenance({**config, "choices": choices}), Path(config["runs_dir"]) / ".cache"
+    evaluations = [
+        Evaluation(run, model, weights, data, recipe, protocol, seed, cache, about) for seed in protocol.seeds
+    ]
+    sampling = {key: config[key] for key in RECIPE if config[key] is not None}
+    return run, evaluations, {**own, **sampling, "choices": about["choices"]}
+
+
+def whole(config: Mapping[str, Any], command: str = "train") -> dict[str, Any]:
+    """A whole configuration: as it is, or composed from the settings that differ from the defaults.
+
+    Raises UserError for settings that do not exist or do not fit.
+    """
+    if "choices" in config:
+        return dict(config)
+    with user_errors():
+        return compose(command, [f"{key}={spelled(value)}" for key, value in flat(config).items()])
+
+
+def spelled(value: object) -> str:
+    """A plain value in Hydra's grammar."""
+    if value is None:
+        return "null"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(spelled, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

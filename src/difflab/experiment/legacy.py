@@ -1,0 +1,76 @@
+"""Configurations that difflab 0.1 wrote, in today's names, so that its finished runs can be sampled and evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+FOLDERS = {  # where the classes of each module of 0.1 are exported today
+    "gaussian": "process",
+    "schedule": "process",
+    "table": "process",
+    "learned": "process",
+    "target": "process",
+    "times": "objective",
+    "weighting": "objective",
+    "coupling": "objective",
+    "paradigm.draws": "objective",
+    "denoiser": "denoiser",
+    "exact": "denoiser",
+    "classifier": "denoiser",
+    "operator": "guidance",
+    "grid": "sampler",
+    "judge": "experiment",
+    "weights": "experiment",
+    "logger": "experiment",
+    "task": "experiment",
+}
+CLASSES = {
+    "table.LinearTable": "LinearBetas",
+    "table.QuadraticTable": "QuadraticBetas",
+    "table.SigmoidTable": "SigmoidBetas",
+    "table.CosineTable": "CosineBetas",
+    "table.GeometricTable": "GeometricSigmas",
+    "learned.Learned": "LearnedSchedule",
+    "target.EDM": "Preconditioned",
+    "target.Mean": "PosteriorMean",
+    "paradigm.score_sde.ScoreSDE": "Diffusion",
+}
+PARADIGMS = {  # by preset, the classes that 0.1 had one name for
+    "ncsn": "NCSN",
+    "ve_sde": "VESDE",
+    "vp_sde": "VPSDE",
+    "sub_vp_sde": "SubVPSDE",
+    "pf_ode": "VPSDE",
+    "edm": "EDM",
+    "flow_matching": "FlowMatching",
+    "ot_flow": "FlowMatching",
+    "improved_ddpm": "ImprovedDDPM",
+    "improved_ddpm_vlb": "ImprovedDDPM",
+}
+
+
+def translated(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration of 0.1, or a part of one, with the classes of today."""
+    found: dict[str, Any] = renamed(config)
+    preset = found.get("choices", {}).get("paradigm", "").removesuffix(" reflowed")
+    if preset in PARADIGMS:
+        found["model"] = {**found["model"], "_target_": f"difflab.paradigm.{PARADIGMS[preset]}"}
+    return found
+
+
+def renamed(node: Any) -> Any:  # noqa: ANN401  # plain values
+    """Plain values with today's `_target_`s."""
+    if isinstance(node, Mapping):
+        return {key: today(value) if key == "_target_" else renamed(value) for key, value in node.items()}
+    return [renamed(item) for item in node] if isinstance(node, list) else node
+
+
+def today(path: str) -> str:
+    """The class that 0.1 called `difflab.module.Class`; other names stay."""
+    package, _, old = path.partition(".")
+    module, _, name = old.rpartition(".")
+    if package != "difflab":
+        return path
+    folder = FOLDERS.get(module) or FOLDERS.get(module.partition(".")[0]) or module.partition(".")[0]
+    return f"difflab.{folder}.{CLASSES.get(old, name)}"

@@ -1,0 +1,45 @@
+"""What a run is made from: its data, and the weights of other runs that it starts from or is taught by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from difflab.data.module import DataModule
+from difflab.experiment.identity import record
+from difflab.experiment.reflow import Teacher
+from difflab.experiment.run import Run, find
+from difflab.experiment.weights import start_from
+from difflab.paradigm.base import Paradigm
+
+Origins = dict[str, dict[str, Any]]
+
+
+def origins_of(config: Mapping[str, Any], data: DataModule, model: Paradigm, teacher: Teacher | None) -> Origins:
+    """The origins of a training, by their content; the model is given the weights that it starts from.
+
+    Raises ValueError for a run to start from that is not there, or whose network is another.
+    """
+    images = data.images.train.labelled_sha256
+    trained_on = images if teacher else data.training.labelled_sha256
+    origins: Origins = {"data": {"sha256": trained_on, "images": images}}
+    if teacher:
+        origins["teacher"] = teacher.origin
+    if start := start_of(config, teacher):
+        run, ema = start
+        sha256 = start_from(run, model.learned, ema)
+        origins["init"] = {"sha256": sha256, "ema": ema, **record(run.config, run.folder.name)}
+    return origins
+
+
+def start_of(config: Mapping[str, Any], teacher: Teacher | None) -> tuple[Run, float | None] | None:
+    """The run, and the decay of its averages, whose weights a training starts from: `init`, or else its teacher.
+
+    `init=none` starts from scratch. Raises ValueError if there is no such run.
+    """
+    if config["init"] == "none":
+        return None
+    if config["init"]:
+        return find(Path(config["runs_dir"]), config["init"]), None
+    return (teacher.trained.run, teacher.ema) if teacher and teacher.starts else None
