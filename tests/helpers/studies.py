@@ -19,6 +19,8 @@ SCHEDULES = {
     "vp_sde": ("vp", {"_target_": "difflab.process.VP", "beta_max": 20.0}),
     "rectified_flow": ("linear", {"_target_": "difflab.process.Linear"}),
 }
+MODELS = {"ddpm": "DDPM", "vp_sde": "VPSDE", "rectified_flow": "RectifiedFlow"}
+SOURCES = {"digits": "Digits"}  # by the option of data; else Fashion16
 TARGETS = {"rectified_flow": ("velocity", "Velocity")}
 PARADIGMS = {"ddpm": 12.0, "vp_sde": 9.0, "rectified_flow": 7.0}  # a distance at NFE 8 above the best, by paradigm
 SAMPLERS = {"DDIM(eta=0.0)": 1.0, "Heun()": 0.7}  # and a factor of it
@@ -42,7 +44,7 @@ def config(paradigm="ddpm", seed=0, data="fashion16", **overrides):
         "ema": [0.999],
         "init": None,
         "model": {
-            "_target_": f"difflab.paradigm.{paradigm}",
+            "_target_": f"difflab.paradigm.{MODELS[paradigm]}",
             "denoiser": denoiser,
             "times": {"_target_": "difflab.objective.Uniform"},
             "weighting": {"_target_": "difflab.objective.Simple"},
@@ -53,7 +55,7 @@ def config(paradigm="ddpm", seed=0, data="fashion16", **overrides):
         },
         "data": {
             "_target_": "difflab.data.DataModule",
-            "source": {"_target_": f"difflab.data.{data}"},
+            "source": {"_target_": f"difflab.data.{SOURCES.get(data, 'Fashion16')}"},
             "shape": [1, 16, 16],
             "classes": 10,
             "seed": seed,
