@@ -14,7 +14,7 @@ ALWAYS_NAMED = ("paradigm", "data", "sampler")  # part of a label wherever they 
 FREE = (*(key for key in IDENTITY if key != "model"), "init", "teacher")  # keys that no option sets
 
 
-def described(factors: Mapping[str, str], keys: Iterable[str]) -> str:
+def factor_label(factors: Mapping[str, str], keys: Iterable[str]) -> str:
     """Some factors as a label: `vp_sde heun schedule=vp`."""
     named = [(key, factors[key]) for key in keys if factors.get(key)]
     return " ".join(value if key in ALWAYS_NAMED else f"{key}={value}" for key, value in named)

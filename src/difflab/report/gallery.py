@@ -15,7 +15,7 @@ from typing import ClassVar
 from PIL import Image
 
 from difflab.experiment.picture import MODES
-from difflab.report.factors import described
+from difflab.report.factors import factor_label
 from difflab.report.study import Cell, Group, Study
 
 MOMENTS = 12  # columns of a picture of steps
@@ -96,7 +96,7 @@ def gallery(study: Study, group: Group, kind: str) -> Gallery:
     rows = []
     for cells in study.series(group).values():
         factors = cells[0].factors
-        label = described(factors, named) or factors["paradigm"]
+        label = factor_label(factors, named) or factors["paradigm"]
         pictured = {cell.nfe: cell for cell in cells if kind in cell.records[0].pictures}
         rows.append(Row(label, {key: factors[key] for key in study.varied}, pictured))
     return Gallery(kind, tuple(row for row in rows if row.cells), guidances)

@@ -14,7 +14,7 @@ from statistics import fmean
 from difflab.experiment.config import suggestion
 from difflab.experiment.run import Run, find
 from difflab.metric.card import digest
-from difflab.report.factors import ALWAYS_NAMED, SAMPLED, described, factors_of
+from difflab.report.factors import ALWAYS_NAMED, SAMPLED, factor_label, factors_of
 from difflab.report.record import Record, read_records, refuse
 from difflab.report.statistics import Interval, Seeds, estimate, means
 from difflab.report.text import nfe_text
@@ -81,7 +81,7 @@ class Cell:
     @property
     def label(self) -> str:
         """All its factors and its NFE."""
-        return f"{described(self.factors, self.factors)} nfe={nfe_text(self.nfe)}"
+        return f"{factor_label(self.factors, self.factors)} nfe={nfe_text(self.nfe)}"
 
     def values(self, metric: str) -> dict[Seeds, float]:
         """The metric by the seeds of training and noise.
@@ -174,16 +174,16 @@ class Study:
 
     def label(self, cell: Cell) -> str:
         """The distinguishing factors of a cell, without its NFE."""
-        return described(cell.factors, self.distinguishing) or cell.factors["paradigm"]
+        return factor_label(cell.factors, self.distinguishing) or cell.factors["paradigm"]
 
     def training_label(self, cell: Cell) -> str:
         """The distinguishing factors of a cell's training."""
         keys = [key for key in self.distinguishing if key not in SAMPLED]
-        return described(cell.factors, keys) or cell.factors["paradigm"]
+        return factor_label(cell.factors, keys) or cell.factors["paradigm"]
 
     def sampling_label(self, cell: Cell) -> str:
         """The distinguishing factors of a cell's sampling; empty if there are none."""
-        return described(cell.factors, [key for key in self.distinguishing if key in SAMPLED])
+        return factor_label(cell.factors, [key for key in self.distinguishing if key in SAMPLED])
 
     def trainings(self) -> dict[str, list[Record]]:
         """One record of each run, by the label of its training."""
