@@ -16,7 +16,7 @@ from difflab.experiment.metrics_file import MetricsFile
 from difflab.experiment.mirror import Local
 from difflab.experiment.wandb_job import WandbJob, protocol_tag, without_secrets
 from difflab.experiment.wandb_mirror import TrainingMirror, Wandb, mode
-from studies import card
+from helpers.studies import card
 from wandb_server import wandb_server
 
 CONFIG = {

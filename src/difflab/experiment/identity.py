@@ -28,6 +28,7 @@ from difflab.process.noise import VERSION as NOISE
 
 IDENTITY = ("model", "seed", "images", "batch_size", "precision", "ema")  # of a configuration: what decides the weights
 SEEDS = ("seed", "model.seed", "data.seed")  # by which repetitions of one training differ
+REPEATED = ("run", "seeds", "seed", "sha256", "weights")  # of an origin: what differs between its repetitions
 RECORDS = ("run", "kind", "seeds")  # what is kept of an origin for people and reports, and names no content
 
 
@@ -118,19 +119,21 @@ def fingerprint(config: Mapping[str, Any], origins: Mapping[str, Mapping[str, An
 def seedless(config: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the weights of a stored run, by dotted keys, without its seeds: repetitions have it in common.
 
-    Weights that it started from, and its teacher, count by what repetitions of them have in common.
+    Repetitions agree in all of the origins but the weights, and the seed of the pairs.
     """
-    origins = config.get("origins", {})
-    kinds = {name: each["kind"] if "kind" in each else each.get("sha256", "") for name, each in origins.items()}
-    leaves = flat({**{key: identity(config[key]) for key in (*IDENTITY, "data")}, "origins": kinds})
+    origins = {
+        name: {k: v for k, v in each.items() if k not in REPEATED} if "kind" in each else each.get("sha256", "")
+        for name, each in config.get("origins", {}).items()
+    }
+    leaves = flat({**{key: identity(config[key]) for key in (*IDENTITY, "data")}, "origins": origins})
     return {key: value for key, value in leaves.items() if key not in SEEDS}
 
 
 def seeds(config: Mapping[str, Any]) -> tuple[int, ...]:
-    """The seeds of a stored run, and of the one whose weights it started from."""
-    values = flat(config)
-    own = tuple(int(values.get(key, config["seed"])) for key in SEEDS)
-    return own + tuple(config.get("origins", {}).get("init", {}).get("seeds", ()))
+    """The seeds of a stored run, of the one whose weights it started from, and of its teacher if that is another."""
+    values, origins = flat(config), config.get("origins", {})
+    others = {each["sha256"]: tuple(each["seeds"]) for each in origins.values() if "seeds" in each}
+    return tuple(int(values.get(key, config["seed"])) for key in SEEDS) + sum(others.values(), ())
 
 
 def record(config: Mapping[str, Any], name: str) -> dict[str, Any]:

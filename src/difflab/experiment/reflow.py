@@ -59,7 +59,8 @@ class Teacher:
         recipe = self.trained.recipe
         how = {key: identity(getattr(recipe, key)) for key in ("sampler", "grid", "guidance", "path", "nfe")}
         weights = weights_identity(self.trained.run, self.ema)
-        return {**weights, **how, "precision": recipe.precision, "pairs": self.n, "seed": self.seed, "noise": VERSION}
+        made = {"sha256": weights["weights"], "ema": weights["ema"], **how}
+        return {**made, "precision": recipe.precision, "pairs": self.n, "seed": self.seed, "noise": VERSION}
 
     @property
     def origin(self) -> dict[str, Any]:

@@ -1,10 +1,9 @@
-"""A study as figures for print: quality against cost, what the trainings looked at, and where the networks err."""
+"""A study as figures for print: quality against cost, the noise levels of the trainings, and the denoising errors."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from difflab.metric import higher_is_better, title
-from difflab.report.costs import COSTS, unlike_devices
-from difflab.report.levels import Curve, emphasis, path, schedule_of
-from difflab.report.statistics import estimate, finite, pareto
+from difflab.metric.direction import higher_is_better, title
+from difflab.report.costs import COSTS, devices_note
+from difflab.report.noise_levels import Curve, configured_weight, denoising_errors, schedule_of, time_share
+from difflab.report.ranking import finite, pareto
+from difflab.report.statistics import estimate
 from difflab.report.study import Cell, Group, Study
-from difflab.report.tables import rankings
-from difflab.report.trainings import by_level, sampling, training, trainings
+from difflab.report.style import FLOOR, FRONT, Style, Styles
+from difflab.report.tables import ranking_tables
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe & Ito 2008
-STROKES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
-MARKS = "os^Dv*Px"
-GREY = "0.55"
 FORMATS = ("pdf", "svg")
-STYLE: dict[Any, Any] = {  # by names that matplotlib types one by one
+PRINT: dict[Any, Any] = {  # by names that matplotlib types one by one
     "font.size": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 8,
     "legend.frameon": False,
-    "lines.linewidth": 1.2,
     "lines.markersize": 3.5,
     "pdf.fonttype": 42,  # text stays text
     "svg.fonttype": "none",
@@ -40,46 +35,22 @@ STYLE: dict[Any, Any] = {  # by names that matplotlib types one by one
 }
 
 
-@dataclass(frozen=True)
-class Pens:
-    """A colour for each training, a stroke and a mark for each way of sampling."""
-
-    trained: tuple[str, ...]
-    sampled: tuple[str, ...]
-    study: Study
-
-    @classmethod
-    def of(cls, study: Study) -> Pens:
-        """The pens of a study: the same in all its figures."""
-        trained = dict.fromkeys(training(study, cell) for cell in study.cells)
-        return cls(tuple(trained), tuple(dict.fromkeys(sampling(study, cell) for cell in study.cells)), study)
-
-    def colour(self, name: str) -> str:
-        """The colour of a training."""
-        return COLOURS[self.trained.index(name) % len(COLOURS)]
-
-    def __call__(self, cell: Cell) -> dict[str, Any]:
-        """How a cell is drawn."""
-        k = self.sampled.index(sampling(self.study, cell))
-        colour = self.colour(training(self.study, cell))
-        return {"color": colour, "linestyle": STROKES[k % len(STROKES)], "marker": MARKS[k % len(MARKS)]}
-
-
-def quality(study: Study, group: Group, metric: str, cost: str) -> Figure:
+def quality_figure(study: Study, group: Group, metric: str, cost: str) -> Figure:
     """A metric against a cost of sampling: a line a series, intervals over seeds, the floor, the Pareto front."""
-    series, shown, pens = study.series(group), group.having(metric), Pens.of(study)
-    figure, axes = blank(height=max(2.9, 0.16 * len(series) + 0.5))
+    series, drawn, styles = study.series(group), group.with_metric(metric), Styles.of(study)
+    figure, axes = blank_figure(height=max(2.9, 0.16 * len(series) + 0.5))
     for label, cells in series.items():
         if measured := [cell for cell in cells if metric in cell.metrics]:
-            draw_series(axes, measured, metric, cost, label=label, **pens(measured[0]))
+            style = styles.series(study.training_label(measured[0]), study.sampling_label(measured[0]))
+            draw_series(axes, measured, metric, cost, label, style)
     if cost == "nfe":
-        front = pareto(shown, metric)
+        front = pareto(drawn, metric)
         at = [cell.cost[cost] for cell in front], [cell.estimate(metric).mean for cell in front]
-        axes.plot(*at, color=GREY, linewidth=5, alpha=0.35, solid_capstyle="round", zorder=0, label="Pareto front")
+        axes.plot(*at, **FRONT.matplotlib, drawstyle="steps-post", zorder=0, label="Pareto front")
     floor = group.floor(metric)
     if floor is not None:
-        axes.axhline(floor, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), label="real against real")
-    means = [cell.estimate(metric).mean for cell in finite(shown, metric)]
+        axes.axhline(floor, **FLOOR.matplotlib, label="real against real")
+    means = [cell.estimate(metric).mean for cell in finite(drawn, metric)]
     lowest = min(means if floor is None else [*means, floor], default=0)
     axes.set_xscale("log")
     plain_ticks(axes, [nfe for nfe in group.nfes if nfe] if cost == "nfe" else [])
@@ -91,31 +62,31 @@ def quality(study: Study, group: Group, metric: str, cost: str) -> Figure:
         axes.yaxis.set_minor_formatter(NullFormatter())
     better = "higher" if higher_is_better(metric) else "lower"
     axes.set(xlabel=COSTS[cost], ylabel=f"{title(metric)}\n{better} is better")
-    said = [f"{key}: {value[:60]}" for key, value in group.differing.items()]
-    devices = "" if cost == "nfe" else unlike_devices(shown)
-    axes.set_title("\n".join(filter(None, [*said, devices])), loc="left")
-    beside(axes)
+    notes = [f"{key}: {value[:60]}" for key, value in group.differing.items()]
+    devices = "" if cost == "nfe" else devices_note({device for cell in drawn for device in cell.devices})
+    axes.set_title("\n".join(filter(None, [*notes, devices])), loc="left")
+    legend_beside(axes)
     return figure
 
 
-def draw_series(axes: Axes, cells: Sequence[Cell], metric: str, cost: str, **pen: Any) -> None:  # noqa: ANN401  # matplotlib's
+def draw_series(axes: Axes, cells: Sequence[Cell], metric: str, cost: str, label: str, style: Style) -> None:
     """A line through the means, and their intervals."""
-    found = [cell.estimate(metric) for cell in cells]
-    x, y = [cell.cost[cost] for cell in cells], [each.mean for each in found]
-    axes.plot(x, y, **pen)
-    known = [(at, each) for at, each in zip(x, found, strict=True) if each.known]
+    values = [cell.estimate(metric) for cell in cells]
+    x = [cell.cost[cost] for cell in cells]
+    axes.plot(x, [value.mean for value in values], **style.matplotlib, label=label)
+    known = [(at, value) for at, value in zip(x, values, strict=True) if value.known]
     axes.vlines(
         [at for at, _ in known],
-        [each.low for _, each in known],
-        [each.high for _, each in known],
-        color=pen["color"],
+        [value.low for _, value in known],
+        [value.high for _, value in known],
+        color=style.colour,
         linewidth=0.7,
         alpha=0.6,
     )
 
 
 def plain_ticks(axes: Axes, at: Sequence[float]) -> None:
-    """Numbers, not powers of ten, on a logarithmic axis."""
+    """Numbers instead of powers of ten on a logarithmic axis."""
     if at:
         axes.set_xticks(at)
     else:
@@ -125,79 +96,77 @@ def plain_ticks(axes: Axes, at: Sequence[float]) -> None:
     axes.tick_params(axis="x", which="minor", length=0)
 
 
-def noise_levels(study: Study) -> Figure:
-    """Over log-SNR: where the schedules spend their time, and what an error in eps costs in training."""
-    figure, axes = blank(rows=2, height=4.6)
-    pens = Pens.of(study)
-    for name, runs in trainings(study).items():
+def noise_level_figure(study: Study) -> Figure:
+    """Over log-SNR: the share of the time axis of each schedule, and the weight of an error in eps in training."""
+    figure, axes = blank_figure(rows=2, height=4.6)
+    styles = Styles.of(study)
+    for label, runs in study.trainings().items():
         schedule = schedule_of(runs[0])
-        curve(axes[0], path(schedule), name, pens)
-        if weight := emphasis(schedule, runs[0].config["model"]):
-            curve(axes[1], weight, name, pens)
+        draw_curve(axes[0], time_share(schedule), label, styles)
+        if weight := configured_weight(schedule, runs[0].config["model"]):
+            draw_curve(axes[1], weight, label, styles)
     axes[0].set(ylabel="share of the time axis\n(0: data, 1: noise)")
     axes[1].set(
         xlabel="log-SNR (noise to data)", ylabel="weight of an error in eps\na unit of log-SNR (1 at 0)", yscale="log"
     )
-    beside(axes[0])
+    legend_beside(axes[0])
     return figure
 
 
-def curve(axes: Axes, values: Curve, name: str, pens: Pens) -> None:
+def draw_curve(axes: Axes, curve: Curve, label: str, styles: Styles) -> None:
     """The line of one training."""
-    k = pens.trained.index(name)
-    stroke = STROKES[k // len(COLOURS) % len(STROKES)]
-    axes.plot(values.log_snr, values.value, color=pens.colour(name), linestyle=stroke, label=name)
+    axes.plot(curve.log_snr, curve.value, **styles.training(label).matplotlib, label=label)
 
 
-def errors(study: Study) -> Figure | None:
-    """The held-out error of each network by noise level, with intervals over training seeds; None if none was taken."""
-    found = {name: by_level(runs) for name, runs in trainings(study).items()}
-    if not any(found.values()):
+def error_figure(study: Study) -> Figure | None:
+    """The held-out error of each network by noise level, with intervals over seeds; None if it was not measured."""
+    errors = {label: denoising_errors(runs) for label, runs in study.trainings().items()}
+    if not any(errors.values()):
         return None
-    figure, axes = blank()
-    pens = Pens.of(study)
-    for name, levels in found.items():
+    figure, axes = blank_figure()
+    styles = Styles.of(study)
+    for label, levels in errors.items():
         at = sorted(levels)
         each = [estimate(levels[level]) for level in at]
-        curve(axes, Curve(at, [interval.mean for interval in each]), name, pens)
+        draw_curve(axes, Curve(at, [interval.mean for interval in each]), label, styles)
         low, high = [interval.low for interval in each], [interval.high for interval in each]
-        axes.fill_between(at, low, high, color=pens.colour(name), alpha=0.15, linewidth=0)
+        axes.fill_between(at, low, high, color=styles.training(label).colour, alpha=0.15, linewidth=0)
     axes.set(xlabel="log-SNR (noise to data)", ylabel="mean squared error of eps", yscale="log")
-    measured = [error for levels in found.values() for values in levels.values() for error in values.values()]
+    measured = [error for levels in errors.values() for values in levels.values() for error in values.values()]
     if lowest := min(filter(math.isfinite, measured), default=0):
         axes.set_ylim(bottom=0.8 * lowest)
-    beside(axes)
+    legend_beside(axes)
     return figure
 
 
-def blank(rows: int = 1, height: float = 2.9) -> tuple[Figure, Any]:
+def blank_figure(rows: int = 1, height: float = 2.9) -> tuple[Figure, Any]:
     """An empty figure of a text's width, and its axes, one above the other."""
     figure = Figure(figsize=(6.3, height), layout="constrained")
     return figure, figure.subplots(rows, sharex=True)
 
 
-def beside(axes: Axes) -> None:
-    """A legend that covers nothing."""
+def legend_beside(axes: Axes) -> None:
+    """A legend beside the axes, which covers nothing."""
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, handlelength=2.6)
 
 
 def figures(study: Study, metric: str | None = None) -> Iterator[tuple[str, Figure]]:
     """All figures of a study, by name."""
     several = len(study.groups) > 1
-    for k, ranked in enumerate(rankings(study, metric), 1):
+    for k, ranked in enumerate(ranking_tables(study, metric), 1):
         suffix = f"-{k}" if several else ""
         for cost, name in zip(COSTS, ("nfe", "seconds"), strict=True):
-            yield f"{ranked.metric}-by-{name}{suffix}", quality(study, ranked.group, ranked.metric, cost)
-    yield "noise-levels", noise_levels(study)
-    if found := errors(study):
-        yield "denoising-error", found
+            yield f"{ranked.metric}-by-{name}{suffix}", quality_figure(study, ranked.group, ranked.metric, cost)
+    yield "noise-levels", noise_level_figure(study)
+    if figure := error_figure(study):
+        yield "denoising-error", figure
 
 
-def draw(study: Study, folder: Path, metric: str | None = None) -> list[Path]:
+def write_figures(study: Study, folder: Path, metric: str | None = None) -> list[Path]:
     """Write all figures as PDF and SVG; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(PRINT):
         for name, figure in figures(study, metric):
             for form in FORMATS:
                 paths.append(folder / f"{name}.{form}")

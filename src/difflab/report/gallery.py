@@ -1,6 +1,6 @@
-"""The pictures of the page: a matrix for each kind, a row for each series and a column for each number of evaluations.
+"""The pictures of the page: a matrix for each kind, with a row for each series and a column for each NFE.
 
-All evaluations start from the same noise, so what stands in one place of two pictures is one sample, made in two ways.
+All evaluations start from the same noise: the same place in two pictures shows one sample, drawn in two ways.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import ClassVar
 from PIL import Image
 
 from difflab.experiment.picture import MODES
-from difflab.report.factors import spoken
+from difflab.report.factors import factor_label
 from difflab.report.study import Cell, Group, Study
 
 MOMENTS = 12  # columns of a picture of steps
@@ -24,7 +24,7 @@ GAP = 2  # pixels around each tile of a sheet
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of a series that have a picture, by their number of evaluations; `factors` filter it."""
+    """The cells of a series that have a picture, by NFE. The page filters the row by `factors`."""
 
     label: str
     factors: Mapping[str, str]
@@ -33,27 +33,27 @@ class Row:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The pictures of one kind: of the first of a cell's seeds, where there are several."""
+    """The pictures of one kind; of a cell with several seeds, those of the first."""
 
     kind: str
     rows: tuple[Row, ...]
-    guidances: tuple[str, ...]  # what a slider walks through; empty unless it varies
+    guidances: tuple[str, ...]  # the values of a slider; empty unless the guidance varies
     moments: ClassVar[int] = MOMENTS
 
     def uri(self, cell: Cell) -> str:
-        """A cell's picture as data."""
-        data = cell.evaluations[0].pictures[self.kind].read_bytes()
+        """A cell's picture as a data URI."""
+        data = cell.records[0].pictures[self.kind].read_bytes()
         return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
     def sprite(self, cell: Cell) -> Sprite:
         """The geometry of a cell's picture of steps."""
-        evaluation = cell.evaluations[0]
-        return Sprite.of(evaluation.pictures[self.kind], tuple(evaluation.config["data"]["shape"]))
+        record = cell.records[0]
+        return Sprite.of(record.pictures[self.kind], tuple(record.config["data"]["shape"]))
 
 
 @dataclass(frozen=True)
 class Sprite:
-    """A sheet of tiles of one size, to be seen a tile at a time."""
+    """A sheet of tiles of one size, of which the page shows one column at a time."""
 
     size: tuple[int, int]
     tile: tuple[float, float]
@@ -61,11 +61,11 @@ class Sprite:
 
     @classmethod
     def of(cls, path: Path, shape: tuple[int, ...]) -> Sprite:
-        """That of a picture of steps of samples of this shape; points are drawn on a square."""
+        """The sprite of a picture of steps, for samples of this shape; points are drawn on a square."""
         with Image.open(path) as image:
             width, height = image.size
         aspect = 1.0
-        if len(shape) == 3:  # where the channels are no colours they stand side by side
+        if len(shape) == 3:  # channels that are not colours stand side by side
             aspect = shape[2] * (1 if shape[0] in MODES else shape[0]) / shape[1]
         across = (width - GAP) / MOMENTS - GAP
         down = across / aspect
@@ -73,7 +73,7 @@ class Sprite:
 
     @property
     def style(self) -> str:
-        """What the style sheet needs to know: sizes by the tile's, places by the room that the tile leaves."""
+        """The variables of the style sheet: sizes over the tile's size, offsets over the rest of the sheet."""
         (width, height), (across, down) = self.size, self.tile
         values = {
             "aspect": across / down,
@@ -89,18 +89,19 @@ class Sprite:
 
 def gallery(study: Study, group: Group, kind: str) -> Gallery:
     """The pictures of a group of one kind."""
-    guidances = {cell.factors["guidance"]: None for cell in group.cells} if "guidance" in study.told else {}
-    walked = tuple(sorted(guidances, key=numbers)) if len(guidances) > 1 else ()
-    said = [key for key in study.told if not (walked and key == "guidance")]
+    keys = study.distinguishing
+    values = {cell.factors["guidance"] for cell in group.cells} if "guidance" in keys else set()
+    guidances = tuple(sorted(values, key=by_numbers)) if len(values) > 1 else ()
+    named = [key for key in keys if not (guidances and key == "guidance")]
     rows = []
     for cells in study.series(group).values():
         factors = cells[0].factors
-        label = spoken(factors, said) or factors["paradigm"]
-        shown = {cell.nfe: cell for cell in cells if kind in cell.evaluations[0].pictures}
-        rows.append(Row(label, {key: factors[key] for key in study.varied}, shown))
-    return Gallery(kind, tuple(row for row in rows if row.cells), walked)
+        label = factor_label(factors, named) or factors["paradigm"]
+        pictured = {cell.nfe: cell for cell in cells if kind in cell.records[0].pictures}
+        rows.append(Row(label, {key: factors[key] for key in study.varied}, pictured))
+    return Gallery(kind, tuple(row for row in rows if row.cells), guidances)
 
 
-def numbers(text: str) -> tuple[list[float], str]:
-    """What orders settings: the numbers in them, then their words."""
+def by_numbers(text: str) -> tuple[list[float], str]:
+    """The key that sorts settings: the numbers in them, then their words."""
     return [float(part) for part in re.findall(r"\d+(?:\.\d+)?", text)], text

@@ -1,12 +1,12 @@
 "use strict";
-// The numbers and the figures come from Python; here they are drawn, filtered, sorted and walked through.
+// The numbers and the figures come from Python; this script draws, filters and sorts them.
 
 const figures = JSON.parse(document.getElementById("figures").textContent);
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-// What is shown: every factor's checked values, and one metric.
-function chosen() {
+// The checked values of each factor.
+function checkedValues() {
   const values = new Map();
   for (const box of all("input[data-filter]")) {
     if (!values.has(box.dataset.filter)) values.set(box.dataset.filter, new Set());
@@ -20,7 +20,7 @@ function matches(factors, values, besides) {
 }
 
 function show() {
-  const values = chosen();
+  const values = checkedValues();
   const metric = document.getElementById("metric").value;
   for (const each of all("[data-metric]")) each.hidden = each.dataset.metric !== metric;
   for (const each of all("[data-factors]")) each.hidden = !matches(JSON.parse(each.dataset.factors), values);
@@ -28,7 +28,7 @@ function show() {
   for (const chart of all("[data-figure]")) if (chart.offsetParent !== null) draw(chart, values);
 }
 
-// Charts: only the traces that are wanted, in the colours of the page.
+// Charts: the traces that pass the filters, with axes and text in the colours of the page.
 function theme() {
   const style = getComputedStyle(document.documentElement);
   const [ink, grid, line, paper] = ["--ink", "--grid", "--line", "--paper"].map((name) => style.getPropertyValue(name));
@@ -45,23 +45,22 @@ function theme() {
 function draw(chart, values) {
   const { data, layout } = figures[chart.dataset.figure];
   const traces = data.filter((trace) => matches(trace.meta?.factors ?? {}, values));
-  const better = layout.meta?.better;
-  const drawn = better ? [...traces, front(traces, better)] : traces;
+  const drawn = layout.meta ? [...traces, front(traces, layout.meta)] : traces;
   const legend = legendHeight(drawn, chart.clientWidth);
   const size = { height: Number(chart.dataset.height) + legend, margin: { ...layout.margin, b: layout.margin.b + legend } };
   const options = { displaylogo: false, responsive: true, toImageButtonOptions: { format: "svg" } };
   Plotly.react(chart, drawn, { ...layout, ...size, template: theme(), uirevision: "kept" }, options);
 }
 
-// Legends stand below, in columns as wide as the longest name: so the axes keep their height whatever is shown.
+// Legends stand below, in columns as wide as the longest name, so that the axes keep their height.
 function legendHeight(traces, width) {
   const names = traces.filter((trace) => trace.showlegend !== false).map((trace) => trace.name);
   const columns = Math.max(1, Math.floor(width / (60 + 7 * Math.max(0, ...names.map((name) => name.length)))));
   return 20 * Math.ceil(names.length / columns);
 }
 
-// The best value that is had for no more than x, over all that is shown.
-function front(traces, better) {
+// The Pareto front: the best value at no more than x, over all traces that are drawn.
+function front(traces, { better, front: style }) {
   const points = traces.filter((t) => t.meta?.factors).flatMap((t) => t.x.map((x, k) => [x, t.y[k]])).filter(([, y]) => y !== null);
   const sign = better === "lower" ? 1 : -1;
   points.sort((a, b) => a[0] - b[0] || sign * (a[1] - b[1]));
@@ -69,11 +68,11 @@ function front(traces, better) {
   const best = points.filter(([, y]) => sign * y < record && ((record = sign * y), true));
   return {
     name: "Pareto front", x: best.map((p) => p[0]), y: best.map((p) => p[1]), mode: "lines", hoverinfo: "skip",
-    line: { shape: "hv", dash: "dot", width: 1.5, color: theme().layout.font.color }, opacity: 0.7,
+    ...style, line: { ...style.line, shape: "hv" }, zorder: -1,
   };
 }
 
-// Pictures: one value of the guidance at a time, one moment of the way from noise to data.
+// Pictures: one value of the guidance at a time, and one time between noise and data.
 function pick(gallery, values) {
   const slider = gallery.querySelector("input.pick");
   const at = slider && JSON.parse(slider.dataset.values)[slider.value];
@@ -91,7 +90,7 @@ function walk(slider) {
   slider.parentElement.querySelector("output").value = `${Number(slider.value) + 1} of ${Number(slider.max) + 1}`;
 }
 
-// Tables: by a column's numbers where it has them, else by its words; what is missing comes last.
+// Tables: sorted by a column's numbers if it has them, else by its text; empty entries come last.
 function sort(button) {
   const header = button.closest("th");
   const rising = header.getAttribute("aria-sort") !== "ascending";
@@ -123,7 +122,7 @@ async function copy(button) {
 for (const button of all("th button")) button.addEventListener("click", () => sort(button));
 for (const button of all("button.copy")) button.addEventListener("click", () => copy(button));
 for (const slider of all("input.walk")) slider.addEventListener("input", () => walk(slider));
-for (const slider of all("input.pick")) slider.addEventListener("input", () => pick(slider.closest(".gallery"), chosen()));
+for (const slider of all("input.pick")) slider.addEventListener("input", () => pick(slider.closest(".gallery"), checkedValues()));
 document.getElementById("metric").addEventListener("change", show);
 for (const form of all("form.controls")) {
   form.addEventListener("change", show);

@@ -1,4 +1,4 @@
-"""One page that shows a study: what is best, by how much, at what cost, how it looks, and how to make it again."""
+"""One page that shows a study: rankings, charts, tables, pictures, protocol cards and commands."""
 
 from __future__ import annotations
 
@@ -20,31 +20,34 @@ from plotly.offline import get_plotlyjs
 from plotly.utils import PlotlyJSONEncoder
 
 from difflab.experiment.files import write_text
-from difflab.metric import higher_is_better, title
-from difflab.report.charts import quality, repeats, spectrum, varying
-from difflab.report.costs import COSTS, asked, unlike_devices
-from difflab.report.evaluation import PICTURES
-from difflab.report.factors import shown
-from difflab.report.gallery import Gallery, gallery, numbers
-from difflab.report.statistics import Place, ranking
+from difflab.metric.direction import higher_is_better, title
+from difflab.report.charts import noise_level_chart, quality_chart, varied_factors
+from difflab.report.costs import COSTS, devices_note
+from difflab.report.gallery import Gallery, by_numbers, gallery
+from difflab.report.ranking import Place, ranking
+from difflab.report.record import PICTURES
 from difflab.report.study import Cell, Group, Study
+from difflab.report.text import as_text, counted, nfe_text, repetitions_text
 
 HEADINGS = {
     "samples": (
         "Samples from the same noise",
-        "The first samples of the first seed: each place of each picture started from one noise.",
+        "The first samples of the first seed. The same place in two pictures started from the same noise.",
     ),
-    "steps": ("From noise to data", "What the network took the first samples to be, at times from noise to data."),
+    "steps": (
+        "From noise to data",
+        "The network's estimates of x0 for the first samples, from noise to data.",
+    ),
     "pairs": (
         "Nearest training samples",
-        "Above, the generated samples that come nearest to training samples; below each its neighbour.",
+        "Above, the generated samples nearest to training samples; below each, its nearest training sample.",
     ),
 }
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One value of a cell: in words, and as the number that it is sorted by."""
+    """One value of a table: as text, and as the number that it is sorted by."""
 
     text: str
     value: float | None = None
@@ -53,7 +56,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Section:
-    """The cells of one protocol, which are ranked among themselves alone."""
+    """The part of the page about the cells of one protocol."""
 
     study: Study
     group: Group
@@ -61,48 +64,49 @@ class Section:
 
     @property
     def rankings(self) -> dict[str, list[list[Place]]]:
-        """By metric, at each number of evaluations."""
-        found = {}
+        """By metric, a ranking at each NFE."""
+        rankings = {}
         for metric in self.group.metrics:
-            each = [ranking(self.group.having(metric), metric, nfe) for nfe in self.group.nfes]
-            found[metric] = [places for places in each if places]
-        return found
+            each = [ranking(self.group.with_metric(metric), metric, nfe) for nfe in self.group.nfes]
+            rankings[metric] = [places for places in each if places]
+        return rankings
 
     @property
     def repeated(self) -> bool:
-        """Whether anything was done with several seeds."""
-        return any(len(cell.evaluations) > 1 for cell in self.group.cells)
+        """Whether any cell has several seeds."""
+        return any(len(cell.records) > 1 for cell in self.group.cells)
 
     @cached_property
     def charts(self) -> dict[str, dict[str, Figure]]:
         """By metric, the charts by their names on the page."""
+        study, group = self.study, self.group
         return {
-            metric: {f"{self.name}-{metric}-{cost}": quality(self.study, self.group, metric, cost) for cost in COSTS}
-            for metric in self.group.metrics
+            metric: {f"{self.name}-{metric}-{cost}": quality_chart(study, group, metric, cost) for cost in COSTS}
+            for metric in group.metrics
         }
 
     @property
-    def unlike_devices(self) -> str:
-        """That the times are of different devices, where they are."""
-        return unlike_devices(self.group.cells)
+    def devices_note(self) -> str:
+        """A warning if the times were measured on several devices."""
+        return devices_note(self.group.devices)
 
     @property
     def galleries(self) -> dict[str, Gallery]:
-        """The pictures, of the kinds that there are."""
-        found = {kind: gallery(self.study, self.group, kind) for kind in PICTURES}
-        return {kind: each for kind, each in found.items() if each.rows}
+        """The pictures by kind, without kinds that have none."""
+        galleries = {kind: gallery(self.study, self.group, kind) for kind in PICTURES}
+        return {kind: each for kind, each in galleries.items() if each.rows}
 
     @property
     def cards(self) -> tuple[dict[str, str], list[dict[str, str]]]:
-        """The fields of the cards that all evaluations share; and the others, of each."""
-        evaluations = [evaluation for cell in self.group.cells for evaluation in cell.evaluations]
-        cards = [{"run": e.run.folder.name, "card": e.name, **plain(e.card.to_dict())} for e in evaluations]
+        """The fields in which all cards agree; and for each card the others."""
+        records = [record for cell in self.group.cells for record in cell.records]
+        cards = [{"run": r.run.folder.name, "card": r.name, **texts(r.card.to_dict())} for r in records]
         common = {key: value for key, value in cards[0].items() if all(card[key] == value for card in cards)}
         return common, [{key: value for key, value in card.items() if key not in common} for card in cards]
 
     @property
     def title(self) -> str:
-        """What it is called: by number, where there are several."""
+        """The heading: the number of the protocol if there are several."""
         return f"Protocol {self.name}" if len(self.study.groups) > 1 else "Quality and cost"
 
     @property
@@ -111,25 +115,26 @@ class Section:
         return list(self.row(self.group.cells[0]))
 
     def row(self, cell: Cell) -> dict[str, Entry]:
-        """What the table says of a cell besides its name."""
-        columns = {"NFE": Entry(asked(cell.nfe), cell.nfe)}
+        """The entries of a cell in the table, by column."""
+        columns = {"NFE": Entry(nfe_text(cell.nfe), cell.nfe)}
         for metric in self.group.metrics:
             columns[metric] = Entry("")
             if metric in cell.metrics:
                 value = cell.estimate(metric)
-                columns[metric] = Entry(str(value), value.mean if math.isfinite(value.mean) else None, repeats(value))
-        return columns | spent(cell)
+                number = value.mean if math.isfinite(value.mean) else None
+                columns[metric] = Entry(str(value), number, repetitions_text(value))
+        return columns | cost_entries(cell)
 
 
-def plain(fields: Mapping[str, Any]) -> dict[str, str]:
-    """The fields of a card in words."""
-    return {key: shown(value) for key, value in fields.items()}
+def texts(fields: Mapping[str, Any]) -> dict[str, str]:
+    """The fields of a card as text."""
+    return {key: as_text(value) for key, value in fields.items()}
 
 
-def spent(cell: Cell) -> dict[str, Entry]:
-    """What a cell cost, and how often it was done; an empty entry where that was not taken down."""
+def cost_entries(cell: Cell) -> dict[str, Entry]:
+    """The costs of a cell and its number of seeds; an empty entry where a cost was not measured."""
     cost, training = cell.cost, cell.training
-    evaluations, runs = several(len(cell.evaluations), "evaluation"), several(len(cell.runs), "training")
+    evaluations, runs = counted(len(cell.records), "evaluation"), counted(len(cell.runs), "training")
     return {
         "NFE counted": entry("{:.4g}", cost.get("nfe")),
         "s a sample": entry("{:.2g}", cost.get("seconds_per_sample"), note=", ".join(sorted(cell.devices))),
@@ -142,69 +147,64 @@ def spent(cell: Cell) -> dict[str, Entry]:
 
 
 def entry(form: str, value: float | None, unit: float = 1, note: str = "") -> Entry:
-    """A number as it is printed and sorted."""
+    """A number, printed in a format and a unit."""
     return Entry("") if value is None else Entry(form.format(value / unit), value, note)
 
 
-def several(number: int, noun: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{number} {noun}" + "s" * (number != 1)
-
-
 def facts(study: Study) -> list[str]:
-    """What was compared, in short."""
-    evaluations = [evaluation for cell in study.cells for evaluation in cell.evaluations]
-    measured = sorted({evaluation.card.versions.get("difflab", "of unknown version") for evaluation in evaluations})
+    """The size of the study, and the versions of difflab that measured and wrote it."""
+    records = [record for cell in study.cells for record in cell.records]
+    versions = sorted({record.card.versions.get("difflab", "of unknown version") for record in records})
     return [
-        several(len({evaluation.run.folder for evaluation in evaluations}), "run"),
-        several(len({evaluation.seed for evaluation in evaluations}), "training seed"),
-        several(len(evaluations), "evaluation"),
-        several(len(study.groups), "protocol"),
-        f"measured by difflab {', '.join(measured)}",
+        counted(len({record.run.folder for record in records}), "run"),
+        counted(len({record.seed for record in records}), "training seed"),
+        counted(len(records), "evaluation"),
+        counted(len(study.groups), "protocol"),
+        f"measured by difflab {', '.join(versions)}",
         f"written on {datetime.now().astimezone():%d %B %Y at %H:%M} by difflab {version('difflab')}",
     ]
 
 
-def heading(study: Study) -> str:
-    """What varies: `paradigm × sampler × NFE`."""
+def page_title(study: Study) -> str:
+    """The factors that vary: `paradigm × sampler × NFE`."""
     nfe = ["NFE"] if len({cell.nfe for cell in study.cells}) > 1 else []
-    return " × ".join([*study.told, *nfe]) or study.label(study.cells[0])
+    return " × ".join([*study.distinguishing, *nfe]) or study.label(study.cells[0])
 
 
-def values(study: Study, key: str) -> list[str]:
+def factor_values(study: Study, key: str) -> list[str]:
     """The values of a factor, numbers in their order."""
-    return sorted({cell.factors[key] for cell in study.cells}, key=numbers)
+    return sorted({cell.factors[key] for cell in study.cells}, key=by_numbers)
 
 
 def script(charts: Mapping[str, Figure]) -> Markup:
-    """Figures as JSON that cannot end the script element that holds it; what is no number is null there."""
+    """Figures as JSON that cannot end the script element around it; NaN becomes null."""
     return Markup(json.dumps(charts, cls=PlotlyJSONEncoder).replace("<", "\\u003c"))
 
 
 def asset(name: str) -> str:
-    """The text of a file of the page's own."""
+    """The text of one of the page's files in this package."""
     return files("difflab.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def write(study: Study, folder: Path) -> Path:
+def write_page(study: Study, folder: Path) -> Path:
     """Write `folder/index.html`, which needs no other file and no network; return its path."""
     names = [f"{k}" for k in range(1, len(study.groups) + 1)]
     sections = [Section(study, group, name) for group, name in zip(study.groups, names, strict=True)]
     charts = {key: chart for s in sections for named in s.charts.values() for key, chart in named.items()}
-    charts["spectrum"] = spectrum(study)
+    charts["noise-levels"] = noise_level_chart(study)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"in_words": title, "several": several, "asked": asked}
+    environment.filters |= {"metric_title": title, "counted": counted, "nfe_text": nfe_text}
     page = environment.from_string(asset("page.html.jinja")).render(
         study=study,
         sections=sections,
         facts=facts(study),
-        values=values,
-        title=heading(study),
+        factor_values=factor_values,
+        title=page_title(study),
         headings=HEADINGS,
         costs=list(COSTS.values()),
         metrics=list(dict.fromkeys(metric for group in study.groups for metric in group.metrics)),
         higher_is_better=higher_is_better,
-        varying=varying,
+        varied_factors=varied_factors,
         figures=script(charts),
         style=Markup(asset("page.css")),
         plotly=Markup(get_plotlyjs()),

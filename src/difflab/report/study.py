@@ -1,110 +1,66 @@
-"""A study: what was measured, repetitions put together, unlike protocols kept apart, and what it is that varies."""
+"""A study: evaluations as cells, with repetitions in one cell, unlike protocols apart, and the factors that vary."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
-from difflab.experiment.run import Run
-from difflab.metric.card import ProtocolCard, digest
-from difflab.report.costs import asked
-from difflab.report.evaluation import Evaluation
-from difflab.report.factors import TELLING, factors, spoken
+from difflab.experiment.config import suggestion
+from difflab.experiment.run import Run, find
+from difflab.metric.card import digest
+from difflab.report.factors import ALWAYS_NAMED, SAMPLED, factor_label, factors_of
+from difflab.report.record import Record, read_records, refuse
 from difflab.report.statistics import Interval, Seeds, estimate, means
-
-
-def refuse(error: ValueError) -> None:
-    """Let nothing be left out."""
-    raise error
-
-
-def gather(runs: Sequence[Run], unreadable: Callable[[ValueError], None] = refuse) -> list[Evaluation]:
-    """All evaluations of the runs; `unreadable` is told of each file that cannot be read, by an error that names it."""
-    found = []
-    for run in runs:
-        paths = sorted((run.folder / "evaluations").glob("*.json"))
-        try:
-            config = configured(run) if paths else {}
-        except ValueError as error:
-            unreadable(error)
-            continue
-        for path in paths:
-            try:
-                found.append(read(run, config, path))
-            except ValueError as error:
-                unreadable(error)
-    return found
-
-
-def configured(run: Run) -> dict[str, Any]:
-    """The run's configuration. Raises ValueError if it is damaged, or of an older difflab."""
-    config = run.config
-    if not {"choices", "command"} <= config.keys():
-        raise ValueError(f"{run.folder}/config.yaml says no choices: an older difflab wrote it; train it again")
-    return config
-
-
-def read(run: Run, config: Mapping[str, Any], path: Path) -> Evaluation:
-    """One evaluation from its file."""
-    try:
-        found = json.loads(path.read_text())
-        parts = (found[key] for key in ("metrics", "cost", "choices", "command"))
-        return Evaluation(run, path.stem, config, ProtocolCard(**found["card"]), *parts)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        why = f"{type(error).__name__}: {error}"
-        raise ValueError(
-            f"{path} is none of this difflab's evaluations ({why}): remove it, and measure again"
-        ) from error
+from difflab.report.text import nfe_text
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Evaluations alike but for their seeds; `factors` says what of, by the words that users type."""
+    """Records that differ in their seeds alone. `factors` names what they are of, in the words that users type."""
 
     factors: Mapping[str, str]
-    evaluations: tuple[Evaluation, ...]
+    records: tuple[Record, ...]
 
     @property
     def nfe(self) -> float:
-        """Network evaluations a sample, as asked for; 0 where a tolerance decided, and took more than were asked for.
+        """The NFE that the evaluations were limited to; 0 if an adaptive sampler took more than its limit.
 
-        `cost["nfe"]` is what was counted.
+        `cost["nfe"]` is the NFE that was counted.
         """
-        nfe = self.evaluations[0].card.nfe
+        nfe = self.records[0].card.nfe
         return nfe if self.cost["nfe"] <= nfe * (1 + 1e-6) else 0.0
 
     @cached_property
     def protocol(self) -> dict[str, str]:
-        """All that must agree before this may be held against another."""
-        return self.evaluations[0].protocol
+        """All that must agree before two cells are compared."""
+        return self.records[0].protocol
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
-        """What was measured in every evaluation."""
-        first, *others = (evaluation.metrics for evaluation in self.evaluations)
+        """The metrics that all records have."""
+        first, *others = (record.metrics for record in self.records)
         return tuple(key for key in first if all(key in other for other in others))
 
     @cached_property
     def cost(self) -> dict[str, float]:
-        """Means over the evaluations: nfe (counted), seconds, seconds_per_sample, network_share, peak_memory."""
-        return means([evaluation.cost for evaluation in self.evaluations])
+        """Means over the records: nfe (counted), seconds, seconds_per_sample, network_share, peak_memory."""
+        return means([record.cost for record in self.records])
 
     @property
     def devices(self) -> set[str]:
-        """What the times were taken on."""
-        return {str(evaluation.cost.get("device", "unknown")) for evaluation in self.evaluations}
+        """The devices that the times were measured on."""
+        return {str(record.cost.get("device", "unknown")) for record in self.records}
 
     @property
     def folders(self) -> set[Path]:
-        """Where its runs lie."""
-        return {evaluation.run.folder for evaluation in self.evaluations}
+        """The folders of its runs."""
+        return {record.run.folder for record in self.records}
 
     @cached_property
     def training(self) -> dict[str, float]:
@@ -112,36 +68,36 @@ class Cell:
         return means([run.result.get("training", {}) for run in self.runs])
 
     @property
-    def runs(self) -> list[Evaluation]:
-        """One evaluation of each run."""
-        return list({evaluation.run.folder: evaluation for evaluation in self.evaluations}.values())
+    def runs(self) -> list[Record]:
+        """One record of each run."""
+        return list({record.run.folder: record for record in self.records}.values())
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """What reproduces it: the trainings, then the evaluations."""
+        """The commands that reproduce it: the trainings, then the evaluations."""
         trained = [str(run.config["command"]) for run in self.runs]
-        return tuple(dict.fromkeys(trained + [evaluation.command for evaluation in self.evaluations]))
+        return tuple(dict.fromkeys(trained + [record.command for record in self.records]))
 
     @property
     def label(self) -> str:
-        """What it is, in full."""
-        return f"{spoken(self.factors, self.factors)} nfe={asked(self.nfe)}"
+        """All its factors and its NFE."""
+        return f"{factor_label(self.factors, self.factors)} nfe={nfe_text(self.nfe)}"
 
     def values(self, metric: str) -> dict[Seeds, float]:
         """The metric by the seeds of training and noise.
 
-        Raises ValueError if it was not measured, or if two trainings cannot be told apart.
+        Raises ValueError if it was not measured, or if two records have the same seeds.
         """
         if metric not in self.metrics:
-            raise ValueError(f"{metric!r} was not measured of {self.label}; there is {', '.join(self.metrics)}")
-        found = {evaluation.seeds: evaluation.metrics[metric] for evaluation in self.evaluations}
-        if len(found) < len(self.evaluations):
+            raise ValueError(f"{metric!r} was not measured of {self.label}; valid: {', '.join(self.metrics)}")
+        values = {record.seeds: record.metrics[metric] for record in self.records}
+        if len(values) < len(self.records):
             names = ", ".join(sorted(folder.name for folder in self.folders))
             raise ValueError(
                 f"{self.label} was measured more than once with the same seeds, in {names}: "
                 "give difflab-report the RUNS that you mean"
             )
-        return found
+        return values
 
     def estimate(self, metric: str) -> Interval:
         """The mean of a metric and its 95 % interval over seeds. Raises ValueError if it was not measured."""
@@ -150,7 +106,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Group:
-    """Cells measured by one protocol, which may be held against each other."""
+    """Cells of one protocol, which may be compared."""
 
     cells: tuple[Cell, ...]
     protocol: Mapping[str, str]
@@ -158,72 +114,93 @@ class Group:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What was measured of any cell; what has a real-versus-real floor first."""
-        found = tuple(dict.fromkeys(key for cell in self.cells for key in cell.metrics))
-        values = [key for key in found if not key.endswith(("_floor", "_se")) and not re.match("n(_|$)", key)]
-        return tuple(sorted(values, key=lambda key: f"{key}_floor" not in found))
+        """The metrics that any cell has, those with a real-versus-real floor first."""
+        keys = tuple(dict.fromkeys(key for cell in self.cells for key in cell.metrics))
+        values = [key for key in keys if not key.endswith(("_floor", "_se")) and not re.match("n(_|$)", key)]
+        return tuple(sorted(values, key=lambda key: f"{key}_floor" not in keys))
 
-    def having(self, metric: str) -> list[Cell]:
-        """The cells of which a metric was measured."""
+    @property
+    def devices(self) -> set[str]:
+        """The devices that the times were measured on."""
+        return {device for cell in self.cells for device in cell.devices}
+
+    def with_metric(self, metric: str) -> list[Cell]:
+        """The cells that have a metric."""
         return [cell for cell in self.cells if metric in cell.metrics]
 
     @property
     def nfes(self) -> tuple[float, ...]:
-        """The network evaluations that were asked for, rising; last 0, of what a tolerance decided."""
+        """The NFE of the cells, rising; 0, of adaptive samplers, comes last."""
         return tuple(sorted({cell.nfe for cell in self.cells}, key=lambda nfe: nfe or math.inf))
 
     def floor(self, metric: str) -> float | None:
-        """What real samples score against real ones, where that is known."""
+        """The score of real samples against real ones; None if it was not measured."""
         key = f"{metric}_floor"
-        found = [cell.estimate(key).mean for cell in self.cells if key in cell.metrics]
-        return fmean(found) if found else None
+        values = [cell.estimate(key).mean for cell in self.cells if key in cell.metrics]
+        return fmean(values) if values else None
 
 
 @dataclass(frozen=True)
 class Study:
-    """All cells, what varies between them, and which of them may be compared."""
+    """All cells, the factors that vary between them, and the groups that may be compared."""
 
     cells: tuple[Cell, ...]
     varied: tuple[str, ...]  # names of the factors that vary
     groups: tuple[Group, ...]
 
     @classmethod
-    def of(cls, evaluations: Sequence[Evaluation]) -> Study:
-        """The study of these evaluations. Raises ValueError if there are none."""
-        if not evaluations:
+    def of(cls, records: Sequence[Record]) -> Study:
+        """The study of these records. Raises ValueError if there are none."""
+        if not records:
             raise ValueError("no evaluations yet: difflab-evaluate paradigm=ddpm sampler=ddim nfe=20 makes one")
-        alike: dict[str, list[Evaluation]] = {}
-        for evaluation in evaluations:
-            alike.setdefault(evaluation.kind, []).append(evaluation)
-        members = [tuple(sorted(each, key=lambda e: e.seeds)) for each in alike.values()]
-        named = factors([each[0] for each in members])
+        alike: dict[str, list[Record]] = {}
+        for record in records:
+            alike.setdefault(record.cell, []).append(record)
+        members = [tuple(sorted(each, key=lambda record: record.seeds)) for each in alike.values()]
+        named = factors_of([each[0] for each in members])
         cells = sorted(map(Cell, named, members), key=lambda cell: (*cell.factors.values(), cell.nfe))
         varied = tuple(key for key in named[0] if len({each[key] for each in named}) > 1)
-        return cls(tuple(cells), varied, groups(cells))
+        return cls(tuple(cells), varied, groups_of(cells))
 
     @cached_property
-    def told(self) -> tuple[str, ...]:
-        """The varied factors that tell the cells apart: without those that others imply."""
-        kept = [key for key in self.varied if key in TELLING]
+    def distinguishing(self) -> tuple[str, ...]:
+        """The varied factors that distinguish the cells: without those that the others imply."""
+        kept = [key for key in self.varied if key in ALWAYS_NAMED]
         for key in self.varied:
-            known = {(tuple(cell.factors[k] for k in kept), cell.factors[key]) for cell in self.cells}
-            if key not in kept and len(known) > len({first for first, _ in known}):
+            pairs = {(tuple(cell.factors[k] for k in kept), cell.factors[key]) for cell in self.cells}
+            if key not in kept and len(pairs) > len({first for first, _ in pairs}):
                 kept.append(key)
         return tuple(key for key in self.varied if key in kept)
 
     def label(self, cell: Cell) -> str:
-        """What a cell is among the others, its number of evaluations apart."""
-        return spoken(cell.factors, self.told) or cell.factors["paradigm"]
+        """The distinguishing factors of a cell, without its NFE."""
+        return factor_label(cell.factors, self.distinguishing) or cell.factors["paradigm"]
+
+    def training_label(self, cell: Cell) -> str:
+        """The distinguishing factors of a cell's training."""
+        keys = [key for key in self.distinguishing if key not in SAMPLED]
+        return factor_label(cell.factors, keys) or cell.factors["paradigm"]
+
+    def sampling_label(self, cell: Cell) -> str:
+        """The distinguishing factors of a cell's sampling; empty if there are none."""
+        return factor_label(cell.factors, [key for key in self.distinguishing if key in SAMPLED])
+
+    def trainings(self) -> dict[str, list[Record]]:
+        """One record of each run, by the label of its training."""
+        runs: dict[str, dict[Path, Record]] = {}
+        for cell in self.cells:
+            runs.setdefault(self.training_label(cell), {}).update({run.run.folder: run for run in cell.runs})
+        return {label: list(each.values()) for label, each in runs.items()}
 
     def series(self, group: Group) -> dict[str, list[Cell]]:
-        """The cells of a group that differ in the number of evaluations alone, by label and in its order."""
-        found: dict[str, list[Cell]] = {}
+        """The cells of a group that differ in the NFE alone, by label, at rising NFE."""
+        series: dict[str, list[Cell]] = {}
         for cell in sorted(group.cells, key=lambda cell: cell.nfe):
-            found.setdefault(self.label(cell), []).append(cell)
-        return found
+            series.setdefault(self.label(cell), []).append(cell)
+        return series
 
 
-def groups(cells: Sequence[Cell]) -> tuple[Group, ...]:
+def groups_of(cells: Sequence[Cell]) -> tuple[Group, ...]:
     """The cells by protocol."""
     alike: dict[str, list[Cell]] = {}
     for cell in cells:
@@ -234,3 +211,23 @@ def groups(cells: Sequence[Cell]) -> tuple[Group, ...]:
         Group(tuple(each), protocol, {key: protocol[key] for key in differing})
         for each, protocol in zip(alike.values(), protocols, strict=True)
     )
+
+
+def load_study(runs_dir: Path = Path("runs"), names: Sequence[str] = (), metric: str | None = None) -> Study:
+    """The study of the named runs; without names, of all runs in `runs_dir` whose files can be read.
+
+    Raises ValueError for a name without a run, a file of a named run that cannot be read, a metric that was not
+    measured, and if there is no evaluation.
+    """
+    everything = [Run(path.parent) for path in sorted(runs_dir.glob("*/config.yaml"))]
+    runs = list(dict.fromkeys(find(runs_dir, name) for name in names)) if names else everything
+    study = Study.of(read_records(runs, refuse if names else skip))
+    valid = list(dict.fromkeys(key for group in study.groups for key in group.metrics))
+    if metric is not None and metric not in valid:
+        raise ValueError(f"--metric {metric} was not measured; {suggestion(metric, valid)}")
+    return study
+
+
+def skip(error: ValueError) -> None:
+    """Print which file is left out, and why."""
+    print(f"difflab-report: left out: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A study as tables: a tidy one for programs, and rankings for readers, with the protocol below."""
+"""A study as tables: a tidy table for programs, and rankings for readers with the protocol below."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
-from difflab.metric import higher_is_better, title
-from difflab.report.costs import asked, unlike_devices
-from difflab.report.evaluation import Evaluation
-from difflab.report.statistics import NOISE, Place, ranking
+from difflab.metric.direction import higher_is_better, title
+from difflab.report.costs import devices_note
+from difflab.report.ranking import Place, ranking
+from difflab.report.record import Record
+from difflab.report.statistics import NOISE
 from difflab.report.study import Cell, Group, Study
+from difflab.report.text import nfe_text, short_hashes
 
 LATEX = {"^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "\\": r"\textbackslash{}"}  # others by a backslash
-HASH = re.compile(r"\b[0-9a-f]{64}\b")
 
 
 def tidy(study: Study) -> list[dict[str, Any]]:
-    """A row an evaluation: its factors, seeds, metrics, costs, card and commands."""
-    return [line(cell, evaluation) for cell in study.cells for evaluation in cell.evaluations]
+    """A row for each evaluation: its factors, seeds, metrics, costs, card and commands."""
+    return [tidy_row(cell, record) for cell in study.cells for record in cell.records]
 
 
-def line(cell: Cell, evaluation: Evaluation) -> dict[str, Any]:
-    """The row of one evaluation."""
+def tidy_row(cell: Cell, record: Record) -> dict[str, Any]:
+    """The row of one record."""
     return {
-        "run": evaluation.run.folder.name,
-        "evaluation": evaluation.name,
+        "run": record.run.folder.name,
+        "evaluation": record.name,
         **cell.factors,
         "nfe": cell.nfe,
-        "seed": evaluation.seed,
-        "noise_seed": evaluation.noise_seed,
-        **evaluation.metrics,
-        **{f"cost_{key}": value for key, value in evaluation.cost.items()},
-        **{f"training_{key}": value for key, value in evaluation.result.get("training", {}).items()},
-        **{f"card_{key}": value for key, value in evaluation.card.to_dict().items()},
-        "training_command": evaluation.config["command"],
-        "command": evaluation.command,
+        "seed": record.seed,
+        "noise_seed": record.noise_seed,
+        **record.metrics,
+        **{f"cost_{key}": value for key, value in record.cost.items()},
+        **{f"training_{key}": value for key, value in record.result.get("training", {}).items()},
+        **{f"card_{key}": value for key, value in record.card.to_dict().items()},
+        "training_command": record.config["command"],
+        "command": record.command,
     }
 
 
@@ -56,8 +56,8 @@ def write_csv(study: Study, path: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Ranked:
-    """The rankings of one group by one metric, at each number of evaluations that was asked for."""
+class RankingTable:
+    """The rankings of one group by one metric, at each NFE."""
 
     study: Study
     group: Group
@@ -65,38 +65,39 @@ class Ranked:
 
     @property
     def title(self) -> str:
-        """What is ranked, and what sets this group apart from the others."""
-        apart = ", ".join(f"{key} {brief(value)}" for key, value in self.group.differing.items())
+        """The metric, and the fields in which the protocol differs from those of the other groups."""
+        fields = ", ".join(f"{key} {short_hashes(value)}" for key, value in self.group.differing.items())
         direction = "higher" if higher_is_better(self.metric) else "lower"
-        return f"{title(self.metric)}, {direction} is better" + (f": {apart}" if apart else "")
+        return f"{title(self.metric)}, {direction} is better" + (f": {fields}" if fields else "")
 
     @property
     def places(self) -> list[Place]:
-        """By rising number of evaluations, then by rank."""
-        cells = self.group.having(self.metric)
+        """By rising NFE, then by rank."""
+        cells = self.group.with_metric(self.metric)
         return [place for nfe in self.group.nfes for place in ranking(cells, self.metric, nfe)]
 
     @property
     def rows(self) -> list[dict[str, str]]:
-        """The cells of the table as text, the same columns in each; the best values between asterisks."""
+        """The rows of the table as text, with the same columns in each; the best values between asterisks."""
         floor = self.group.floor(self.metric)
         floors = {} if floor is None else {"real against real": f"{floor:.4g}"}
-        unlike = bool(unlike_devices(self.group.cells))
-        found = [
-            {**self.row(place), **floors, **spent(place.cell), **(device(place.cell) if unlike else {})}
-            for place in self.places
+        several = len(self.group.devices) > 1
+        places = self.places
+        rows = [
+            {**self.row(place), **floors, **costs_row(place.cell), **(device_row(place.cell) if several else {})}
+            for place in places
         ]
-        columns = dict.fromkeys(key for row in found for key in row)
+        columns = dict.fromkeys(key for row in rows for key in row)
         return [
-            {**{key: row.get(key, "") for key in columns}, "against the best": place.says}
-            for row, place in zip(found, self.places, strict=True)
+            {**{key: row.get(key, "") for key in columns}, "against the best": place.outcome}
+            for row, place in zip(rows, places, strict=True)
         ]
 
     def row(self, place: Place) -> dict[str, str]:
-        """What is ranked, and its value."""
+        """The label of a cell and its value."""
         value = f"{place.value}{'†' * (place.value.known and place.value.over == NOISE)}"
         return {
-            "NFE": asked(place.cell.nfe),
+            "NFE": nfe_text(place.cell.nfe),
             "": self.study.label(place.cell),
             self.metric: f"**{value}**" if place.verdict is None else value,
             "seeds": f"{place.value.n}",
@@ -104,26 +105,26 @@ class Ranked:
 
     @property
     def notes(self) -> list[str]:
-        """How to read it, and the protocol."""
-        read = [
+        """How to read the table, and the protocol."""
+        notes = [
             "Mean ± half of the 95 % interval over training seeds (Student's t).",
-            "At each NFE the others are held against the best, at common seeds of training and noise: one is worse if "
-            "it lies farther off than equals do in 95 % of studies (Tukey's range, as the numbers chose the best; the "
-            "variance pooled over all, by ratio where all are positive), and inconclusive otherwise. Where not all "
-            "share two seeds, each is compared with the best alone (paired t, corrected for all pairs).",
+            "At each NFE all are compared with the best, at common seeds of training and noise. One is worse if the "
+            "difference exceeds the range of equals in 95 % of studies (Tukey, as the best was chosen by its value; "
+            "the variance is pooled over all, in logarithms if all values are positive), and inconclusive otherwise. "
+            "If not all share two seeds, each is compared with the best by a paired t test, corrected for all pairs.",
         ]
         if 0 in self.group.nfes:
-            read.append("By tolerance: each took the evaluations that its own tolerance asked for, as counted.")
-        if unlike := unlike_devices(self.group.cells):
-            read.append(unlike)
+            notes.append("By tolerance: the NFE of an adaptive sampler follows from its tolerance, and was counted.")
+        if note := devices_note(self.group.devices):
+            notes.append(note)
         if any(place.value.known and place.value.over == NOISE for place in self.places):
-            read.append("† One training: the interval is over noise seeds, of sampling noise only.")
-        protocol = ", ".join(f"{key} {brief(value)}" for key, value in self.group.protocol.items())
-        return [*read, f"Protocol: {protocol}."]
+            notes.append("† One training: the interval is over noise seeds and covers sampling noise only.")
+        protocol = ", ".join(f"{key} {short_hashes(value)}" for key, value in self.group.protocol.items())
+        return [*notes, f"Protocol: {protocol}."]
 
 
-def spent(cell: Cell) -> dict[str, str]:
-    """What a cell cost: means over its evaluations and runs."""
+def costs_row(cell: Cell) -> dict[str, str]:
+    """The costs of a cell: means over its evaluations and runs."""
     training = {"training images": "images_seen", "training seconds": "seconds"}
     return {
         "NFE counted": f"{cell.cost['nfe']:.4g}",
@@ -132,28 +133,23 @@ def spent(cell: Cell) -> dict[str, str]:
     }
 
 
-def device(cell: Cell) -> dict[str, str]:
-    """What its times were taken on."""
+def device_row(cell: Cell) -> dict[str, str]:
+    """The devices that the times of a cell were measured on."""
     return {"device": ", ".join(sorted(cell.devices))}
 
 
-def brief(text: str) -> str:
-    """A text with its hashes cut to 12 digits."""
-    return HASH.sub(lambda found: found[0][:12], text)
-
-
-def rankings(study: Study, metric: str | None) -> Iterator[Ranked]:
-    """The rankings of each group by a metric, by default the first that the group has."""
+def ranking_tables(study: Study, metric: str | None = None) -> Iterator[RankingTable]:
+    """The rankings of each group that has the metric; by default by the first metric of each group."""
     for group in study.groups:
-        for found in [key for key in group.metrics if metric in (None, key)][:1]:
-            yield Ranked(study, group, found)
+        for key in [key for key in group.metrics if metric in (None, key)][:1]:
+            yield RankingTable(study, group, key)
 
 
 def markdown(study: Study, metric: str | None = None) -> str:
     """The rankings as Markdown."""
     return "\n".join(
-        f"### {ranked.title}\n\n{table(ranked, 'pipe')}\n\n{chr(10).join(f'- {note}' for note in ranked.notes)}\n"
-        for ranked in rankings(study, metric)
+        f"### {ranked.title}\n\n{rendered(ranked, 'pipe')}\n\n{chr(10).join(f'- {note}' for note in ranked.notes)}\n"
+        for ranked in ranking_tables(study, metric)
     )
 
 
@@ -161,24 +157,44 @@ def latex(study: Study, metric: str | None = None) -> str:
     """The rankings as LaTeX: needs the package booktabs."""
     return "\n".join(
         f"\\begin{{table}}\n\\centering\\small\n\\caption{{{escaped(ranked.title)}}}\n"
-        f"{printed(table(ranked, 'latex_booktabs'))}\n\n\\smallskip\\footnotesize\n"
+        f"{latex_signs(rendered(ranked, 'latex_booktabs'))}\n\n\\smallskip\\footnotesize\n"
         f"{chr(10).join(escaped(note) for note in ranked.notes)}\n\\end{{table}}\n"
-        for ranked in rankings(study, metric)
+        for ranked in ranking_tables(study, metric)
     )
 
 
-def table(ranked: Ranked, form: str) -> str:
+def rendered(ranked: RankingTable, form: str) -> str:
     """The rows in one of tabulate's formats."""
+    from tabulate import tabulate
+
     text: str = tabulate(ranked.rows, headers="keys", tablefmt=form, disable_numparse=True)
     return text
 
 
-def printed(text: str) -> str:
-    """LaTeX's spelling of our signs."""
+def latex_signs(text: str) -> str:
+    """Bold text, ± and † as LaTeX commands."""
     bold = re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", text)
     return bold.replace("±", r"$\pm$").replace("†", r"$^\dagger$")
 
 
 def escaped(text: str) -> str:
-    """A text as LaTeX prints it."""
-    return printed(re.sub(r"[_%&#{}$^~\\]", lambda found: LATEX.get(found[0], f"\\{found[0]}"), text))
+    """A text with the special characters of LaTeX escaped."""
+    return latex_signs(re.sub(r"[_%&#{}$^~\\]", lambda match: LATEX.get(match[0], f"\\{match[0]}"), text))
+
+
+def print_ranking(ranked: RankingTable) -> None:
+    """Print a ranking and its notes on the terminal, the best of each NFE in bold."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    rows = ranked.rows
+    table = Table(*rows[0], title=ranked.title)
+    for row, following in zip_longest(rows, rows[1:]):
+        cells = (escape(text.replace("**", "")) for text in row.values())
+        last = following is not None and following["NFE"] != row["NFE"]
+        table.add_row(*cells, style="bold" if row["against the best"] == "best" else "", end_section=last)
+    console = Console(width=None if Console().is_terminal else 200)
+    console.print(table)
+    for note in ranked.notes:
+        console.print(note, markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""A study on W&B: its table as a run, and a workspace whose panels are written here."""
+"""A study on W&B: its table as a run, and a workspace whose panels are defined here."""
 
 from __future__ import annotations
 
@@ -10,56 +10,56 @@ from difflab.experiment.wandb_job import WandbJob, protocol_tag
 from difflab.experiment.wandb_mirror import Wandb, attempt
 from difflab.metric.direction import higher_is_better, title
 from difflab.report.costs import COSTS
-from difflab.report.evaluation import PICTURES
-from difflab.report.factors import SAMPLED, TRAINED
+from difflab.report.factors import SAMPLED
+from difflab.report.identity import TRAINED
+from difflab.report.record import PICTURES
 from difflab.report.study import Cell, Group, Study
 
 try:
     import wandb_workspaces.reports.v2.interface as wr
     import wandb_workspaces.workspaces as ws
 except ImportError as error:
-    raise ImportError('a workspace on W&B takes an extra: pip install "difflab[workspaces]"') from error
+    raise ImportError('a workspace on W&B needs an extra: pip install "difflab[workspaces]"') from error
 
 TABLES = ("comparison", "evaluation")  # of the report, and of the jobs
 
 
 def push(study: Study, out: Path, project: str, entity: str | None = None) -> list[str]:
-    """Send the tables and workspaces of a study to W&B, one for each protocol; return what lies where.
+    """Send a table and a workspace for each protocol of a study to W&B; return a line with the place of each.
 
-    Offline a table lies in an offline run under `out`. A workspace is always written there as JSON, and to W&B where
-    there is a server.
+    Offline, a table is kept in an offline run under `out`. A workspace is always written to `out` as JSON, and is sent
+    to W&B if there is a server.
     """
-    return [place for group in study.groups for place in sent(study, group, out, Wandb(project, entity))]
+    return [place for group in study.groups for place in push_group(study, group, out, Wandb(project, entity))]
 
 
-def sent(study: Study, group: Group, out: Path, mirror: Wandb) -> list[str]:
-    """Send one group; return what lies where."""
-    tag = protocol_tag(card(group))
-    name = f"report-{tag.partition(':')[2]}"
-    rows = [line(study, group, cell) for cell in group.cells]
-    table = mirror.log_table(
-        WandbJob(out, name, "report", {"card": card(group)}), [*rows[0]], [[*r.values()] for r in rows]
-    )
+def push_group(study: Study, group: Group, out: Path, mirror: Wandb) -> list[str]:
+    """Send the table and the workspace of one group; return a line with the place of each."""
+    card = protocol_card(group)
+    name = f"report-{protocol_tag(card).partition(':')[2]}"
+    rows = [table_row(study, group, cell) for cell in group.cells]
+    job = WandbJob(out, name, "report", {"card": card})
+    table = mirror.log_table(job, [*rows[0]], [[*row.values()] for row in rows])
     owner = mirror.owner()
-    made = workspace(study, group, mirror.project, owner)
-    kept = write_json(out / f"workspace-{name}.json", definition(made))
-    saved = [f"workspace: {made.url}"] if owner and attempt(made.save) else []
-    return [f"table: {table or 'W&B failed'}", f"definition: {kept}", *saved]
+    board = workspace(study, group, mirror.project, owner)
+    path = write_json(out / f"workspace-{name}.json", definition(board))
+    saved = [f"workspace: {board.url}"] if owner and attempt(board.save) else []
+    return [f"table: {table or 'W&B failed'}", f"definition: {path}", *saved]
 
 
-def card(group: Group) -> dict[str, Any]:
-    """What the protocol cards of a group have in common."""
-    return group.cells[0].evaluations[0].card.protocol
+def protocol_card(group: Group) -> dict[str, Any]:
+    """The fields of the protocol card, which are the same for all cells of a group."""
+    return group.cells[0].records[0].card.protocol
 
 
-def line(study: Study, group: Group, cell: Cell) -> dict[str, Any]:
-    """A cell as a row: what it is, its scores and half of their intervals, its cost, its pictures, its commands."""
+def table_row(study: Study, group: Group, cell: Cell) -> dict[str, Any]:
+    """A cell as a row: its label and factors, scores and half of their intervals, costs, pictures and commands."""
     scores = {metric: cell.estimate(metric) if metric in cell.metrics else None for metric in group.metrics}
-    pictures = cell.evaluations[0].pictures
+    pictures = cell.records[0].pictures
     return {
-        "what": study.label(cell),
+        "cell": study.label(cell),
         **{key: cell.factors[key] for key in study.varied},
-        "asked_nfe": cell.nfe,
+        "nfe_limit": cell.nfe,
         "trainings": len(cell.runs),
         **{key: value.mean if value else None for key, value in scores.items()},
         **{f"{key}_95": value.half_width if value and value.known else None for key, value in scores.items()},
@@ -71,47 +71,47 @@ def line(study: Study, group: Group, cell: Cell) -> dict[str, Any]:
 
 
 def workspace(study: Study, group: Group, project: str, entity: str) -> ws.Workspace:
-    """The workspace of a group; it shows the jobs of the group's protocol, repetitions as one."""
-    chosen = [key for key in study.told if key in (*TRAINED, *SAMPLED) and key in choices(group)]
-    told = [f"choices.{key}" for key in dict.fromkeys(("paradigm", *chosen))]
-    apart = ", ".join(f"{key} {value}"[:40] for key, value in group.differing.items())
+    """The workspace of a group: all jobs of its protocol, with repetitions grouped."""
+    varied = [key for key in study.distinguishing if key in (*TRAINED, *SAMPLED) and key in common_choices(group)]
+    columns = [f"choices.{key}" for key in dict.fromkeys(("paradigm", *varied))]
+    fields = ", ".join(f"{key} {value}"[:40] for key, value in group.differing.items())
     return ws.Workspace(
         entity=entity,
         project=project,
-        name=f"difflab {apart}".strip(),
+        name=f"difflab {fields}".strip(),
         sections=[
-            ws.Section(name="Quality against cost", is_open=True, panels=quality(group)),
-            ws.Section(name="All of it", is_open=True, panels=[*tables(), parallel(group, told)]),
-            ws.Section(name="From the same noise", is_open=True, panels=pictures()),
+            ws.Section(name="Quality against cost", is_open=True, panels=quality_panels(group)),
+            ws.Section(name="All jobs", is_open=True, panels=[*table_panels(), parallel_panel(group, columns)]),
+            ws.Section(name="From the same noise", is_open=True, panels=picture_panels()),
         ],
         runset_settings=ws.RunsetSettings(
-            filters=ws.And(ws.Tags().isin([protocol_tag(card(group))])),
-            groupby=[*map(ws.Config, told), ws.Summary("nfe")],
+            filters=ws.And(ws.Tags().isin([protocol_tag(protocol_card(group))])),
+            groupby=[*map(ws.Config, columns), ws.Summary("nfe")],
         ),
     )
 
 
-def choices(group: Group) -> set[str]:
-    """The groups of options that W&B knows all jobs by."""
-    each = [{*e.config["choices"], *e.choices} for cell in group.cells for e in cell.evaluations]
+def common_choices(group: Group) -> set[str]:
+    """The groups of options that the configurations of all jobs on W&B have."""
+    each = [{*record.config["choices"], *record.choices} for cell in group.cells for record in cell.records]
     return set.intersection(*each)
 
 
-def quality(group: Group) -> list[wr.PanelTypes]:
-    """The score that the report ranks by against each cost, a line a series; then each score, a dot a cell."""
+def quality_panels(group: Group) -> list[wr.PanelTypes]:
+    """The first score against each cost, with a line for each series; then each score, with a dot for each cell."""
     first = group.metrics[0]
     lines: list[wr.PanelTypes] = [
         wr.CustomChart(
             query={"summaryTable": {"tableKey": "comparison"}},
             chart_name="wandb/line/v0",
-            chart_fields={"x": cost, "y": first, "stroke": "what"},
-            chart_strings={"title": f"{heading(first)} against {words}"},
+            chart_fields={"x": cost, "y": first, "stroke": "cell"},
+            chart_strings={"title": f"{metric_heading(first)} against {words}"},
         )
         for cost, words in COSTS.items()
     ]
     dots: list[wr.PanelTypes] = [
         wr.ScatterPlot(
-            title=f"{heading(metric)} against {words}",
+            title=f"{metric_heading(metric)} against {words}",
             x=wr.SummaryMetric(cost),
             y=wr.SummaryMetric(metric),
             log_x=True,
@@ -122,20 +122,20 @@ def quality(group: Group) -> list[wr.PanelTypes]:
     return lines + dots
 
 
-def heading(metric: str) -> str:
-    """A score in words, and which way it is better."""
+def metric_heading(metric: str) -> str:
+    """The title of a score, with the direction in which it is better."""
     return f"{title(metric)} ({'higher' if higher_is_better(metric) else 'lower'} is better)"
 
 
-def tables() -> list[wr.PanelTypes]:
-    """The report's table, and the one of all jobs."""
+def table_panels() -> list[wr.PanelTypes]:
+    """The table of the report, and the table of all jobs."""
     return [wr.WeavePanelSummaryTable(table_name=name, layout=wr.Layout(w=24, h=12)) for name in TABLES]
 
 
-def parallel(group: Group, told: list[str]) -> wr.PanelTypes:
-    """An axis for each choice, each cost and the score that is ranked by."""
+def parallel_panel(group: Group, columns: list[str]) -> wr.PanelTypes:
+    """Parallel coordinates: an axis for each choice, for each cost and for the score of the ranking."""
     names = (*COSTS, group.metrics[0])
-    axes: list[wr.SummaryOrConfigOnlyMetric] = [*map(wr.Config, told), *(wr.SummaryMetric(name) for name in names)]
+    axes: list[wr.SummaryOrConfigOnlyMetric] = [*map(wr.Config, columns), *(wr.SummaryMetric(name) for name in names)]
     return wr.ParallelCoordinatesPlot(
         title="Choices, cost and quality",
         columns=[wr.ParallelCoordinatesPlotColumn(metric=axis) for axis in axes],
@@ -143,12 +143,12 @@ def parallel(group: Group, told: list[str]) -> wr.PanelTypes:
     )
 
 
-def pictures() -> list[wr.PanelTypes]:
-    """The pictures of all jobs side by side: they start from the same noise."""
+def picture_panels() -> list[wr.PanelTypes]:
+    """The pictures of all jobs side by side; they start from the same noise."""
     return [wr.MediaBrowser(title=kind, media_keys=[kind], layout=wr.Layout(w=24, h=12)) for kind in PICTURES]
 
 
-def definition(made: ws.Workspace) -> dict[str, Any]:
-    """A workspace as W&B stores it; the package has no public name for that."""
-    values: dict[str, Any] = made._to_model().model_dump(mode="json", by_alias=True)
+def definition(board: ws.Workspace) -> dict[str, Any]:
+    """A workspace as W&B stores it, which the package gives by a private name only."""
+    values: dict[str, Any] = board._to_model().model_dump(mode="json", by_alias=True)
     return values

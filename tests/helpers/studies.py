@@ -1,4 +1,4 @@
-"""Studies that nobody ran: configurations as the commands compose them, scores made up by a law that tests know."""
+"""Made-up studies: configurations as the commands compose them, with scores that follow a known formula."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ import copy
 import json
 from pathlib import Path
 
+import numpy as np
 import yaml
 from PIL import Image
 
+from difflab.experiment import identity
 from difflab.experiment.run import Run
 from difflab.metric.card import ProtocolCard
-from difflab.report.evaluation import Evaluation
+from difflab.report.record import Record
 
 SCHEDULES = {
     "ddpm": ("ddpm_cosine", {"_target_": "difflab.process.CosineBetas", "T": 1000}),
     "vp_sde": ("vp", {"_target_": "difflab.process.VP", "beta_max": 20.0}),
     "rectified_flow": ("linear", {"_target_": "difflab.process.Linear"}),
 }
+MODELS = {"ddpm": "DDPM", "vp_sde": "VPSDE", "rectified_flow": "RectifiedFlow"}
+SOURCES = {"digits": "Digits"}  # by the option of data; else Fashion16
 TARGETS = {"rectified_flow": ("velocity", "Velocity")}
+PARADIGMS = {"ddpm": 12.0, "vp_sde": 9.0, "rectified_flow": 7.0}  # a distance at NFE 8 above the best, by paradigm
+SAMPLERS = {"DDIM(eta=0.0)": 1.0, "Heun()": 0.7}  # and a factor of it
+NFES, SEEDS = (5, 10, 20, 50), (0, 1, 2)
 
 
 def config(paradigm="ddpm", seed=0, data="fashion16", **overrides):
@@ -28,7 +35,7 @@ def config(paradigm="ddpm", seed=0, data="fashion16", **overrides):
         "_target_": "difflab.denoiser.Denoiser",
         "backbone": {"_target_": "difflab.backbone.UNet", "shape": [1, 16, 16], "classes": 10, "width": 48},
         "schedule": copy.deepcopy(schedule_node),
-        "target": {"_target_": f"difflab.target.{target_class}"},
+        "target": {"_target_": f"difflab.process.{target_class}"},
     }
     made = {
         "seed": seed,
@@ -38,7 +45,7 @@ def config(paradigm="ddpm", seed=0, data="fashion16", **overrides):
         "ema": [0.999],
         "init": None,
         "model": {
-            "_target_": f"difflab.paradigm.{paradigm}",
+            "_target_": f"difflab.paradigm.{MODELS[paradigm]}",
             "denoiser": denoiser,
             "times": {"_target_": "difflab.objective.Uniform"},
             "weighting": {"_target_": "difflab.objective.Simple"},
@@ -49,7 +56,7 @@ def config(paradigm="ddpm", seed=0, data="fashion16", **overrides):
         },
         "data": {
             "_target_": "difflab.data.DataModule",
-            "source": {"_target_": f"difflab.data.{data}"},
+            "source": {"_target_": f"difflab.data.{SOURCES.get(data, 'Fashion16')}"},
             "shape": [1, 16, 16],
             "classes": 10,
             "seed": seed,
@@ -66,6 +73,7 @@ def config(paradigm="ddpm", seed=0, data="fashion16", **overrides):
         },
         "command": f"difflab-train paradigm={paradigm} seed={seed}",
         "runs_dir": "elsewhere",
+        "origins": {"data": {"sha256": data}},
     }
     for key, value in overrides.items():
         *path, last = key.split("__")
@@ -101,8 +109,13 @@ def card(**changes):
     return ProtocolCard(**(facts | changes))
 
 
-def evaluation(config, card, folder=Path("runs"), choices=None, **metrics):
-    """One evaluation of a run of that configuration."""
+def distance(paradigm, sampler, nfe):
+    """The made-up distance of a cell, without noise."""
+    return 1.5 + PARADIGMS[paradigm] * SAMPLERS[sampler] * (8 / nfe) ** 0.8
+
+
+def record(config, card, folder=Path("runs"), choices=None, **metrics):
+    """One evaluation of a run with this configuration."""
     paradigm, seed = config["choices"]["paradigm"], config["seed"]
     sampler = card.sampler.partition("(")[0].lower()
     chosen = {"sampler": sampler, "grid": "log_snr", "guidance": ["clip"], **(choices or {})}
@@ -110,23 +123,48 @@ def evaluation(config, card, folder=Path("runs"), choices=None, **metrics):
     nfe = card.nfe - 1 if card.nfe else 61.3  # as counted
     cost = {"nfe": nfe, "seconds": 40.0, "seconds_per_sample": nfe / 1000, "network_share": 0.9}
     command = f"difflab-evaluate paradigm={paradigm} seed={seed} sampler={sampler} nfe={card.nfe:g}"
-    found = {"n": card.n_generated, "n_reference": card.n_reference, "n_floor": 2000, **metrics}
-    return Evaluation(run, card.fingerprint, config, card, found, cost, chosen, command)
+    metrics = {"n": card.n_generated, "n_reference": card.n_reference, "n_floor": 2000, **metrics}
+    return Record(run, card.fingerprint, config, card, metrics, cost, chosen, command)
 
 
-def write(evaluation, pictures=True):
-    """The files of an evaluation and its run, as the commands leave them; return the evaluation's."""
-    folder = evaluation.run.folder
-    path = folder / "evaluations" / f"{evaluation.name}.json"
+def started_from(record):
+    """The origin of a training that starts from the run of a record, or is taught by it."""
+    return {"sha256": record.run.folder.name, "ema": 0.999, **identity.record(record.config, record.run.folder.name)}
+
+
+def write_record(record, pictures=True):
+    """Write the files of an evaluation and its run, as the commands leave them; return the evaluation's path."""
+    folder = record.run.folder
+    path = folder / "evaluations" / f"{record.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(dict(evaluation.config), sort_keys=False))
-    errors = {str(level): 0.9 / (1 + 1.5 ** (level + evaluation.seed / 10)) for level in range(-8, 9, 2)}
+    (folder / "config.yaml").write_text(yaml.safe_dump(dict(record.config), sort_keys=False))
+    errors = {str(level): 0.9 / (1 + 1.5 ** (level + record.seed / 10)) for level in range(-8, 9, 2)}
     result = {"loss": 0.1, "training": {"images_seen": 79_872, "seconds": 300.0}, "denoising_error": errors}
     (folder / "result.json").write_text(json.dumps(result))
     parts = ("metrics", "cost", "choices", "command")
-    found = {"card": evaluation.card.to_dict(), **{key: getattr(evaluation, key) for key in parts}}
-    path.write_text(json.dumps(found))
+    path.write_text(json.dumps({"card": record.card.to_dict(), **{key: getattr(record, key) for key in parts}}))
     if pictures:
         for kind in ("samples", "steps", "pairs"):
             Image.new("L", (40, 20), 128).save(path.with_name(f"{path.stem}-{kind}.png"))
     return path
+
+
+def grid(folder=Path("runs"), nfes=NFES, **changes):
+    """3 paradigms x 2 samplers x the NFE x 3 seeds, each seed with a noise that all its cells share."""
+    rng = np.random.default_rng(0)
+    common = {seed: rng.normal() for seed in SEEDS}
+    return [
+        record(
+            config(paradigm, seed),
+            card(sampler=sampler, nfe=nfe, **changes),
+            folder,
+            fd_lite0=distance(paradigm, sampler, nfe) + 0.3 * common[seed] + 0.05 * rng.normal(),
+            fd_lite0_floor=1.2,
+            precision_lite0=0.9 - 1 / nfe,
+            precision_lite0_floor=0.95,
+        )
+        for paradigm in PARADIGMS
+        for sampler in SAMPLERS
+        for nfe in nfes
+        for seed in SEEDS
+    ]

@@ -1,4 +1,4 @@
-"""The page, opened as a reader opens it: from the disk, in a browser that may not reach any network."""
+"""The page in a browser, opened from the disk without a network."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from difflab.data.codec import Pixels
 from difflab.data.fashion16 import Fashion16
 from difflab.experiment.evaluation import STEPS
 from difflab.experiment.picture import save_png, sheet, tiles
+from difflab.experiment.run import Run
 from difflab.report.gallery import MOMENTS, Sprite
-from difflab.report.page import write as write_page
-from difflab.report.study import Study, gather
-from studies import card, config, evaluation, write
+from difflab.report.page import write_page
+from difflab.report.record import read_records
+from difflab.report.study import Study
+from difflab.report.style import FRONT, Styles
+from helpers.studies import NFES, PARADIGMS, SAMPLERS, SEEDS, card, config, distance, record, write_record
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PARADIGMS = {"ddpm": 12.0, "vp_sde": 9.0, "rectified_flow": 7.0}
-SAMPLERS = {"DDIM(eta=0.0)": 1.0, "Heun()": 0.7}
-NFES, SEEDS = (5, 10, 20, 50), (0, 1, 2)
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'"
 TAG = "<img src=x onerror=alert(3)>"  # in the name of a run's folder, which holds no slash
 
@@ -36,7 +36,7 @@ def clothes():
 
 
 def pictures(path, noise):
-    """What an evaluation leaves beside its file, of clothes that are the noisier the worse it was."""
+    """The pictures beside an evaluation: clothes with the more noise, the worse it is."""
     chosen = clothes()
     eps = 128 + 128 * torch.randn(chosen.shape, generator=torch.Generator().manual_seed(0))
     mixed = {share: tiles(torch.lerp(chosen, eps, share).clamp(0, 255).byte(), Pixels()) for share in (0, noise)}
@@ -51,7 +51,7 @@ def measured(
     folder, level, paradigm="ddpm", seed=0, sampler="Heun()", nfe=20, choices=None, data="fashion16", **card_of
 ):
     rng = np.random.default_rng([seed, int(nfe)])
-    made = evaluation(
+    made = record(
         config(paradigm, seed, data, command=f"difflab-train paradigm={paradigm} seed={seed} '{HOSTILE}'"),
         card(sampler=sampler, nfe=nfe, **card_of),
         folder,
@@ -66,18 +66,18 @@ def measured(
         copies_floor=0.001,
     )
     made.cost["peak_memory"] = 300 * 2**20
-    path = write(made, pictures=False)
+    path = write_record(made, pictures=False)
     if seed == 0:
         pictures(path, min(0.9, level / 40))
     return made.run
 
 
 def grid(folder, nfes=NFES, seeds=SEEDS, **card_of):
-    """The study that the page is drawn for: 3 paradigms, 2 samplers, 4 NFE, 3 seeds."""
+    """The study of the page: 3 paradigms, 2 samplers, 4 NFE, 3 seeds."""
     runs = [
-        measured(folder, 1.5 + much * factor * (8 / nfe) ** 0.8, paradigm, seed, sampler, nfe, **card_of)
-        for paradigm, much in PARADIGMS.items()
-        for sampler, factor in SAMPLERS.items()
+        measured(folder, distance(paradigm, sampler, nfe), paradigm, seed, sampler, nfe, **card_of)
+        for paradigm in PARADIGMS
+        for sampler in SAMPLERS
         for nfe in nfes
         for seed in seeds
     ]
@@ -96,10 +96,10 @@ def browser():
 
 @pytest.fixture(scope="module")
 def look(browser):
-    """Open a page; whatever it complains of, or asks a network for, is an error."""
+    """Open a page; each message on its console and each request to a network is an error."""
     complaints = []
 
-    def asked(request):
+    def requested(request):
         if not request.url.startswith(("file:", "data:", "blob:")):
             complaints.append(request.url)
 
@@ -108,7 +108,7 @@ def look(browser):
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
-        page.on("request", asked)
+        page.on("request", requested)
         page.goto(path.as_uri())
         return page
 
@@ -119,7 +119,7 @@ def look(browser):
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
-    return write_page(Study.of(gather(grid(folder / "runs"))), folder / "report")
+    return write_page(Study.of(read_records(grid(folder / "runs"))), folder / "report")
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def rows(page, table=".numbers"):
     return [row.locator("th, td").all_inner_texts() for row in visible]
 
 
-def test_everything_is_in_one_file_that_reaches_nothing(look, path):
+def test_the_page_is_one_file_that_needs_no_network(look, path):
     assert [each.name for each in path.parent.iterdir()] == ["index.html"]
     assert path.stat().st_size < 8e6
     page = look(path)
@@ -171,11 +171,11 @@ def test_filters_act_on_charts_tables_and_pictures(page):
     page.uncheck("[data-filter='sampler'][value='heun']")
     assert {row[0] for row in rows(page)} == {"ddpm ddim", "vp_sde ddim"}
     assert names(page, "1-fd_lite0-nfe") == ["ddpm ddim", "vp_sde ddim", "floor: real against real", "Pareto front"]
-    assert set(names(page, "spectrum")) == {"ddpm", "vp_sde"}
+    assert set(names(page, "noise-levels")) == {"ddpm", "vp_sde"}
     assert page.locator(".gallery tbody tr:visible").count() == 3 * 2
     best = page.evaluate("document.querySelector(\"[data-figure='1-fd_lite0-nfe']\").data.at(-1).y")
-    shown = [float(row[2].split()[0]) for row in rows(page) if row[0] == "vp_sde ddim"]
-    assert best == pytest.approx(shown, rel=1e-2)  # the front is that of what is shown
+    drawn = [float(row[2].split()[0]) for row in rows(page) if row[0] == "vp_sde ddim"]
+    assert best == pytest.approx(drawn, rel=1e-2)  # the front is that of the traces that are drawn
     page.get_by_role("button", name="Show all").click()
     expect(page.locator(".numbers tbody tr:visible")).to_have_count(24)
 
@@ -190,6 +190,15 @@ def test_tables_sort_by_mouse_and_by_keyboard(page):
     assert page.locator(".numbers th[aria-sort='descending']").inner_text().startswith("fd_lite0")
 
 
+def test_lines_have_the_colours_of_print_and_the_front_lies_below_them(page, path):
+    styles = Styles.of(Study.of(read_records([Run(each) for each in sorted((path.parents[1] / "runs").iterdir())])))
+    lines = "id => document.querySelector(`[data-figure='${id}']`).data.map(t => [t.name, t.line.color, t.zorder])"
+    drawn = {name: (colour, order) for name, colour, order in page.evaluate(lines, "1-fd_lite0-nfe")}
+    for paradigm in PARADIGMS:
+        assert drawn[f"{paradigm} heun"] == (styles.training(paradigm).colour, None)
+    assert drawn["Pareto front"] == (FRONT.colour, -1)
+
+
 def test_the_slider_walks_from_noise_to_data(page):
     tile = "getComputedStyle(document.querySelector('.frames span')).backgroundPositionX"
     end = page.evaluate(tile)
@@ -198,7 +207,7 @@ def test_the_slider_walks_from_noise_to_data(page):
     assert page.evaluate(tile) != end
 
 
-def test_a_tile_of_a_sprite_is_cut_where_it_lies(tmp_path):
+def test_a_tile_of_a_sprite_is_cut_at_its_place(tmp_path):
     save_png(sheet([[Image.new("L", (16, 8))] * 12] * 4), tmp_path / "steps.png")
     assert MOMENTS == STEPS
     found = Sprite.of(tmp_path / "steps.png", (1, 8, 16))
@@ -231,16 +240,16 @@ def test_commands_can_be_copied(page):
 
 @pytest.fixture(scope="module")
 def awkward(look, tmp_path_factory):
-    """Two protocols, three guidance scales, and words that would rather be code."""
+    """Two protocols, three guidance scales, and names that contain code."""
     folder = tmp_path_factory.mktemp("awkward")
     for sampler, name, n in [("A()", HOSTILE, 2000), ("B()", "heun", 2000), ("B()", "heun", 500)]:
         for scale in (1.0, 10.0, 2.5):
             choices, guidance = {"sampler": name, "guidance": ["classifier_free"]}, f"ClassifierFree(scale={scale})"
             run = measured(folder, 5.0, data=TAG, sampler=sampler, choices=choices, guidance=guidance, n_generated=n)
-    return look(write_page(Study.of(gather([run])), folder / "report"))
+    return look(write_page(Study.of(read_records([run])), folder / "report"))
 
 
-def test_unlike_protocols_are_told_apart_and_never_ranked_together(awkward):
+def test_unlike_protocols_are_never_ranked_together(awkward):
     assert awkward.locator("#answer article:visible").count() == 2
     assert awkward.locator("#answer table tbody").inner_text().split() == ["n_generated", "2000", "500"]
     assert awkward.locator("h2", has_text="Protocol").all_inner_texts() == ["Protocol 1", "Protocol 2"]
@@ -255,7 +264,7 @@ def test_a_slider_goes_through_the_guidance_scales(awkward):
         assert awkward.locator(".gallery:has(#pick-2-samples) tbody tr:visible").count() == 1
 
 
-def test_words_from_configurations_are_words_on_the_page(awkward):
+def test_code_in_a_configuration_is_text_on_the_page(awkward):
     assert {row[0].partition(" guidance")[0] for row in rows(awkward, "#quality-1 .numbers")} == {HOSTILE, "heun"}
     assert awkward.locator("img[src=x]").count() == 0
     assert any(HOSTILE in text for text in awkward.locator(".legendtext").all_text_contents())
@@ -264,11 +273,11 @@ def test_words_from_configurations_are_words_on_the_page(awkward):
     assert len(rows(awkward, "#quality-1 .numbers")) == 3
 
 
-def test_what_is_no_number_and_what_a_tolerance_decided_are_told(look, tmp_path):
+def test_a_diverged_cell_and_an_adaptive_sampler_are_named(look, tmp_path):
     runs = [measured(tmp_path, 5.0, nfe=nfe, sampler=name) for nfe, name in ((20, "Heun()"), (0, "Adaptive()"))]
-    diverged = evaluation(config("vp_sde"), card(), tmp_path, fd_lite0=float("nan"))
-    write(diverged, pictures=False)
-    page = look(write_page(Study.of(gather(list(dict.fromkeys([*runs, diverged.run])))), tmp_path / "report"))
+    diverged = record(config("vp_sde"), card(), tmp_path, fd_lite0=float("nan"))
+    write_record(diverged, pictures=False)
+    page = look(write_page(Study.of(read_records(list(dict.fromkeys([*runs, diverged.run])))), tmp_path / "report"))
     answers = page.locator("#answer article:visible")
     assert answers.locator("h4").all_inner_texts() == ["NFE 20", "NFE by tolerance"]
     assert answers.locator(".best").all_inner_texts() == ["ddpm heun", "ddpm adaptive"]

@@ -1,10 +1,12 @@
+"""The protocol card: its fingerprint follows every field, and it survives JSON."""
+
 from __future__ import annotations
 
 import dataclasses
 import json
 from importlib.metadata import version
 
-from difflab.metric.card import ProtocolCard
+from difflab.metric.card import ProtocolCard, digest
 from difflab.metric.features import EfficientNetLite0
 
 
@@ -53,3 +55,9 @@ def test_equal_cards_have_equal_fingerprints_and_survive_json():
 
 def test_cards_record_the_installed_versions():
     assert card().versions == {"difflab": version("difflab"), "torch": version("torch")}
+
+
+def test_a_digest_is_the_sha256_of_canonical_json_in_any_order():
+    assert digest({}) == "44136fa355b3678a"  # of "{}"
+    assert digest({"b": [1, {"d": 2, "c": 3}], "a": None}) == digest({"a": None, "b": [1, {"c": 3, "d": 2}]})
+    assert digest([1, 2]) != digest([2, 1])

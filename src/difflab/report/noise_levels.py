@@ -1,8 +1,8 @@
-"""What a training looked at: the noise levels of its schedule, and how much each counted."""
+"""The noise levels of a training: where its schedule spends its time, how each is weighted, and the error at each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,8 @@ from difflab.objective.times import Times
 from difflab.objective.weighting import Weighting, error_ratio
 from difflab.process.schedule import Schedule
 from difflab.process.target import Eps, Target
-from difflab.report.evaluation import Evaluation
+from difflab.report.record import Record
+from difflab.report.statistics import Seeds
 
 DRAWS = 2**18
 POINTS = 100  # of a curve of times
@@ -29,21 +30,21 @@ class Curve(NamedTuple):
     value: list[float]
 
 
-def schedule_of(evaluation: Evaluation) -> Schedule:
-    """The noise schedule of a run; a learned one as it was learned."""
-    schedule: Schedule = build(evaluation.config["model"]["denoiser"]["schedule"])
-    return load_denoiser(evaluation.run)[0].schedule if isinstance(schedule, nn.Module) else schedule
+def schedule_of(record: Record) -> Schedule:
+    """The noise schedule of a run; a learned schedule with its trained parameters."""
+    schedule: Schedule = build(record.config["model"]["denoiser"]["schedule"])
+    return load_denoiser(record.run)[0].schedule if isinstance(schedule, nn.Module) else schedule
 
 
-def path(schedule: Schedule) -> Curve:
-    """The share of the time axis at each log-SNR."""
+def time_share(schedule: Schedule) -> Curve:
+    """The share of the time axis, 0 at data, at which each log-SNR is reached."""
     share = (torch.arange(POINTS, dtype=torch.float64) + 0.5) / POINTS
     with torch.no_grad():
         return Curve(schedule.log_snr(schedule.time(share)).tolist(), share.tolist())
 
 
-def emphasis(schedule: Schedule, model: Mapping[str, Any]) -> Curve | None:
-    """The effective weight of a model's configuration; None of one that trains no network."""
+def configured_weight(schedule: Schedule, model: Mapping[str, Any]) -> Curve | None:
+    """The effective weight of a model's configuration; None if the model trains no network."""
     if "target" not in model["denoiser"]:
         return None
     target, times, weighting = (
@@ -55,8 +56,9 @@ def emphasis(schedule: Schedule, model: Mapping[str, Any]) -> Curve | None:
 def effective_weight(schedule: Schedule, target: Target, times: Times, weighting: Weighting) -> Curve:
     """`w(log_snr)` of the loss `int w(log_snr) |eps - eps_hat|^2 d log_snr`, scaled to 1 at `log_snr = 0`.
 
-    The weight at a level, carried to the error in eps, times the density with which the level is drawn: whatever the
-    schedule, target and times, equal curves are equal objectives. Kingma & Gao 2023 (arXiv:2303.00848), eq. 8.
+    The weight at a noise level, converted to the error in eps, times the density of the training times there. Two
+    trainings with equal curves have the same objective, also if their schedules, targets and times differ.
+    Kingma & Gao 2023 (arXiv:2303.00848), eq. 8.
     """
     with torch.no_grad():
         t, importance = times(schedule, DRAWS, torch.Generator().manual_seed(0))
@@ -69,3 +71,12 @@ def effective_weight(schedule: Schedule, target: Target, times: Times, weighting
     middle = ((edge[1:] + edge[:-1]) / 2)[1:-1]  # the outermost groups reach too far to stand for one level
     density = (np.diff(below[ends]) / np.diff(edge))[1:-1]
     return Curve(middle.tolist(), (density / np.interp(0.0, middle, density)).tolist())
+
+
+def denoising_errors(runs: Sequence[Record]) -> dict[float, dict[Seeds, float]]:
+    """The held-out denoising errors of some runs: by log-SNR, by the seeds of the training."""
+    errors: dict[float, dict[Seeds, float]] = {}
+    for run in runs:
+        for level, error in run.result.get("denoising_error", {}).items():
+            errors.setdefault(float(level), {})[run.seeds[0], 0] = error
+    return errors

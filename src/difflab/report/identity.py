@@ -1,0 +1,28 @@
+"""What decides the trained weights of a stored run, seeds apart, by the keys that users type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from difflab.experiment.identity import seedless
+from difflab.report.text import as_text
+
+TRAINED = ("paradigm", "data", "schedule", "target", "weighting", "coupling", "times", "backbone")  # groups of options
+COPIES = ("model.batch_size", "data.batch_size")  # of a key that is listed already
+
+
+def typed(key: str) -> str:
+    """A key of the model as users type it: `schedule.beta_max` for `model.denoiser.schedule.beta_max`."""
+    part = key.removeprefix("model.").removeprefix("denoiser.")
+    return part if part.partition(".")[0] in TRAINED else key
+
+
+def typed_identity(config: Mapping[str, Any]) -> dict[str, str]:
+    """The identity of a stored run without its seeds, by the keys that users type; classes by their bare names."""
+    named = {}
+    for key, value in seedless(config).items():
+        if key not in COPIES:
+            text = str(value).rpartition(":")[2] if key.endswith(".class") else as_text(value)
+            named[typed(key).removesuffix(".class").removeprefix("origins.")] = text
+    return named

@@ -1,0 +1,119 @@
+"""A record: an evaluation as it was left beside its run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from difflab.experiment.identity import seeds
+from difflab.experiment.run import Run
+from difflab.metric.card import ProtocolCard, digest
+from difflab.report.identity import typed_identity
+from difflab.report.statistics import Seeds
+from difflab.report.text import as_text
+
+PICTURES = ("samples", "steps", "pairs")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One evaluation of one run. `name` is the fingerprint of its card, which names its files."""
+
+    run: Run
+    name: str
+    config: Mapping[str, Any]  # of the run
+    card: ProtocolCard
+    metrics: Mapping[str, float]
+    cost: Mapping[str, float | str]
+    choices: Mapping[str, Any]  # of the options of sampling
+    command: str
+
+    @property
+    def seed(self) -> int:
+        """The seed of the training."""
+        return int(self.config["seed"])
+
+    @property
+    def noise_seed(self) -> int:
+        """The seed of the sampling noise."""
+        return self.card.seed
+
+    @cached_property
+    def seeds(self) -> Seeds:
+        """The seeds of training and noise. Records of two different cells are a pair if these agree."""
+        return seeds(self.config), self.noise_seed
+
+    @property
+    def pictures(self) -> dict[str, Path]:
+        """The pictures beside it, by kind: samples, steps, pairs."""
+        paths = {kind: self.run.folder / "evaluations" / f"{self.name}-{kind}.png" for kind in PICTURES}
+        return {kind: path for kind, path in paths.items() if path.exists()}
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """The result of the training; empty if it did not finish."""
+        return self.run.result or {}
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """All that decides the trained weights, seeds apart, by dotted keys."""
+        return typed_identity(self.config)
+
+    @cached_property
+    def cell(self) -> str:
+        """A digest of the identity and the card, seeds apart: repetitions have the same."""
+        return digest([self.identity, {**self.card.to_dict(), "seed": None}])
+
+    @cached_property
+    def protocol(self) -> dict[str, str]:
+        """All that must agree before two records are compared."""
+        fields = {key: as_text(value) for key, value in self.card.protocol.items()}
+        return {"data": self.config["choices"]["data"], **fields}
+
+
+def refuse(error: ValueError) -> None:
+    """Raise the error: no file may be left out."""
+    raise error
+
+
+def read_records(runs: Sequence[Run], unreadable: Callable[[ValueError], None] = refuse) -> list[Record]:
+    """All evaluations of the runs. `unreadable` gets an error that names the file for each that cannot be read."""
+    records = []
+    for run in runs:
+        paths = sorted((run.folder / "evaluations").glob("*.json"))
+        try:
+            config = config_of(run) if paths else {}
+        except ValueError as error:
+            unreadable(error)
+            continue
+        for path in paths:
+            try:
+                records.append(read_record(run, config, path))
+            except ValueError as error:
+                unreadable(error)
+    return records
+
+
+def config_of(run: Run) -> dict[str, Any]:
+    """The configuration of a run. Raises ValueError if it is damaged, or was written by an older difflab."""
+    config = run.config
+    if not {"choices", "command"} <= config.keys():
+        raise ValueError(f"{run.folder}/config.yaml has no choices: an older difflab wrote it; train it again")
+    return config
+
+
+def read_record(run: Run, config: Mapping[str, Any], path: Path) -> Record:
+    """One evaluation from its file. Raises ValueError if the file is damaged."""
+    try:
+        fields = json.loads(path.read_text())
+        parts = (fields[key] for key in ("metrics", "cost", "choices", "command"))
+        return Record(run, path.stem, config, ProtocolCard(**fields["card"]), *parts)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(
+            f"{path} is not an evaluation of this version of difflab ({why}): remove it, and evaluate again"
+        ) from error
