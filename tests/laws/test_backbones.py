@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from networks import BACKBONES, IMAGE, POINT, fitting, inputs, narrow, perturbed
 
 every = pytest.mark.parametrize("option", BACKBONES)

@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 from diffusers import DiTTransformer2DModel
+from networks import count, inputs, perturbed, settings
 from torch.utils.flop_counter import FlopCounterMode
 
 from difflab.backbone.dit import DiT
 from difflab.experiment.config import build
-from networks import count, inputs, perturbed, settings
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 import pytest
 import torch
+from networks import count, inputs, perturbed, settings
 from torch import Tensor, nn
 
 from difflab.backbone.layers import SelfAttention
 from difflab.backbone.unet import UNet
 from difflab.experiment.config import build
-from networks import count, inputs, perturbed, settings
 
 
 def small(shape=(1, 16, 16), classes=3, **settings):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torchmetrics
+from networks import narrow
 from omegaconf import OmegaConf
 
 from conftest import options
@@ -31,7 +32,6 @@ from difflab.sampler.evaluations import counting
 from difflab.sampler.generate import generate, trajectory
 from difflab.sampler.grid import LogSNR
 from difflab.sampler.heun import Heun
-from networks import narrow
 
 SMALL = (1, 4, 4)
 SD, MU = 0.7, 0.2
