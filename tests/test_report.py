@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from difflab.cli import report as command
 from difflab.experiment.config import build
 from difflab.process.schedule import Linear
-from difflab.cli import report as command
 from difflab.report.figures import errors, noise_levels, quality
 from difflab.report.levels import emphasis
 from difflab.report.study import Study, gather

@@ -28,12 +28,16 @@ class GaussianWithVariance(Gaussian):
 
 
 def gaussian(
-    schedule: Schedule, shape: tuple[int, ...] = (1, 1, 1), *, var: float = VAR, learned_variance: bool = True
+    schedule: Schedule,
+    shape: tuple[int, ...] = (1, 1, 1),
+    mean: float = MEAN,
+    var: float = VAR,
+    learned_variance: bool = True,
 ) -> Gaussian:
-    """The optimal denoiser of N(MEAN, var) in each dimension, in float64; `var = 0` is data of a single point."""
+    """The optimal denoiser of N(mean, var) in each dimension, in float64; `var = 0` is data of a single point."""
     one = torch.ones(shape, dtype=torch.float64)
     kind = GaussianWithVariance if learned_variance else Gaussian
-    return kind(schedule, MEAN * one, var * one)
+    return kind(schedule, mean * one, var * one)
 
 
 def bound(denoiser: AnyDenoiser, n: int) -> Bound:
