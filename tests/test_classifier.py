@@ -3,7 +3,6 @@
 import lightning.pytorch as pl
 import pytest
 import torch
-from networks import inputs, perturbed
 from torch import nn
 
 from conftest import composed, schedules
@@ -29,6 +28,7 @@ from difflab.sampler.ddim import DDIM
 from difflab.sampler.generate import generate, times_for
 from difflab.sampler.grid import Uniform as Even
 from difflab.sampler.heun import Heun
+from helpers.networks import inputs, perturbed
 
 MEANS = torch.tensor([[-1.0, 0.3], [0.5, -0.2], [0.1, 0.9]], dtype=torch.float64)
 VAR = torch.tensor([0.04, 0.09, 0.02], dtype=torch.float64)

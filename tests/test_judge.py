@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from networks import perturbed
 
 from conftest import composed
 from difflab.data.images import Split, to_float
@@ -15,6 +14,7 @@ from difflab.experiment.training import Training
 from difflab.experiment.weights import FromRun, save_weights
 from difflab.metric.reference import measure
 from difflab.process.gaussian import scale
+from helpers.networks import perturbed
 
 SMALL = ["data=digits", "backbone.width=16", "backbone.multipliers=[1,2]", "backbone.attention=[4]"]
 QUIET = ["trainer=cpu", "precision=fp32", "logger=local"]
