@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from difflab.backbone.dit import DiT
-from difflab.backbone.layers import SelfAttention, attend
+from difflab.backbone.layers import AttentionPool, SelfAttention, attend
 from difflab.backbone.unet import UNet
 from difflab.experiment.config import build
 from helpers.networks import count, inputs, perturbed, settings
@@ -125,3 +125,15 @@ def test_self_attention_is_torchs_multi_head_attention(head_channels, heads):
     tokens = ours.norm(x).flatten(2).mT
     expected = x + theirs(tokens, tokens, tokens)[0].mT.reshape(x.shape)
     torch.testing.assert_close(ours(x), expected)
+
+
+def test_pooling_is_torchs_attention_from_the_mean():
+    torch.manual_seed(0)
+    ours, theirs = AttentionPool(32, 5, heads=4), nn.MultiheadAttention(32, 4, batch_first=True)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key_value.weight]))
+        theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key_value.bias]))
+        theirs.out_proj.weight.copy_(torch.eye(32))
+    tokens = torch.randn(3, 7, 32)
+    pooled, _ = theirs(tokens.mean(1, keepdim=True), tokens, tokens)
+    torch.testing.assert_close(ours(tokens), ours.project(pooled[:, 0]))
