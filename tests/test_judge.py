@@ -15,7 +15,7 @@ from difflab.experiment.training import Training
 from difflab.experiment.weights import FromRun, save_weights
 from difflab.metric.reference import measure
 from difflab.process.gaussian import scale
-from networks import perturbed
+from helpers.networks import perturbed
 
 SMALL = ["data=digits", "backbone.width=16", "backbone.multipliers=[1,2]", "backbone.attention=[4]"]
 QUIET = ["trainer=cpu", "precision=fp32", "logger=local"]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from difflab.cli.settings import TYPES, hint
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from difflab.cli.help import text
 from difflab.experiment.conf_files import Setting, conf_dir, family, options, places, read
+from difflab.experiment.settings import TYPES, hint
 
 COMMANDS = ("train", "evaluate", "sample", "reflow")
 FILES = sorted(str(path.relative_to(conf_dir()).with_suffix("")) for path in Path(conf_dir()).rglob("*.yaml"))

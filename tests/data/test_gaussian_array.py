@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from known import MEAN, VAR, moments
 from PIL import Image
 from torch.distributions import Independent, Normal
 
@@ -24,7 +25,6 @@ from difflab.experiment.training import Training
 from difflab.process import VP
 from difflab.process.noise import SampleNoise
 from difflab.sampler.generate import times_for
-from known import MEAN, VAR, moments
 
 SHAPES = {"signal": [1, 64], "volume": [1, 8, 16, 16]}
 
@@ -61,7 +61,7 @@ def job(request, tmp_path_factory):
     data += ["data.source.n=200", "data.source.held_out=100"]
     how = ["paradigm=exact", "denoiser=known", "guidance=none", "protocol=toy", "logger=local", "trainer=cpu"]
     few = ["protocol.n=100", "protocol.n_likelihood=20", "nfe=63", "precision=fp32"]
-    return Training.of(composed(*data, *how, *few, f"runs_dir={runs}"), request.param)
+    return Training.of(composed(*data, *how, *few, f"runs_dir={runs}"))
 
 
 def recipe_of(sampler):

@@ -1,35 +1,38 @@
-"""Gaussian data, of which the denoiser, the density and every sampler's moments are known in closed form."""
+"""Gaussian data as the laws have it, the likelihoods of its samples, and numbers in float64."""
 
 import math
 
 import torch
 from torch.distributions import Normal
 
-from difflab.denoiser.exact import Gaussian, Mixture
+from difflab.denoiser.exact import Mixture
 from difflab.denoiser.likelihood import bits
+from difflab.laws.gaussian import MEAN, VAR, bound, end, flow, gaussian, marginal, moments
 from difflab.process.gaussian import discretised_log_likelihood
 from difflab.process.noise import keyed
 from difflab.sampler.adaptive import Adaptive
-from difflab.sampler.generate import trajectory
 from difflab.sampler.runge_kutta import RK4, Midpoint
 
-MEAN, VAR = 0.3, 0.25
-
-
-class GaussianWithVariance(Gaussian):
-    """An exact denoiser that also offers a learned variance, so that every sampler can be run."""
-
-    learned_variance = True
-
-    def forward(self, x, t, label, s=None):
-        return super().forward(x, t, label, s)._replace(v=torch.full_like(x, 0.5))
-
-
-def gaussian(schedule, shape=(1, 1, 1), mean=MEAN, var=VAR, learned_variance=True):
-    """The optimal denoiser of N(mean, var) in each dimension, in float64."""
-    one = torch.ones(shape, dtype=torch.float64)
-    kind = GaussianWithVariance if learned_variance else Gaussian
-    return kind(schedule, mean * one, var * one)
+__all__ = [
+    "MEAN",
+    "VAR",
+    "adapts",
+    "between",
+    "bound",
+    "column",
+    "draw",
+    "end",
+    "f64",
+    "flow",
+    "gaussian",
+    "marginal",
+    "mass",
+    "moments",
+    "normal",
+    "pixels",
+    "quantised",
+    "surprisal",
+]
 
 
 def draw(n, shape=(1, 1, 1), mean=MEAN, var=VAR):
@@ -58,11 +61,6 @@ def pixels(schedule):
     return Mixture(schedule, x, torch.zeros(1, dtype=torch.float64), 2 ** -mass(x))
 
 
-def bound(denoiser, n):
-    """The denoiser with `n` labels of class 0."""
-    return denoiser.bind(torch.zeros(n, dtype=torch.long))
-
-
 def f64(*values):
     """A float64 tensor of these numbers."""
     return torch.tensor(values, dtype=torch.float64)
@@ -86,27 +84,3 @@ def adapts(sampler):
 def between(sampler):
     """Whether it evaluates between the times of a grid, which discrete schedules refuse."""
     return isinstance(sampler, Adaptive | Midpoint | RK4)
-
-
-@torch.no_grad()
-def end(sampler, schedule, times, x, noise=lambda like, k: torch.zeros_like(like)):
-    """Where the steps over `times` lead."""
-    *_, (_, out) = trajectory(bound(gaussian(schedule), len(x)), sampler, times, x, noise)
-    return out
-
-
-def moments(sampler, schedule, times):
-    """Mean and variance of the samples, from the responses to x_T and to each draw of noise: no Monte Carlo."""
-    m = schedule(times[0])
-    mean, std = m.alpha * MEAN, (m.alpha**2 * VAR + m.sigma**2).sqrt()
-    x = torch.zeros(2 + 2 * (sampler.evaluations or 0) * len(times), 1, 1, 1, dtype=torch.float64)
-    x[1] = std
-
-    def impulse(like, k):
-        z = torch.zeros_like(like)
-        z[1 + k] = 1
-        return z
-
-    base, response, *kicks = end(sampler, schedule, times, x, impulse).flatten()
-    var = (response - base) ** 2 + sum((k - base) ** 2 for k in kicks)
-    return (base + (response - base) * mean / std).item(), var.item()

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from difflab.denoiser.base import AnyDenoiser, Denoiser, velocity
-from difflab.experiment.config import build, target
+from difflab.experiment.build import build, target
 from difflab.laws import Worst
 from difflab.objective.coupling import Independent, OptimalTransport
 from difflab.objective.times import Uniform

@@ -102,7 +102,7 @@ class Training:
 
     @property
     def fingerprint(self) -> str:
-        """The name of the run by what it is."""
+        """The name of the run by its content."""
         return fingerprint(self.config, self.origins)
 
     @property

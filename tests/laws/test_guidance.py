@@ -1,21 +1,27 @@
-"""Guidance against closed forms on a labelled mixture, against diffusers, and at the price that it says."""
+"""Guidance: the laws for every option of conf/guidance, and closed forms on a labelled mixture."""
 
+import itertools
 import math
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
-from diffusers.guiders.guider_utils import rescale_noise_cfg
+from omegaconf import OmegaConf
 
 from difflab.denoiser.base import Denoiser
+from difflab.denoiser.classifier import AnyClassifier
 from difflab.denoiser.exact import Gaussian, Mixture
+from difflab.experiment.build import build
+from difflab.experiment.config import conf_dir
 from difflab.guidance.autoguidance import Autoguidance
-from difflab.guidance.base import Chain
+from difflab.guidance.base import Chain, Unguided
+from difflab.guidance.classifier import ClassifierGuidance
 from difflab.guidance.classifier_free import ClassifierFree
 from difflab.guidance.clip import Clip
 from difflab.guidance.dynamic_threshold import DynamicThreshold
 from difflab.guidance.interval import Interval
 from difflab.guidance.rescale import Rescale
+from difflab.laws import close
+from difflab.laws import guidance as laws
 from difflab.process.discrete import CosineBetas
 from difflab.process.gaussian import scale
 from difflab.process.schedule import VE, VP, Linear
@@ -27,6 +33,9 @@ from difflab.sampler.generate import generate
 from difflab.sampler.grid import LogSNR
 from difflab.sampler.heun import Heun
 from difflab.sampler.predictor_corrector import PredictorCorrector
+from helpers.closed_forms import normal
+from helpers.conf import options
+from helpers.laws import assert_law
 
 MEANS = torch.tensor([[1.0, 0.4], [0.2, -0.8], [-0.9, 0.1], [-0.3, -0.5]], dtype=torch.float64)
 VAR = torch.tensor([0.04, 0.09, 0.02, 0.16], dtype=torch.float64)
@@ -60,8 +69,8 @@ class Network(torch.nn.Module):
         self.classes = classes
         self.register_buffer("gain", torch.tensor(2.0))
 
-    def forward(self, x, code, label):
-        return 0.3 + torch.tanh(self.gain * x.flip(-1) + scale(1 + code / 1000 + label, torch.ones_like(x)))
+    def forward(self, x, timestep, label):
+        return 0.3 + torch.tanh(self.gain * x.flip(-1) + scale(1 + timestep / 1000 + label, torch.ones_like(x)))
 
 
 def law(m, chosen, var=VAR):
@@ -84,41 +93,94 @@ def same(a, b):
     return all(map(torch.equal, a[:3], b[:3]))
 
 
-@pytest.mark.parametrize("schedule", [VP(), VE(), CosineBetas()], ids=["vp", "ve", "table"])
-@pytest.mark.parametrize("log_snr", [-3.0, 0.0, 3.0])
-@pytest.mark.parametrize("strength", [0.0, 1.0, 2.5])
-def test_classifier_free_guidance_is_the_score_of_the_tilted_density(schedule, log_snr, strength):
-    t = time(log_snr, schedule)
-    m = schedule(t)
-    estimate = ClassifierFree(strength)(Labelled(schedule))(X, t, LABEL)
-    for k, label in enumerate(LABEL.tolist()):
-        everything, asked = law(m, slice(None)), law(m, slice(None) if label == 2 else label == CLASS)
-        tilted = score(everything.log_prob, X) * (1 - strength) + score(asked.log_prob, X) * strength
-        torch.testing.assert_close(estimate.eps[k], -m.sigma * tilted[k])
-    torch.testing.assert_close(m(estimate.x0, estimate.eps), X)
+class Bayes(AnyClassifier):
+    """`log p(y | x_t)` of the mixture."""
+
+    shape, classes = (2,), 2
+
+    def __init__(self, schedule):
+        super().__init__()
+        self.schedule, self.mixture = schedule, Mixture(schedule, MEANS, VAR, WEIGHTS)
+
+    def forward(self, x, t):
+        joint = self.mixture.log_joint(x, self.schedule(t), None).softmax(1)
+        return torch.stack([joint[:, k == CLASS].sum(1) for k in range(2)], 1).log()
 
 
-@pytest.mark.parametrize("other", [VP(), VE()], ids=["same schedule", "another schedule"])
-def test_autoguidance_is_the_score_of_the_ratio_of_strong_and_weak(other):
+def weak():
+    return Labelled(VP(), 4 * VAR)
+
+
+AT_SCALE = {  # the options that need another network have an exact one here, and the defaults of conf/ otherwise
+    "autoguidance": lambda scale: Autoguidance(weak, scale),
+    "classifier": lambda scale: ClassifierGuidance(lambda: Bayes(VP()), scale),
+    "classifier_free": lambda scale: ClassifierFree(scale),
+}
+LIMITS = {"interval", "rescale"}  # that need a guidance before them
+
+
+def guidances():
+    """Every option of conf/guidance at its default."""
+    found = {}
+    for option in options("guidance"):
+        node = OmegaConf.to_container(OmegaConf.load(f"{conf_dir()}/guidance/{option}.yaml"))
+        own = AT_SCALE[option](node["scale"]) if option in AT_SCALE else build(node)
+        found[option] = Chain((ClassifierFree(3.0), own)) if option in LIMITS else own
+        assert ("scale" in node) == (option in AT_SCALE), f"{option}: how is it tested at scale 1?"
+    return found
+
+
+@pytest.mark.parametrize("law", laws.LAWS)
+def test_every_guidance(law):
+    assert_law(law(guidance, Labelled(VP())) for guidance in guidances().values())
+
+
+@pytest.mark.parametrize("law", laws.OFF_LAWS)
+def test_guidance_at_scale_1_is_the_denoiser_itself(law):
+    off = [make(1.0) for make in AT_SCALE.values()]
+    assert_law(law(guidance, Labelled(VP())) for guidance in [*off, Unguided(), Interval(), Rescale(0.0), Chain(off)])
+
+
+def test_classifier_free_guidance_is_the_score_of_the_tilted_density():
+    cases = []
+    for schedule, log_snr in itertools.product((VP(), VE(), CosineBetas()), (-3.0, 0.0, 3.0)):
+        t = time(log_snr, schedule)
+        m = schedule(t)
+        unconditional = score(law(m, slice(None)).log_prob, X)
+        conditional = [score(law(m, slice(None) if k == 2 else k == CLASS).log_prob, X)[i] for i, k in enumerate(LABEL)]
+        for strength in (0.0, 1.0, 2.5):
+            estimate = ClassifierFree(strength)(Labelled(schedule))(X, t, LABEL)
+            tilted = unconditional * (1 - strength) + torch.stack(conditional) * strength
+            case = f"scale {strength} on {schedule} at log-SNR {log_snr}"
+            cases.append(close(f"{case}: eps", estimate.eps, -m.sigma * tilted, rtol=1e-7, atol=1e-7))
+            cases.append(close(f"{case}: sample", m(estimate.x0, estimate.eps), X, rtol=1e-7, atol=1e-7))
+    assert_law(cases)
+
+
+def test_autoguidance_is_the_score_of_the_ratio_of_strong_and_weak():
+    """The weak one may be on another schedule."""
     schedule, strength, wide = VP(), 1.7, 4 * VAR
     t, null = time(0.5, schedule), torch.full_like(LABEL, 2)
     m = schedule(t)
-    estimate = Autoguidance(lambda: Labelled(other, wide), strength)(Labelled(schedule))(X, t, null)
     strong, weak = (score(law(m, slice(None), var).log_prob, X) for var in (VAR, wide))
-    torch.testing.assert_close(estimate.eps, -m.sigma * (strength * strong + (1 - strength) * weak))
-    torch.testing.assert_close(estimate.out, estimate.x0)
+    exact, cases = -m.sigma * (strength * strong + (1 - strength) * weak), []
+    for other in (VP(), VE()):
+        denoiser = Labelled(other, wide)
+        estimate = Autoguidance(lambda d=denoiser: d, strength)(Labelled(schedule))(X, t, null)
+        cases.append(close(f"eps, weak on {other}", estimate.eps, exact, rtol=1e-7, atol=1e-7))
+        cases.append(close(f"output, weak on {other}", estimate.out, estimate.x0, rtol=1e-7, atol=1e-7))
+    assert_law(cases)
 
 
-@pytest.mark.parametrize("target", [Eps(), X0(), V(), Velocity()])
-def test_the_weak_network_may_predict_another_target(target):
-    schedule, g = VP(), torch.Generator().manual_seed(1)
-    strong, weak = Denoiser(Network(), schedule, V()).double(), Denoiser(Network(classes=0), schedule, target).double()
-    x, label = torch.randn(2, 3, 4, 4, dtype=torch.float64, generator=g), torch.tensor([0, 1])
-    t = time(1.0, schedule)
-    estimate = Autoguidance(lambda: weak, 3.0)(strong)(x, t, label)
-    torch.testing.assert_close(estimate.x0, 3 * strong(x, t, label).x0 - 2 * weak(x, t, 0 * label).x0)
-    torch.testing.assert_close(estimate.out, V().mix(schedule, t)(estimate.x0, estimate.eps))
-    assert torch.equal(estimate.unguided, strong(x, t, label).out)
+def test_the_weak_network_may_predict_another_target():
+    schedule, x, label = VP(), normal(2, 3, 4, 4, seed=1), torch.tensor([0, 1])
+    strong, t = Denoiser(Network(), schedule, V()).double(), time(1.0, schedule)
+    for target in (Eps(), X0(), V(), Velocity()):
+        weak = Denoiser(Network(classes=0), schedule, target).double()
+        estimate = Autoguidance(lambda d=weak: d, 3.0)(strong)(x, t, label)
+        torch.testing.assert_close(estimate.x0, 3 * strong(x, t, label).x0 - 2 * weak(x, t, 0 * label).x0)
+        torch.testing.assert_close(estimate.out, V().mix(schedule, t)(estimate.x0, estimate.eps))
+        assert torch.equal(estimate.unguided, strong(x, t, label).out)
 
 
 def test_a_guidance_that_is_off_is_no_guidance():
@@ -155,36 +217,10 @@ def batch():
     return x, torch.tensor([0, 1, 1]), Denoiser(Network(), VP(), V())
 
 
-def test_rescale_is_that_of_diffusers():
-    x, label, denoiser = batch()
-    t = time(0.0, VP())
-    guided = ClassifierFree(4.0)(denoiser)
-    before, after = guided(x, t, label), Rescale(0.7)(guided)(x, t, label)
-    asked = denoiser(x, t, label).out
-    torch.testing.assert_close(before.unguided, asked)
-    torch.testing.assert_close(after.out, rescale_noise_cfg(before.out, asked, guidance_rescale=0.7))
-    for mix, mixed in ((VP()(t), x), (V().mix(VP(), t), after.out)):
-        torch.testing.assert_close(mix(after.x0, after.eps), mixed)
-
-
 def test_rescale_leaves_an_untrained_network_finite():
     x, label, denoiser = batch()
     denoiser.backbone.forward = lambda x, code, label: torch.zeros_like(x)
     assert Rescale()(ClassifierFree()(denoiser))(x, time(0.0, VP()), label).x0.isfinite().all()
-
-
-def test_the_dynamic_threshold_is_that_of_diffusers():
-    x, label, denoiser = batch()
-    t = time(-2.0, VP())
-    guided = ClassifierFree(4.0)(denoiser)
-    theirs = DDPMScheduler(thresholding=True, dynamic_thresholding_ratio=0.9, sample_max_value=1e6)
-    before, after = guided(x, t, label), DynamicThreshold(0.9)(guided)(x, t, label)
-    assert before.x0.abs().flatten(1).quantile(0.9, 1).min() > 1
-    torch.testing.assert_close(after.x0, theirs._threshold_sample(before.x0))
-    torch.testing.assert_close(VP()(t)(after.x0, after.eps), x)
-    assert same(DynamicThreshold(0.0, 0.7)(guided)(x, t, label), Clip(0.7)(guided)(x, t, label))
-    half = DynamicThreshold(0.9, 0.5)(guided)(x, t, label)
-    torch.testing.assert_close(half.x0, 0.5 * theirs._threshold_sample(before.x0 / 0.5))
 
 
 def test_the_first_guidance_in_the_list_is_innermost():
@@ -193,38 +229,37 @@ def test_the_first_guidance_in_the_list_is_innermost():
     clip_last = Chain([ClassifierFree(5.0), Clip()])(denoiser)(x, t, label)
     clip_first = Chain([Clip(), ClassifierFree(5.0)])(denoiser)(x, t, label)
     assert clip_last.x0.abs().max() <= 1 < clip_first.x0.abs().max()
-    asked, unasked = (denoiser(x, t, y).x0 for y in (label, torch.full_like(label, 2)))
-    torch.testing.assert_close(clip_last.x0, torch.lerp(unasked, asked, 5.0).clamp(-1, 1))
-    torch.testing.assert_close(clip_first.x0, torch.lerp(unasked.clamp(-1, 1), asked.clamp(-1, 1), 5.0))
+    given, null = (denoiser(x, t, y).x0 for y in (label, torch.full_like(label, 2)))
+    torch.testing.assert_close(clip_last.x0, torch.lerp(null, given, 5.0).clamp(-1, 1))
+    torch.testing.assert_close(clip_first.x0, torch.lerp(null.clamp(-1, 1), given.clamp(-1, 1), 5.0))
     nested = Chain([ClassifierFree(2.0), ClassifierFree(3.0)])(denoiser)
-    torch.testing.assert_close(nested(x, t, label).x0, torch.lerp(unasked, asked, 6.0))
+    torch.testing.assert_close(nested(x, t, label).x0, torch.lerp(null, given, 6.0))
     torch.testing.assert_close(nested(x, t, label).unguided, denoiser(x, t, label).out)
     assert nested.nfe(t) == 4
 
 
-GUIDANCES = {
-    "none": [],
-    "classifier_free": [ClassifierFree(2.0)],
-    "autoguidance": [Autoguidance(lambda: Labelled(VP(), 2 * VAR), 2.0)],
-    "both": [ClassifierFree(2.0), Autoguidance(lambda: Labelled(VP(), 2 * VAR), 2.0)],
-    "interval": [ClassifierFree(2.0), Interval(0.3, 1.5), Clip(3.0)],
-    "all": [ClassifierFree(2.0), Rescale(), Interval(), DynamicThreshold(0.9, 3.0)],
-}
-
-
-@pytest.mark.parametrize("guidance", GUIDANCES.values(), ids=list(GUIDANCES))
-@pytest.mark.parametrize("sampler", [DDIM(), Heun(), EDM(), PredictorCorrector()], ids=lambda s: type(s).__name__)
-def test_what_is_counted_is_what_was_said(guidance, sampler):
-    """The prices of the calls, added up, are the evaluations of the networks, and no more than asked for."""
-    guided = Chain(guidance)(Labelled(VP()))
-    labels, said = torch.tensor([0, 1, 2]), []
-    with counting(guided) as rows:
-        hook = guided.register_forward_hook(lambda module, args, _: said.append(module.nfe(args[1])))
-        drawn = generate(guided, sampler, LogSNR(), nfe=40, labels=labels)
+def test_the_evaluations_of_all_calls_add_up():
+    """The declared evaluations of the calls, added up, are those counted in the networks, and no more than `nfe`."""
+    weak = Labelled(VP(), 2 * VAR)
+    some = [
+        Chain(),
+        ClassifierFree(2.0),
+        Autoguidance(lambda: weak, 2.0),
+        Chain((ClassifierFree(2.0), Autoguidance(lambda: weak, 2.0))),
+        Chain((ClassifierFree(2.0), Interval(0.3, 1.5), Clip(3.0))),
+        Chain((ClassifierFree(2.0), Rescale(), Interval(), DynamicThreshold(0.9, 3.0))),
+    ]
+    labels = torch.tensor([0, 1, 2])
+    for guidance, sampler in itertools.product(some, (DDIM(), Heun(), EDM(), PredictorCorrector())):
+        guided, declared = guidance(Labelled(VP())), []
+        hook = guided.register_forward_hook(lambda module, args, _, d=declared: d.append(module.nfe(args[1])))
+        with counting(guided) as rows:
+            drawn = generate(guided, sampler, LogSNR(), nfe=40, labels=labels)
         hook.remove()
-    assert sum(said) * 3 == sum(rows)
-    assert sum(said) == drawn.nfe <= 40
-    assert drawn.images.isfinite().all()
+        case = f"{guidance} with {sampler}"
+        assert sum(declared) * 3 == sum(rows), case
+        assert sum(declared) == drawn.nfe <= 40, case
+        assert drawn.images.isfinite().all(), case
 
 
 def test_guidance_needs_no_gradient_and_keeps_autocast():

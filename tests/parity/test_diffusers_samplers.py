@@ -22,8 +22,7 @@ from difflab.process.discrete import GeometricSigmas, LinearBetas
 from difflab.process.gaussian import scale
 from difflab.process.schedule import EDM as SigmaTime
 from difflab.process.schedule import VE, Linear, Schedule
-from difflab.process.target import Eps, V, Velocity
-from difflab.process.target import Preconditioned as Preconditioned
+from difflab.process.target import Eps, Preconditioned, V, Velocity
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.edm import EDM
@@ -41,8 +40,8 @@ class Dummy(torch.nn.Module):
 
     shape, classes, learned_variance = (3, 8, 8), 0, False
 
-    def forward(self, x, code, label):
-        t = scale(code - 1, torch.ones_like(x))
+    def forward(self, x, timestep, label):
+        t = scale(timestep - 1, torch.ones_like(x))
         return x * t / (t + 1)
 
 
@@ -63,8 +62,8 @@ class Curved(torch.nn.Module):
 
     shape, classes, learned_variance = (3, 8, 8), 0, False
 
-    def forward(self, x, code, label):
-        return torch.tanh(x + code[:, None, None, None])
+    def forward(self, x, timestep, label):
+        return torch.tanh(x + timestep[:, None, None, None])
 
 
 SAMPLE = (torch.arange(768) / 768).reshape(3, 8, 8, 4).permute(3, 0, 1, 2)
@@ -181,8 +180,8 @@ def test_euler_on_edm_with_its_preconditioning_and_grid_is_theirs():
 
 
 @dataclass(frozen=True)
-class Says:
-    """A denoiser that says of x at noise level sigma what the function `eps` says."""
+class FromEps:
+    """A denoiser whose noise estimate at noise level sigma is `eps(x, sigma)`."""
 
     schedule: Schedule
     eps: object
@@ -219,7 +218,7 @@ def test_edm_with_churn_is_their_karras_ve():
     generator.manual_seed(3)
     draws = iter(lambda: torch.randn(SAMPLE.shape, generator=generator), None)
     sampler = EDM(churn=4 / 20, sigma_min=0.05, sigma_max=50.0, noise=1.007)
-    *_, (_, ours) = trajectory(Says(schedule, eps), sampler, times, 100 * FRESH[0], lambda like, k: next(draws))
+    *_, (_, ours) = trajectory(FromEps(schedule, eps), sampler, times, 100 * FRESH[0], lambda like, k: next(draws))
     torch.testing.assert_close(ours, x, rtol=1e-4, atol=1e-4)
 
 
@@ -232,12 +231,12 @@ def test_predictor_and_corrector_are_those_of_their_score_sde():
     theirs, table, eps = ScoreSdeVeScheduler(10, 0.16, 0.01, 50.0), GeometricSigmas(10), draw(5).flip(0)
     theirs.set_timesteps(10)
     theirs.set_sigmas(10)
-    says = Says(table, lambda x, sigma: eps)
+    denoise = FromEps(table, lambda x, sigma: eps)
     for k, time in enumerate(theirs.timesteps[:-1]):
         t, s = torch.tensor([10.0 - k, 9.0 - k], dtype=torch.float64)
-        mean, _ = Ancestral().step(says, SAMPLE, t, s, None, torch.zeros_like)
+        mean, _ = Ancestral().step(denoise, SAMPLE, t, s, None, torch.zeros_like)
         predicted = theirs.step_pred(-eps / table(t).sigma.float(), time, SAMPLE)
         torch.testing.assert_close(mean, predicted.prev_sample_mean, rtol=1e-4, atol=1e-4)
-        ours = update(says, SAMPLE, s, 2 * 0.16**2, lambda like: draw(5))
+        ours = update(denoise, SAMPLE, s, 2 * 0.16**2, lambda like: draw(5))
         corrected = theirs.step_correct(-eps / table(s).sigma.float(), SAMPLE, torch.manual_seed(5))
         torch.testing.assert_close(ours, corrected.prev_sample, rtol=1e-5, atol=1e-5)

@@ -12,6 +12,7 @@ from diffusers import (
 )
 
 from difflab.denoiser.base import Denoiser
+from difflab.laws import close
 from difflab.process.discrete import LinearBetas
 from difflab.process.gaussian import scale
 from difflab.process.target import Eps, V
@@ -20,6 +21,7 @@ from difflab.sampler.deis import DEIS
 from difflab.sampler.dpm_solver import DPMSolver, DPMSolverPP, DPMSolverPPSinglestep, DPMSolverSinglestep
 from difflab.sampler.exponential import moment
 from difflab.sampler.unipc import UniPC
+from helpers.laws import assert_law
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # diffusers' own
 STEPS = 12
@@ -30,16 +32,16 @@ class Dummy(torch.nn.Module):
 
     shape, classes, learned_variance = (3, 8, 8), 0, False
 
-    def forward(self, x, code, label):
-        t = scale(code - 1, torch.ones_like(x))
+    def forward(self, x, timestep, label):
+        t = scale(timestep - 1, torch.ones_like(x))
         return x * t / (t + 1)
 
 
 class Curved(Dummy):
     """A network that is not linear."""
 
-    def forward(self, x, code, label):
-        return torch.sin(x) * (1 - code[:, None, None, None] / 1e4)
+    def forward(self, x, timestep, label):
+        return torch.sin(x) * (1 - timestep[:, None, None, None] / 1e4)
 
 
 SAMPLE = (torch.arange(768) / 768).reshape(3, 8, 8, 4).permute(3, 0, 1, 2)
@@ -73,30 +75,28 @@ def lowered(make, order, steps):
     return [make(min(order, steps - k)) for k in range(steps)]
 
 
-def same(ours, theirs):
-    size = theirs.abs().max().item()
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4 * size)  # their coefficients are float32
+def same(case, ours, theirs):
+    return close(case, ours, theirs, atol=1e-4 * theirs.abs().max().item())  # their coefficients are float32
 
 
-@pytest.mark.parametrize("order", [1, 2])
-@pytest.mark.parametrize(
-    ("algorithm", "make"),
-    [
-        ("dpmsolver", DPMSolver),
-        ("dpmsolver++", DPMSolverPP),
-        ("sde-dpmsolver++", lambda order: DPMSolverPP(order, noise=1.0)),
-    ],
-)
-def test_multistep_dpm_solvers_are_theirs(algorithm, make, order):
-    last = {"final_sigmas_type": "sigma_min"} if algorithm == "dpmsolver" else {}
-    theirs = DPMSolverMultistepScheduler(
-        1000, 1e-4, 0.02, solver_order=order, algorithm_type=algorithm, lower_order_final=False, **last
-    )
-    theirs.set_timesteps(STEPS)
-    times = whole(theirs.timesteps, 1 if last else 0)
-    draws = {"variance_noise": FRESH} if algorithm.startswith("sde") else {}
-    ours = ours_from([make(order)] * STEPS, Curved(), times, Eps())
-    same(ours, theirs_from(theirs, Curved(), theirs.timesteps, **draws))
+def test_multistep_dpm_solvers_are_theirs():
+    makes = {
+        "dpmsolver": DPMSolver,
+        "dpmsolver++": DPMSolverPP,
+        "sde-dpmsolver++": lambda order: DPMSolverPP(order, noise=1.0),
+    }
+    cases = []
+    for (algorithm, make), order in itertools.product(makes.items(), (1, 2)):
+        last = {"final_sigmas_type": "sigma_min"} if algorithm == "dpmsolver" else {}
+        theirs = DPMSolverMultistepScheduler(
+            1000, 1e-4, 0.02, solver_order=order, algorithm_type=algorithm, lower_order_final=False, **last
+        )
+        theirs.set_timesteps(STEPS)
+        times = whole(theirs.timesteps, 1 if last else 0)
+        draws = {"variance_noise": FRESH} if algorithm.startswith("sde") else {}
+        ours = ours_from([make(order)] * STEPS, Curved(), times, Eps())
+        cases.append(same(f"{algorithm}, {order}", ours, theirs_from(theirs, Curved(), theirs.timesteps, **draws)))
+    assert_law(cases)
 
 
 @pytest.mark.parametrize(("algorithm", "make"), [("dpmsolver", DPMSolver), ("dpmsolver++", DPMSolverPP)])
@@ -116,61 +116,61 @@ def test_their_third_order_has_half_the_second_moment(algorithm, make, monkeypat
     exact = ours_from([make(3)] * STEPS, Curved(), times, Eps())
     assert (exact - expected).abs().max() > 1e-3 * expected.abs().max()
     monkeypatch.setattr(exponential, "moment", lambda h, rate, k: moment(h, rate, k) / (2 if k == 2 else 1))
-    same(ours_from([make(3)] * STEPS, Curved(), times, Eps()), expected)
+    assert_law([same(algorithm, ours_from([make(3)] * STEPS, Curved(), times, Eps()), expected)])
 
 
-@pytest.mark.parametrize("steps", [10, 11, 12])
-@pytest.mark.parametrize(("order", "rule"), [(1, "midpoint"), (2, "midpoint"), (3, "heun")])
-@pytest.mark.parametrize(
-    ("algorithm", "make"), [("dpmsolver", DPMSolverSinglestep), ("dpmsolver++", DPMSolverPPSinglestep)]
-)
-def test_singlestep_dpm_solvers_are_theirs(algorithm, make, order, rule, steps):
+def test_singlestep_dpm_solvers_are_theirs():
     """Their `heun` is the exact moment, which the paper has in its third order; the blocks do not all come out even."""
-    theirs = DPMSolverSinglestepScheduler(
-        1000,
-        1e-4,
-        0.02,
-        solver_order=order,
-        algorithm_type=algorithm,
-        solver_type=rule,
-        lower_order_final=True,
-        final_sigmas_type="zero" if algorithm == "dpmsolver++" else "sigma_min",
-    )
-    theirs.set_timesteps(steps)
-    if algorithm == "dpmsolver":  # it does not go to the data, and of its last step it lowers the order
-        steps -= 1
-    times = whole(theirs.timesteps, 0)[: steps + 1]
-    same(
-        ours_from([make(order)] * steps, Curved(), times, Eps()),
-        theirs_from(theirs, Curved(), theirs.timesteps[:steps]),
-    )
+    makes = {"dpmsolver": DPMSolverSinglestep, "dpmsolver++": DPMSolverPPSinglestep}
+    rules = {1: "midpoint", 2: "midpoint", 3: "heun"}
+    cases = []
+    for (algorithm, make), (order, rule), steps in itertools.product(makes.items(), rules.items(), (10, 11, 12)):
+        theirs = DPMSolverSinglestepScheduler(
+            1000,
+            1e-4,
+            0.02,
+            solver_order=order,
+            algorithm_type=algorithm,
+            solver_type=rule,
+            lower_order_final=True,
+            final_sigmas_type="zero" if algorithm == "dpmsolver++" else "sigma_min",
+        )
+        theirs.set_timesteps(steps)
+        n = steps - (algorithm == "dpmsolver")  # it does not go to the data, and of its last step it lowers the order
+        ours = ours_from([make(order)] * n, Curved(), whole(theirs.timesteps, 0)[: n + 1], Eps())
+        expected = theirs_from(theirs, Curved(), theirs.timesteps[:n])
+        cases.append(same(f"{algorithm}, {order}, {steps} steps", ours, expected))
+    assert_law(cases)
 
 
-@pytest.mark.parametrize("order", [1, 2, 3])
-def test_deis_is_theirs(order):
-    theirs = DEISMultistepScheduler(1000, 1e-4, 0.02, solver_order=order)
-    theirs.set_timesteps(STEPS)
-    ours = ours_from(lowered(DEIS, order, STEPS), Curved(), whole(theirs.timesteps, 1), Eps())
-    same(ours, theirs_from(theirs, Curved(), theirs.timesteps))
+def test_deis_is_theirs():
+    cases = []
+    for order in (1, 2, 3):
+        theirs = DEISMultistepScheduler(1000, 1e-4, 0.02, solver_order=order)
+        theirs.set_timesteps(STEPS)
+        ours = ours_from(lowered(DEIS, order, STEPS), Curved(), whole(theirs.timesteps, 1), Eps())
+        cases.append(same(f"order {order}", ours, theirs_from(theirs, Curved(), theirs.timesteps)))
+    assert_law(cases)
 
 
-@pytest.mark.parametrize("predict_x0", [True, False])
-@pytest.mark.parametrize("bh", [1, 2])
-@pytest.mark.parametrize("order", [1, 2, 3])
-def test_unipc_is_theirs(order, bh, predict_x0):
-    theirs = UniPCMultistepScheduler(
-        1000,
-        1e-4,
-        0.02,
-        solver_order=order,
-        solver_type=f"bh{bh}",
-        predict_x0=predict_x0,
-        lower_order_final=False,
-        final_sigmas_type="sigma_min",
-    )
-    theirs.set_timesteps(STEPS)
-    ours = ours_from([UniPC(order, bh, predict_x0)] * STEPS, Curved(), whole(theirs.timesteps, 1), Eps())
-    same(ours, theirs_from(theirs, Curved(), theirs.timesteps))
+def test_unipc_is_theirs():
+    cases = []
+    for order, bh, predict_x0 in itertools.product((1, 2, 3), (1, 2), (True, False)):
+        theirs = UniPCMultistepScheduler(
+            1000,
+            1e-4,
+            0.02,
+            solver_order=order,
+            solver_type=f"bh{bh}",
+            predict_x0=predict_x0,
+            lower_order_final=False,
+            final_sigmas_type="sigma_min",
+        )
+        theirs.set_timesteps(STEPS)
+        sampler = UniPC(order, bh, predict_x0)
+        ours = ours_from([sampler] * STEPS, Curved(), whole(theirs.timesteps, 1), Eps())
+        cases.append(same(f"{sampler}", ours, theirs_from(theirs, Curved(), theirs.timesteps)))
+    assert_law(cases)
 
 
 LINSPACE = torch.linspace(999, 0, 11, dtype=torch.float64)[:-1].round()

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from conftest import composed
 from difflab.experiment.training import Training
+from helpers.conf import composed
 
 
 @pytest.mark.parametrize(

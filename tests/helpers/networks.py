@@ -2,10 +2,13 @@
 
 import torch
 
-from conftest import composed, options
 from difflab.experiment.build import build
+from difflab.laws.backbones import inputs, perturbed
+from helpers.conf import composed, options
 
-BACKBONES = [option for option in options("backbone") if not option.startswith("half_")]  # those tell classes
+__all__ = ["BACKBONES", "IMAGE", "POINT", "count", "fitting", "inputs", "narrow", "perturbed", "settings"]
+
+BACKBONES = [option for option in options("backbone") if not option.startswith("half_")]  # the halves are classifiers
 IMAGE, POINT = [2, 16, 24], [2]
 NARROW = {"width": 32, "depth": 2, "heads": 2}
 
@@ -28,23 +31,6 @@ def fitting(option, **changes):
         return narrow(option, IMAGE, **changes)
     except ValueError:
         return narrow(option, POINT, **changes)
-
-
-def perturbed(net):
-    """The network with noise on every weight, so that no branch is closed by its zero initialisation."""
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return net.eval()
-
-
-def inputs(shape, classes=3, batch=4, dtype=torch.float32):
-    """Noisy samples, codes and labels, the null class among them."""
-    g = torch.Generator().manual_seed(2)
-    code = 1000 * torch.rand(batch, generator=g, dtype=dtype)
-    label = torch.randint(classes + 1, (batch,), generator=g)
-    return torch.randn(batch, *shape, generator=g, dtype=dtype), code, label
 
 
 def count(net):

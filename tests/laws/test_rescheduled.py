@@ -1,15 +1,15 @@
-"""Another path for a trained network: what is exact on one schedule is exact along every other."""
+"""A denoiser on another schedule: what is exact on one schedule is exact on every other."""
 
 import itertools
 
 import pytest
 import torch
 
-from conftest import schedules
 from difflab.denoiser.base import AnyDenoiser, Denoiser
 from difflab.denoiser.exact import Gaussian, Mixture
 from difflab.denoiser.rescheduled import Rescheduled, matched
 from difflab.guidance.base import Guided
+from difflab.laws import close, violations
 from difflab.process.discrete import LinearBetas
 from difflab.process.gaussian import Mix
 from difflab.process.schedule import EDM, VE, VP, Linear
@@ -18,16 +18,19 @@ from difflab.sampler.ddim import DDIM
 from difflab.sampler.generate import trajectory
 from difflab.sampler.grid import LogSNR, Uniform
 from difflab.sampler.heun import Heun
+from helpers.closed_forms import f64, normal
+from helpers.conf import schedules
+from helpers.laws import assert_law
 
 MEANS = torch.tensor([[-1.0, 0.3], [0.5, -0.2]], dtype=torch.float64)
 VAR, WEIGHTS = torch.tensor([0.04, 0.01], dtype=torch.float64), torch.tensor([0.3, 0.7], dtype=torch.float64)
 LABEL = torch.zeros(6, dtype=torch.long)
-OURS = [param.values[0] for param in schedules()]
-PAIRS = [
-    pytest.param(own, new, id=f"{type(own).__name__}-{type(new).__name__}")
-    for own, new in itertools.permutations(OURS, 2)
-    if not (own.discrete and new.discrete)  # whose steps are at other levels
-]
+
+
+def pairs():
+    """Two schedules of conf/, not both discrete, whose steps are at other levels."""
+    some = itertools.permutations(schedules().values(), 2)
+    return [(own, new) for own, new in some if not (own.discrete and new.discrete)]
 
 
 def exact(schedule):
@@ -35,7 +38,7 @@ def exact(schedule):
 
 
 def shared(own, new):
-    """Times of `new` at levels that both have; at the steps of a table."""
+    """Times of `new` at levels that both have; at the steps of a discrete schedule."""
     ends = [torch.tensor([schedule.t_min, schedule.t_max], dtype=torch.float64) for schedule in (own, new)]
     levels = torch.stack([schedule.log_snr(end) for schedule, end in zip((own, new), ends, strict=True)])
     clean, noisy = levels[:, 0].min(), levels[:, 1].max()
@@ -45,18 +48,24 @@ def shared(own, new):
     return new.time_at(inner)
 
 
-@pytest.mark.parametrize(("own", "new"), PAIRS)
 @torch.no_grad()
-def test_the_optimum_on_one_schedule_is_the_optimum_along_another(own, new):
-    times = shared(own, new)
-    assert len(times) >= 3
-    for t in times:
-        m = new(t)
-        x = m(MEANS[:1], torch.randn(6, 2, dtype=torch.float64))
-        here, there = Rescheduled(exact(own), new)(x, t, LABEL), exact(new)(x, t, LABEL)
-        torch.testing.assert_close(here.x0, there.x0, rtol=1e-6, atol=1e-6)
-        torch.testing.assert_close(m.sigma * here.eps, m.sigma * there.eps, rtol=1e-6, atol=1e-6 * m.sigma.item())
-        torch.testing.assert_close(m(here.x0, here.eps), x)
+def test_the_optimum_on_one_schedule_is_the_optimum_on_another():
+    cases = []
+    for own, new in pairs():
+        t, eps = shared(own, new), normal(6, 2)
+        assert len(t) >= 3
+        m, labels = new(t.repeat_interleave(6)), LABEL.repeat(len(t))
+        t = t.repeat_interleave(6)
+        x = m(MEANS[:1].expand(len(t), -1), eps.repeat(len(t) // 6, 1))
+        here, there = Rescheduled(exact(own), new)(x, t, labels), exact(new)(x, t, labels)
+        noise = (m.sigma[:, None] * part.eps for part in (here, there))
+        case = f"{own} on {new}"
+        cases += [
+            close(f"{case}: x0", here.x0, there.x0, rtol=1e-6, atol=1e-6, t=t),
+            close(f"{case}: sigma eps", *noise, rtol=1e-6, atol=1e-6 * m.sigma.min().item(), t=t),
+            close(f"{case}: the sample", m(here.x0, here.eps), x, rtol=1e-7, atol=1e-7, t=t),
+        ]
+    assert_law(cases)
 
 
 def test_times_of_a_batch_are_matched_one_by_one():
@@ -68,31 +77,36 @@ def test_times_of_a_batch_are_matched_one_by_one():
         torch.testing.assert_close(whole.eps[k : k + 1], one.eps)
 
 
-@pytest.mark.parametrize(("own", "new"), [*PAIRS, (LinearBetas(), LinearBetas(T=50))])
 @torch.no_grad()
-def test_beyond_the_trained_ends_all_is_finite_and_explains_x(own, new):
-    for end in (0.0, new.t_min, new.t_max):
-        t = torch.tensor(end, dtype=torch.float64)
-        m, x = new(t), torch.randn(6, 2, dtype=torch.float64)
-        said = Rescheduled(exact(own), new)(m.sigma * x + m.alpha, t, LABEL)
-        assert all(part.isfinite().all() for part in (said.x0, said.eps, said.out))
-        if m.sigma > 0:
-            torch.testing.assert_close(m(said.x0, said.eps), m.sigma * x + m.alpha)
+def test_beyond_the_trained_ends_all_is_finite_and_explains_the_sample():
+    cases, x = [], normal(6, 2)
+    for own, new in [*pairs(), (LinearBetas(), LinearBetas(T=50))]:
+        for t in f64(0.0, new.t_min, new.t_max):
+            m, case = new(t), f"{own} on {new} at t={t:.3g}"
+            x_t = m.sigma * x + m.alpha
+            estimate = Rescheduled(exact(own), new)(x_t, t, LABEL)
+            cases.append(violations(f"{case}: finite", ~torch.stack(estimate[:3]).isfinite()))
+            if m.sigma > 0:
+                mixed = m(estimate.x0, estimate.eps)
+                cases.append(close(f"{case}: the sample", mixed, x_t, rtol=1e-7, atol=1e-7))
+    assert_law(cases)
 
 
-@pytest.mark.parametrize("own", OURS)
 @torch.no_grad()
-def test_infinite_levels_are_the_trained_ends(own):
-    one, none = torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-    x = torch.ones(2, 3, dtype=torch.float64)
-    noise, t = matched(own, x, Mix(none, one))
-    assert t.item() == pytest.approx(own.t_max)
-    torch.testing.assert_close(noise, x * torch.hypot(*own(t)))
-    assert matched(own, x, Mix(one, none))[1].item() == pytest.approx(own.t_min)
+def test_infinite_levels_are_the_trained_ends():
+    one, none, x, cases = f64(1)[0], f64(0)[0], torch.ones(2, 3, dtype=torch.float64), []
+    for own in schedules().values():
+        (noise, late), (_, early) = matched(own, x, Mix(none, one)), matched(own, x, Mix(one, none))
+        cases += [
+            close(f"{own}: pure noise", late, f64(own.t_max)[0], rtol=1e-6),
+            close(f"{own}: its scale", noise, x * torch.hypot(*own(late)), rtol=1e-7, atol=1e-7),
+            close(f"{own}: data", early, f64(own.t_min)[0], rtol=1e-6),
+        ]
+    assert_law(cases)
 
 
-def test_a_table_speaks_for_the_nearest_step():
-    """The level is off by half a step at most, and so little is what is said."""
+def test_a_discrete_schedule_answers_with_its_nearest_step():
+    """The level is off by half a step at most."""
     table, t = LinearBetas(), torch.linspace(0.05, 0.9, 400, dtype=torch.float64)
     _, step = matched(table, torch.zeros(400, 2, dtype=torch.float64), Linear()(t))
     assert torch.equal(step, step.round())
@@ -101,19 +115,18 @@ def test_a_table_speaks_for_the_nearest_step():
     assert (off <= (below - above).abs() / 2 + 1e-9).all()
 
 
-@pytest.mark.parametrize("new", [Linear(), VE(0.02, 30.0), EDM()])
-def test_a_network_trained_on_vp_follows_the_same_flow_along_another_path(new):
-    """The probability flow depends on the path by a change of scale alone: both paths lead to one end."""
+def test_a_network_trained_on_vp_follows_the_same_flow_on_another_schedule():
+    """The probability flow depends on the schedule by a change of scale alone: all lead to one end."""
     one, ends = torch.ones(1, dtype=torch.float64), []
     denoiser = Gaussian(VP(), 0.3 * one, 0.25 * one)
-    for along in (denoiser, Rescheduled(denoiser, new)):
-        path = along.schedule
-        times = path.time_at(torch.linspace(-6, 6, 60, dtype=torch.float64))
-        m = path(times[0])
-        x = torch.hypot(*m) * torch.tensor([[-1.5], [0.0], [1.0]], dtype=torch.float64)
+    others = [Rescheduled(denoiser, new) for new in (Linear(), VE(0.02, 30.0), EDM())]
+    for along in (denoiser, *others):
+        schedule = along.schedule
+        times = schedule.time_at(torch.linspace(-6, 6, 60, dtype=torch.float64))
+        x = torch.hypot(*schedule(times[0])) * f64(-1.5, 0.0, 1.0)[:, None]
         *_, (s, x) = trajectory(along.bind(LABEL[:3]), Heun(), times, x, lambda like, k: like)
-        ends.append(x / torch.hypot(*path(s)))
-    torch.testing.assert_close(*ends, rtol=0, atol=2e-3)
+        ends.append(x / torch.hypot(*schedule(s)))
+    assert_law(close(f"{o.schedule}", x, ends[0], atol=2e-3) for o, x in zip(others, ends[1:], strict=True))
 
 
 def test_straight_lines_to_alpha_0_end_where_the_schedule_ended():
@@ -127,7 +140,7 @@ def test_straight_lines_to_alpha_0_end_where_the_schedule_ended():
 
 
 class Twice(Guided):
-    """A guidance that asks twice."""
+    """A guidance that takes two evaluations."""
 
     def nfe(self, t):
         return 2 * super().nfe(t)
@@ -147,11 +160,11 @@ class Late(AnyDenoiser):
         return 3 if t > 0.5 else 1
 
 
-def test_a_network_along_a_path_keeps_what_is_known_of_it():
+def test_a_network_on_another_schedule_keeps_its_attributes():
     class Net(torch.nn.Linear):
         shape, classes, learned_variance = (2,), 3, True
 
-        def forward(self, x, code, label):
+        def forward(self, x, timestep, label):
             return super().forward(x)
 
     trained = Denoiser(Net(2, 4), VP(), Eps())
@@ -160,32 +173,32 @@ def test_a_network_along_a_path_keeps_what_is_known_of_it():
     assert (along.shape, along.classes, along.learned_variance, along.has_density) == ((2,), 3, True, False)
     assert along.device == trained.device
     x, t = torch.randn(6, 2), torch.tensor(0.4, dtype=torch.float64)
-    spread = along(x, t, LABEL).v
-    torch.testing.assert_close(spread, trained(*matched(VP(), x, Linear()(t)), LABEL).v)
+    variance = along(x, t, LABEL).v
+    torch.testing.assert_close(variance, trained(*matched(VP(), x, Linear()(t)), LABEL).v)
     assert along.nfe(t) == 1
     assert Rescheduled(Late(exact(VP())), Linear()).nfe(torch.tensor(0.3, dtype=torch.float64)) == 1
     assert Rescheduled(Late(exact(VP())), Linear()).nfe(torch.tensor(0.99, dtype=torch.float64)) == 3
 
 
-def test_guidance_goes_around_a_path():
+def test_guidance_wraps_a_rescheduled_network():
     along = Rescheduled(exact(VP()), Linear())
     guided, t, x = Twice(along), torch.tensor(0.4, dtype=torch.float64), torch.randn(6, 2, dtype=torch.float64)
     assert guided.schedule is along.schedule
     assert guided.nfe(t) == 2
-    said = along(x, t, LABEL)
-    torch.testing.assert_close(guided(x, t, LABEL).x0, said.x0)
-    other = guided.with_x0(said, x, t, 0.5 * said.x0)
+    estimate = along(x, t, LABEL)
+    torch.testing.assert_close(guided(x, t, LABEL).x0, estimate.x0)
+    other = guided.with_x0(estimate, x, t, 0.5 * estimate.x0)
     torch.testing.assert_close(Linear()(t)(other.x0, other.eps), x)
     torch.testing.assert_close(other.out, other.x0)
 
 
 @pytest.mark.parametrize("target", [Eps(), Velocity()])
-def test_its_own_schedule_is_a_path_that_changes_nothing(target):
+def test_its_own_schedule_changes_nothing(target):
     class Curved(torch.nn.Module):
         shape, classes, learned_variance = (2,), 0, False
 
-        def forward(self, x, code, label):
-            return torch.tanh(x + code[:, None] / 1000)
+        def forward(self, x, timestep, label):
+            return torch.tanh(x + timestep[:, None] / 1000)
 
     trained, t, x = Denoiser(Curved(), VP(), target), torch.tensor(0.4, dtype=torch.float64), torch.randn(6, 2)
     here, there = Rescheduled(trained, VP())(x, t, LABEL), trained(x, t, LABEL)

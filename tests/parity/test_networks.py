@@ -1,13 +1,39 @@
-import math
+"""Networks and their layers against published sizes and costs, diffusers and torch."""
 
 import pytest
 import torch
+import torch.nn.functional as F
 from diffusers import DiTTransformer2DModel
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from difflab.backbone.dit import DiT
+from difflab.backbone.layers import AttentionPool, SelfAttention, attend
+from difflab.backbone.unet import UNet
 from difflab.experiment.build import build
-from networks import count, inputs, perturbed, settings
+from helpers.networks import count, inputs, perturbed, settings
+
+
+def test_the_cifar10_network_of_ddpm_has_its_published_size():
+    with torch.device("meta"):
+        net, attention = build(settings("unet_cifar10", [3, 32, 32], classes=0)), SelfAttention(256, None, 32)
+    assert count(net) == 35_746_307  # google/ddpm-cifar10-32 in diffusers
+    # score_sde_pytorch attends once on the way up at 16x16, after the last block; we, like Ho et al., after all three
+    assert count(net) - 2 * count(attention) == 35_218_947
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "width", "multipliers", "published"),
+    [
+        ((3, 32, 32), 0, 128, (1, 2, 2, 2), 52_546_438),
+        ((3, 64, 64), 0, 128, (1, 2, 3, 4), 121_063_942),
+        ((3, 64, 64), 1000, 192, (1, 2, 3, 4), 273_049_350 + 4 * 192),  # our null class; theirs has none
+    ],
+)
+def test_the_networks_of_improved_diffusion_have_their_published_sizes(shape, classes, width, multipliers, published):
+    with torch.device("meta"):
+        net = UNet(shape, classes, width, multipliers, blocks=3, attention=(16, 8), groups=32, learned_variance=True)
+    assert count(net) == published
 
 
 @pytest.mark.parametrize(
@@ -74,40 +100,40 @@ def test_it_is_the_dit_of_diffusers():
         torch.testing.assert_close(ours(x, code, label), theirs(x, code, label).sample, rtol=1e-4, atol=1e-4)
 
 
-def test_positions_know_the_offset_of_two_patches_and_nothing_else():
-    positions = DiT((1, 12, 20), 0, width=32).positions.double().view(6, 10, 32)
-    frequency = 10000 ** -torch.linspace(0, 1, 8, dtype=torch.float64)
-    down, right = (torch.arange(side)[:, None] * frequency for side in (6, 10))
-    closed = down.cos().sum(1)[:, None] + right.cos().sum(1)  # sum of cos f(y - y') + cos f(x - x')
-    for y, x in ((0, 0), (2, 3), (5, 9)):
-        inner = (positions * positions[y, x]).sum(2)
-        offsets = (torch.arange(6) - y).abs()[:, None], (torch.arange(10) - x).abs()
-        torch.testing.assert_close(inner, closed[offsets], rtol=0, atol=1e-5)
+def test_plain_attention_is_the_fused_one():
+    q, k, v, g = (torch.randn(4, 2, 2, 9, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)).unbind()
+    for t in (q, k, v):
+        t.requires_grad_()
+    plain, fused = attend(q, k, v), F.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(plain, fused, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        torch.autograd.grad(plain, (q, k, v), g), torch.autograd.grad(fused, (q, k, v), g), rtol=1e-12, atol=1e-12
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(attend(q, k, v), plain, rtol=1e-12, atol=1e-12)
 
 
-def test_blocks_are_the_identity_at_first_and_linear_layers_are_xavier():
+@pytest.mark.parametrize(("head_channels", "heads"), [(None, 1), (8, 4)])
+def test_self_attention_is_torchs_multi_head_attention(head_channels, heads):
+    torch.manual_seed(4)
+    ours, theirs = SelfAttention(32, head_channels, None), nn.MultiheadAttention(32, heads, batch_first=True)
+    with torch.no_grad():
+        for mine, other in ((ours.qkv.weight, theirs.in_proj_weight), (ours.qkv.bias, theirs.in_proj_bias)):
+            mine.copy_(other)
+        ours.project.load_state_dict(theirs.out_proj.state_dict())
+    x = torch.randn(2, 32, 4, 6)
+    tokens = ours.norm(x).flatten(2).mT
+    expected = x + theirs(tokens, tokens, tokens)[0].mT.reshape(x.shape)
+    torch.testing.assert_close(ours(x), expected)
+
+
+def test_pooling_is_torchs_attention_from_the_mean():
     torch.manual_seed(0)
-    net = DiT((1, 16, 16), 10, width=64, depth=2)
-    tokens, condition = torch.randn(2, 5, 64), torch.randn(2, 64)
-    for block in net.blocks:
-        assert torch.equal(block(tokens, condition), tokens)
-    for layer in (net.enter, net.blocks[0].layer.qkv, net.blocks[1].layer[0]):
-        bound = math.sqrt(6 / sum(layer.weight.shape))
-        assert not layer.bias.any()
-        assert 0.9 * bound < layer.weight.abs().max() <= bound
-    for weight in (net.condition.linear1.weight, net.condition.linear2.weight, net.condition.table.weight):
-        assert weight.std().item() == pytest.approx(0.02, rel=0.1)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"patch": 8}, "16x20 do not divide into patches of side 8: choose a patch that divides both sides"),
-        ({"heads": 5}, "width=32 must be a multiple of heads=5 and of 4"),
-        ({"width": 34, "heads": 2}, "width=34 must be a multiple of heads=2 and of 4"),
-        ({"shape": (2,)}, r"shape \[2\] is a point, not an image: choose backbone=mlp"),
-    ],
-)
-def test_settings_that_do_not_fit_say_so(changes, message):
-    with pytest.raises(ValueError, match=message):
-        DiT(**{"shape": (1, 16, 20), "classes": 0, "width": 32, **changes})
+    ours, theirs = AttentionPool(32, 5, heads=4), nn.MultiheadAttention(32, 4, batch_first=True)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key_value.weight]))
+        theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key_value.bias]))
+        theirs.out_proj.weight.copy_(torch.eye(32))
+    tokens = torch.randn(3, 7, 32)
+    pooled, _ = theirs(tokens.mean(1, keepdim=True), tokens, tokens)
+    torch.testing.assert_close(ours(tokens), ours.project(pooled[:, 0]))

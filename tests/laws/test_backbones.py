@@ -1,0 +1,42 @@
+"""Backbones: the laws, for every option of conf/backbone that generates."""
+
+import functools
+
+import pytest
+
+from difflab.laws import backbones as laws
+from helpers.laws import assert_law
+from helpers.networks import BACKBONES, IMAGE, POINT, fitting, narrow
+
+
+@functools.cache
+def networks(**changes):
+    """Every option as a small network, built once: the laws change none."""
+    return [fitting(option, **changes) for option in BACKBONES]
+
+
+@pytest.mark.parametrize("law", laws.LAWS)
+def test_every_backbone(law):
+    assert_law(law(net) for net in networks())
+
+
+def test_a_learned_variance_doubles_the_channels():
+    some = (laws.output_is_like_the_input, laws.output_is_zero_at_initialisation)
+    assert_law(law(net) for net in networks(learned_variance=True) for law in some)
+    assert all(net.learned_variance for net in networks(learned_variance=True))
+    assert not any(net.learned_variance for net in networks())
+    assert {net.classes for net in networks()} == {3}
+
+
+def test_without_classes_labels_are_ignored():
+    assert_law(laws.labels_differ(net) for net in networks(classes=0))
+    assert {net.classes for net in networks(classes=0)} == {0}
+
+
+def test_a_shape_of_the_other_kind_is_refused_with_the_backbones_that_take_it():
+    for option, net in zip(BACKBONES, networks(), strict=True):
+        wrong, other = (IMAGE, "point") if len(net.shape) == 1 else (POINT, "image")
+        with pytest.raises(ValueError, match=rf"not an? {other}: choose backbone=") as refusal:
+            narrow(option, wrong)
+        for choice in str(refusal.value).partition("backbone=")[2].split(" or "):
+            assert narrow(choice, wrong).shape == tuple(wrong), option
