@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import composed, options
 from difflab.data import Arrays, DataModule, Digits, FloatImages, Images, Pixels, Points, Split
 from difflab.data.gaussian_array import GaussianArray
 from difflab.data.pairs import save_pairs
@@ -16,6 +15,7 @@ from difflab.experiment.build import build
 from difflab.experiment.picture import picture, tiles
 from difflab.metric import EfficientNetLite0
 from difflab.metric import Points as PointFeatures
+from helpers.conf import composed, options
 
 BITS = range(1, 17)
 

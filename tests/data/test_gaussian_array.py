@@ -7,11 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from known import MEAN, VAR, moments
 from PIL import Image
 from torch.distributions import Independent, Normal
 
-from conftest import composed
 from difflab.data.gaussian_array import GaussianArray
 from difflab.denoiser import Gaussian, Known
 from difflab.experiment.recipe import Recipe
@@ -25,6 +23,8 @@ from difflab.experiment.training import Training
 from difflab.process import VP
 from difflab.process.noise import SampleNoise
 from difflab.sampler.generate import times_for
+from helpers.closed_forms import MEAN, VAR, moments
+from helpers.conf import composed
 
 SHAPES = {"signal": [1, 64], "volume": [1, 8, 16, 16]}
 

@@ -15,9 +15,10 @@ from difflab.experiment.run import Run, find
 from difflab.experiment.weights import load_module
 from difflab.metric.card import ProtocolCard
 from difflab.process.schedule import VP, Linear
-from difflab.report.study import Study, gather
+from difflab.report.record import read_records
+from difflab.report.study import Study
 from difflab.sampler.euler import Euler
-from jobs import run_here
+from helpers.jobs import run_here
 
 HERE = Path(__file__).with_name("runs_of_0_1")
 
@@ -61,7 +62,7 @@ def test_they_are_sampled_and_evaluated(runs, capsys):
 
 
 def test_they_are_reported(runs):
-    study = Study.of(gather([Run(path.parent) for path in runs.glob("*/config.yaml")]))
+    study = Study.of(read_records([Run(path.parent) for path in runs.glob("*/config.yaml")]))
     assert sorted(cell.factors["paradigm"] for cell in study.cells) == ["rectified_flow", "vp_sde"]
 
 

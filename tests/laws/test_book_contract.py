@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from difflab.backbone.embedding import Classes, Condition, Entry
-from networks import BACKBONES, fitting
+from helpers.networks import BACKBONES, fitting
 
 CLASSES, FEATURES = 3, 8
 

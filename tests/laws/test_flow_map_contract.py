@@ -5,7 +5,6 @@ import itertools
 import pytest
 import torch
 
-from conftest import built, options
 from difflab.denoiser import AnyClassifier, AnyDenoiser, Estimate, Gaussian, Rescheduled
 from difflab.guidance import (
     DPS,
@@ -27,6 +26,7 @@ from difflab.process.gaussian import scale, unmix
 from difflab.sampler import DDIM, Consistency
 from difflab.sampler.evaluations import CountingProbe, Recorder
 from difflab.sampler.generate import trajectory
+from helpers.conf import built, options
 
 SHAPE, CLASSES, MEAN, VAR = (1, 4, 4), 2, 0.3, 0.25
 SCHEDULES = {option: built("schedule", option) for option in options("schedule")}

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from difflab.data.codec import Pixels
 from difflab.data.fashion16 import Fashion16
-from difflab.data.images import to_float
 from difflab.denoiser.base import Denoiser
 from difflab.denoiser.exact import Gaussian, Mixture
 from difflab.guidance.base import Chain
@@ -157,9 +157,9 @@ def test_replacement_explains_all_that_was_measured():
 def clothes():
     """Every third training image as a narrow Gaussian, and held-out images."""
     images = Fashion16().load()
-    means = to_float(images.train.x[::3])
+    means = Pixels().encode(images.train.x[::3])
     law = Mixture(VP(), means, torch.tensor([0.15**2]), torch.full((len(means),), 1 / len(means)))
-    return law, to_float(images.test.x[::250])
+    return law, Pixels().encode(images.test.x[::250])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from difflab.report.record import read_records
 from difflab.report.study import Study
 from difflab.report.workspace import push
 from helpers.studies import card, config, record, write_record
-from wandb_server import wandb_server
+from helpers.wandb_server import wandb_server
 
 
 @pytest.fixture

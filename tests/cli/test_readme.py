@@ -4,12 +4,12 @@ import re
 import shlex
 from pathlib import Path
 
-from conftest import options
 from difflab.cli.catalogue import table
 from difflab.experiment.config import conf_dir
-from jobs import run_here
+from helpers.conf import options
+from helpers.jobs import run_here
 
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 
 
 def commands(fence):

@@ -10,7 +10,7 @@ from PIL import Image
 from difflab.data.folder import Folder
 from difflab.data.layout import count_classes
 
-CONF = Path(__file__).parents[1] / "conf" / "data"
+CONF = Path(__file__).parents[2] / "conf" / "data"
 
 
 def save(path, size=(9, 7), mode="RGB", colour=None):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from difflab.experiment.run import Run, find
 from difflab.experiment.weights import load_denoiser
-from jobs import TINY, finish, start
+from helpers.jobs import TINY, finish, start
 
 TOY = ["experiment=toy", "batch_size=64", "nfe=4", "protocol.n=64", "trainer=cpu", "logger=local"]
 SHORT = [*TINY, "images=160", "ema=[0.9]"]

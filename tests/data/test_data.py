@@ -16,7 +16,7 @@ from difflab.data.fashion_mnist import FashionMNIST
 from difflab.data.images import Split
 from difflab.data.module import DataModule
 
-CONF = Path(__file__).parents[1] / "conf" / "data"
+CONF = Path(__file__).parents[2] / "conf" / "data"
 TOYS = ["gaussian", "mixture", "eight_gaussians", "moons", "checkerboard", "swiss_roll", "s_curve"]
 needs_debian = pytest.mark.skipif(not fashion_mnist.DEBIAN.is_dir(), reason="needs Debian's dataset-fashion-mnist")
 

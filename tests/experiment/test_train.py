@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from difflab.experiment.run import Run, find
 from difflab.experiment.weights import load_denoiser
-from jobs import TINY, finish, run_here, start
+from helpers.jobs import TINY, finish, run_here, start
 
 
 def the_run(folder):

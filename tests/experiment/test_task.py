@@ -10,7 +10,6 @@ import yaml
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from conftest import built, composed, options
 from difflab.cli.sample import sample
 from difflab.denoiser.exact import Gaussian
 from difflab.experiment.config import conf_dir, plain
@@ -31,6 +30,7 @@ from difflab.process.schedule import VP, Linear
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.dpm_solver import DPMSolverPP
 from difflab.sampler.grid import LogSNR
+from helpers.conf import built, composed, options
 
 MEAN, VAR = 0.3, 0.25
 HERE = Path()

@@ -6,12 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import composed
 from difflab.data.images import Images, Split
 from difflab.experiment.evaluation import STEPS
 from difflab.experiment.training import Training
 from difflab.guidance.base import Chain, Guided
-from jobs import TINY
+from helpers.conf import composed
+from helpers.jobs import TINY
 
 WORDS = [*TINY, "images=16", "logger=local", "protocol.n=20"]
 

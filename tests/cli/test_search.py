@@ -9,12 +9,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from conftest import composed
 from difflab.cli.search import Settings, search
 from difflab.cli.search_space import Space, chosen, dimension, scores
 from difflab.cli.search_study import Trials
 from difflab.experiment.errors import UserError
-from jobs import finish, start
+from helpers.conf import composed
+from helpers.jobs import finish, start
 
 TOY = ["experiment=toy", "batch_size=64", "images=128", "protocol.n=64", "protocol.n_likelihood=0"]
 TOY += ["data.source.n=2000", "data.source.held_out=500", "trainer=cpu", "logger=local"]

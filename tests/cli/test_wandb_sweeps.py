@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import composed
 from difflab.experiment.build import check
 from difflab.experiment.config import conf_dir
 from difflab.experiment.training import Training
-from wandb_server import wandb_server
+from helpers.conf import composed
+from helpers.wandb_server import wandb_server
 
-SWEEPS = sorted(Path(__file__).parents[1].glob("sweeps/*.yaml"))
+SWEEPS = sorted(Path(__file__).parents[2].glob("sweeps/*.yaml"))
 LIGHT = ["trainer=cpu", "precision=fp32", "protocol=toy"]
 SMALL = ["data=digits", "backbone.width=16", "backbone.attention=[]", "protocol.n=0", "logger=local"]
 POINTS = ["data=moons", "backbone=mlp", "guidance=clip_points", "model.label_dropout=0", "protocol.n=64"]

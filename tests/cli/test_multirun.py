@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from difflab.experiment.run import find
-from jobs import TINY, finish, run_here, start
+from helpers.jobs import TINY, finish, run_here, start
 
 SHORT = [*TINY, "images=160", "logger=local"]
 POINTS = ["experiment=toy", "data=moons", "batch_size=64", "images=640", "protocol.n=64", "protocol.n_likelihood=0"]

@@ -17,7 +17,7 @@ from difflab.experiment.mirror import Local
 from difflab.experiment.wandb_job import WandbJob, protocol_tag, without_secrets
 from difflab.experiment.wandb_mirror import TrainingMirror, Wandb, mode
 from helpers.studies import card
-from wandb_server import wandb_server
+from helpers.wandb_server import wandb_server
 
 CONFIG = {
     "batch_size": 4,

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from conftest import composed
 from difflab.data.codec import Pixels
 from difflab.data.images import Split
 from difflab.experiment.build import build
@@ -15,6 +14,7 @@ from difflab.experiment.training import Training
 from difflab.experiment.weights import FromRun, save_weights
 from difflab.metric.reference import measure
 from difflab.process.gaussian import scale
+from helpers.conf import composed
 from helpers.networks import perturbed
 
 SMALL = ["data=digits", "backbone.width=16", "backbone.multipliers=[1,2]", "backbone.attention=[4]"]

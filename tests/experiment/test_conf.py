@@ -9,7 +9,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
-from conftest import composed, options
 from difflab import objective, process
 from difflab.cli.explain import explanation
 from difflab.experiment.build import build, check, target
@@ -18,6 +17,7 @@ from difflab.experiment.training import Training
 from difflab.objective import Coupling, Draws, Noised, Times, Weighting
 from difflab.process import Betas, DiscreteSchedule, Schedule, Target
 from difflab.sampler import Grid
+from helpers.conf import composed, options
 
 GROUPS = sorted(folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir())
 PARTS = ("schedule", "discrete", "learned", "target", "times", "weighting", "coupling", "draws")  # files with options
