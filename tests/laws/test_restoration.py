@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from difflab.data.fashion16 import Fashion16
-from difflab.data.images import to_float
 from difflab.denoiser.base import Denoiser
 from difflab.denoiser.exact import Gaussian, Mixture
 from difflab.guidance.base import Chain
@@ -157,9 +156,9 @@ def test_replacement_explains_all_that_was_measured():
 def clothes():
     """Every third training image as a narrow Gaussian, and held-out images."""
     images = Fashion16().load()
-    means = to_float(images.train.x[::3])
+    means, truth = (x.float() / 127.5 - 1 for x in (images.train.x[::3], images.test.x[::250]))
     law = Mixture(VP(), means, torch.tensor([0.15**2]), torch.full((len(means),), 1 / len(means)))
-    return law, to_float(images.test.x[::250])
+    return law, truth
 
 
 @pytest.mark.parametrize(
