@@ -8,10 +8,15 @@ import torch
 from omegaconf import OmegaConf
 
 from difflab.denoiser.base import Denoiser
+<<<<<<< HEAD
 from difflab.denoiser.classifier import AnyClassifier
 from difflab.denoiser.exact import Gaussian, Mixture
 from difflab.experiment.build import build
 from difflab.experiment.config import conf_dir
+=======
+from difflab.denoiser.exact import Gaussian
+from difflab.experiment.config import build, conf_dir
+>>>>>>> laws2
 from difflab.guidance.autoguidance import Autoguidance
 from difflab.guidance.base import Chain, Unguided
 from difflab.guidance.classifier import ClassifierGuidance
@@ -35,28 +40,12 @@ from difflab.sampler.heun import Heun
 from difflab.sampler.predictor_corrector import PredictorCorrector
 from helpers.closed_forms import normal
 from helpers.conf import options
+from helpers.labelled import CLASS, VAR, Bayes, Labelled, density
 from helpers.laws import assert_law
 
-MEANS = torch.tensor([[1.0, 0.4], [0.2, -0.8], [-0.9, 0.1], [-0.3, -0.5]], dtype=torch.float64)
-VAR = torch.tensor([0.04, 0.09, 0.02, 0.16], dtype=torch.float64)
-WEIGHTS = torch.tensor([0.1, 0.4, 0.2, 0.3], dtype=torch.float64)
-CLASS = torch.tensor([0, 0, 1, 1])
 LABEL = torch.tensor([0, 1, 1, 2, 0])
 OTHER = Gaussian(VP(), torch.zeros(7), torch.ones(7))
 X = torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-
-
-class Labelled(Mixture):
-    """The optimal denoiser of a mixture two of whose components make a class."""
-
-    classes = 2
-
-    def __init__(self, schedule, var=VAR):
-        super().__init__(schedule, MEANS, var, WEIGHTS)
-
-    def log_prior(self, x, label):
-        allowed = (label[:, None] == CLASS) | (label[:, None] == 2)
-        return torch.where(allowed, super().log_prior(x, label), -math.inf)
 
 
 class Network(torch.nn.Module):
@@ -73,13 +62,6 @@ class Network(torch.nn.Module):
         return 0.3 + torch.tanh(self.gain * x.flip(-1) + scale(1 + timestep / 1000 + label, torch.ones_like(x)))
 
 
-def law(m, chosen, var=VAR):
-    """The law of x_t under some components."""
-    spread = (m.alpha**2 * var[chosen] + m.sigma**2).sqrt()[:, None].expand(-1, 2)
-    parts = torch.distributions.Independent(torch.distributions.Normal(m.alpha * MEANS[chosen], spread), 1)
-    return torch.distributions.MixtureSameFamily(torch.distributions.Categorical(WEIGHTS[chosen]), parts)
-
-
 def score(log_density, x):
     x = x.clone().requires_grad_()
     return torch.autograd.grad(log_density(x).sum(), x)[0]
@@ -91,20 +73,6 @@ def time(log_snr, schedule):
 
 def same(a, b):
     return all(map(torch.equal, a[:3], b[:3]))
-
-
-class Bayes(AnyClassifier):
-    """`log p(y | x_t)` of the mixture."""
-
-    shape, classes = (2,), 2
-
-    def __init__(self, schedule):
-        super().__init__()
-        self.schedule, self.mixture = schedule, Mixture(schedule, MEANS, VAR, WEIGHTS)
-
-    def forward(self, x, t):
-        joint = self.mixture.log_joint(x, self.schedule(t), None).softmax(1)
-        return torch.stack([joint[:, k == CLASS].sum(1) for k in range(2)], 1).log()
 
 
 def weak():
@@ -146,8 +114,10 @@ def test_classifier_free_guidance_is_the_score_of_the_tilted_density():
     for schedule, log_snr in itertools.product((VP(), VE(), CosineBetas()), (-3.0, 0.0, 3.0)):
         t = time(log_snr, schedule)
         m = schedule(t)
-        unconditional = score(law(m, slice(None)).log_prob, X)
-        conditional = [score(law(m, slice(None) if k == 2 else k == CLASS).log_prob, X)[i] for i, k in enumerate(LABEL)]
+        unconditional = score(density(m, slice(None)).log_prob, X)
+        conditional = [
+            score(density(m, slice(None) if k == 2 else k == CLASS).log_prob, X)[i] for i, k in enumerate(LABEL)
+        ]
         for strength in (0.0, 1.0, 2.5):
             estimate = ClassifierFree(strength)(Labelled(schedule))(X, t, LABEL)
             tilted = unconditional * (1 - strength) + torch.stack(conditional) * strength
@@ -162,7 +132,7 @@ def test_autoguidance_is_the_score_of_the_ratio_of_strong_and_weak():
     schedule, strength, wide = VP(), 1.7, 4 * VAR
     t, null = time(0.5, schedule), torch.full_like(LABEL, 2)
     m = schedule(t)
-    strong, weak = (score(law(m, slice(None), var).log_prob, X) for var in (VAR, wide))
+    strong, weak = (score(density(m, slice(None), var).log_prob, X) for var in (VAR, wide))
     exact, cases = -m.sigma * (strength * strong + (1 - strength) * weak), []
     for other in (VP(), VE()):
         denoiser = Labelled(other, wide)
