@@ -8,15 +8,9 @@ import torch
 from omegaconf import OmegaConf
 
 from difflab.denoiser.base import Denoiser
-<<<<<<< HEAD
-from difflab.denoiser.classifier import AnyClassifier
-from difflab.denoiser.exact import Gaussian, Mixture
+from difflab.denoiser.exact import Gaussian
 from difflab.experiment.build import build
 from difflab.experiment.config import conf_dir
-=======
-from difflab.denoiser.exact import Gaussian
-from difflab.experiment.config import build, conf_dir
->>>>>>> laws2
 from difflab.guidance.autoguidance import Autoguidance
 from difflab.guidance.base import Chain, Unguided
 from difflab.guidance.classifier import ClassifierGuidance
