@@ -123,7 +123,7 @@ def guidances():
     """Every option of conf/guidance at its default."""
     found = {}
     for option in options("guidance"):
-        node = OmegaConf.to_container(OmegaConf.load(f"{conf_dir()}/guidance/{option}.yaml"))
+        node = OmegaConf.to_container(OmegaConf.load(f"{conf_dir()}/guidance/{option}.yaml"))[option]
         own = AT_SCALE[option](node["scale"]) if option in AT_SCALE else build(node)
         found[option] = Chain((ClassifierFree(3.0), own)) if option in LIMITS else own
         assert ("scale" in node) == (option in AT_SCALE), f"{option}: how is it tested at scale 1?"
