@@ -70,9 +70,9 @@ def test_everything_that_help_lists_has_a_meaning():
         assert [choice.place for choice in places(command).values() if not choice.comment] == []
 
 
-@pytest.mark.parametrize(
-    ("command", "words"),
-    [
+def test_what_help_states_is_the_configuration(subtests):
+    """Its words, typed again, change nothing; and each setting of the configuration is stated."""
+    for command, words in [
         ("train", []),
         ("train", ["paradigm=edm", "backbone=dit", "seed=3"]),
         ("train", ["experiment=toy", "data=moons"]),
@@ -80,20 +80,18 @@ def test_everything_that_help_lists_has_a_meaning():
         ("evaluate", ["protocol=standard", "n=12"]),
         ("sample", ["task=interpolate", "sampler=ddim"]),
         ("reflow", ["pairs=100"]),
-    ],
-)
-def test_what_help_states_is_the_configuration(command, words):
-    """Its words, typed again, change nothing; and each setting of the configuration is stated."""
-    said, groups = text(command, [*words, "--help"]), places(command)
-    word_of = {place: choice.word for place, choice in groups.items()}
-    typed = [f"{word_of.get(key, key)}={value}" for key, _, value in (word.partition("=") for word in words)]
-    every = [pair for title in ("GROUP=OPTION", "KEY=VALUE", "of the parts") for pair in stated(said, title)]
-    restated = [f"{word_of.get(key, key)}={value}" for key, value in every if value not in ("???", "null")]
-    config = composed(command, typed)
-    assert len(restated) >= 4
-    assert composed(command, [*typed, *restated]) == config
-    settings = {key for key, value in config.items() if not isinstance(value, dict)} - groups.keys()
-    assert {key for key, _ in stated(said, "KEY=VALUE")} == settings
+    ]:
+        with subtests.test(" ".join([command, *words])):
+            said, groups = text(command, [*words, "--help"]), places(command)
+            word_of = {place: choice.word for place, choice in groups.items()}
+            typed = [f"{word_of.get(key, key)}={value}" for key, _, value in (word.partition("=") for word in words)]
+            every = [pair for title in ("GROUP=OPTION", "KEY=VALUE", "of the parts") for pair in stated(said, title)]
+            restated = [f"{word_of.get(key, key)}={value}" for key, value in every if value not in ("???", "null")]
+            config = composed(command, typed)
+            assert len(restated) >= 4
+            assert composed(command, [*typed, *restated]) == config
+            settings = {key for key, value in config.items() if not isinstance(value, dict)} - groups.keys()
+            assert {key for key, _ in stated(said, "KEY=VALUE")} == settings
 
 
 def test_help_lists_every_option_of_every_group_and_describes_each():
@@ -137,20 +135,21 @@ def test_words_that_do_not_compose_are_refused_by_help_too():
         text("train", ["data=nowhere", "--help"])
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_values_of_a_wrong_type_are_refused_by_name(command):
+def test_values_of_a_wrong_type_are_refused_by_name(subtests):
     """For each setting but texts, which any word is; nor can a setting be set that conf/ does not state."""
-    checked = []
-    for setting in (each for file in family(command) for each in file.settings if "." not in each.key):
-        if hint(setting) in (str, str | None):
-            continue
-        checked.append(setting.key)
-        with pytest.raises(HydraException) as refused:
-            composed(command, [f"{setting.key}=abc"])
-        assert f"full_key: {setting.key}" in f"{refused.value} {refused.value.__cause__}"
-    assert {"nfe", "ema", "seed"} <= {*checked}
-    with pytest.raises(HydraException, match="seeed"):
-        composed(command, ["seeed=1"])
+    for command in COMMANDS:
+        with subtests.test(command):
+            checked = []
+            for setting in (each for file in family(command) for each in file.settings if "." not in each.key):
+                if hint(setting) in (str, str | None):
+                    continue
+                checked.append(setting.key)
+                with pytest.raises(HydraException) as refused:
+                    composed(command, [f"{setting.key}=abc"])
+                assert f"full_key: {setting.key}" in f"{refused.value} {refused.value.__cause__}"
+            assert {"nfe", "ema", "seed"} <= {*checked}
+            with pytest.raises(HydraException, match="seeed"):
+                composed(command, ["seeed=1"])
 
 
 def test_numbers_are_taken_as_the_type_of_their_setting():

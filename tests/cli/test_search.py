@@ -22,9 +22,9 @@ SPACE = ["sampler=ddim,heun", "nfe=range(4,13)"]
 METRIC = "metric=w2"
 
 
-@pytest.mark.parametrize(
-    ("word", "expected"),
-    [
+def test_the_grammar_is_hydras(subtests):
+    """What Hydra enumerates is what may be asked for; the end of a range or an interval is not in it."""
+    for word, expected in [
         ("sampler=heun,ddim", CategoricalDistribution(["ddim", "heun"])),
         ("sampler=choice(ddim,heun)", CategoricalDistribution(["ddim", "heun"])),
         ("sampler=shuffle(heun,ddim)", CategoricalDistribution(["ddim", "heun"])),
@@ -39,14 +39,12 @@ METRIC = "metric=w2"
         ("lr=tag(log,interval(1e-4,1e-2))", FloatDistribution(1e-4, 1e-2, log=True)),
         ("n=int(interval(16,65))", IntDistribution(16, 64)),
         ("n=tag(int,log,interval(1.5,9))", IntDistribution(2, 8, log=True)),
-    ],
-)
-def test_the_grammar_is_hydras(word, expected):
-    """What Hydra enumerates is what may be asked for; the end of a range or an interval is not in it."""
-    override = OverridesParser.create().parse_override(word)
-    assert dimension(override) == expected
-    if override.is_range_sweep() and isinstance(expected, IntDistribution):
-        assert set(override.sweep_iterator()) == set(range(expected.low, expected.high + 1, expected.step))
+    ]:
+        with subtests.test(word):
+            override = OverridesParser.create().parse_override(word)
+            assert dimension(override) == expected
+            if override.is_range_sweep() and isinstance(expected, IntDistribution):
+                assert set(override.sweep_iterator()) == set(range(expected.low, expected.high + 1, expected.step))
 
 
 def test_a_glob_is_the_options_of_a_group():
@@ -178,9 +176,8 @@ def test_a_list_is_told_as_it_is(searched, capsys):
     assert "guidance=[clip_points" in said[said.index("the best of") : said.index("difflab-evaluate")]
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
+def test_what_makes_no_sense_is_refused_in_one_line(tmp_path, subtests):
+    for words, said in [
         (["sampler=ddim,huen"], "Did you mean 'heun'?"),
         (["nfe=4,6", "model.optimisation.lrr=1.0"], "Did you mean 'lr'?"),
         (["nfe=4,six"], "could not be converted to Integer"),
@@ -196,14 +193,13 @@ def test_a_list_is_told_as_it_is(searched, capsys):
         (["seed=0,1", "paradigm=classifier"], "valid: none"),
         (["nfe=4,6", "storage=nowhere/at/all.db"], "storage=nowhere/at/all.db: "),
         (["nfe=4,6", "experiment=paradigms_by_nfe"], "a sweep of its own"),
-    ],
-)
-def test_what_makes_no_sense_is_refused_in_one_line(words, said, tmp_path):
-    with pytest.raises(UserError) as refusal:
-        search([f"runs_dir={tmp_path}", *words], "difflab-search")
-    assert said in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-    assert not list(tmp_path.glob("*.json"))
+    ]:
+        with subtests.test(" ".join(words)):
+            with pytest.raises(UserError) as refusal:
+                search([f"runs_dir={tmp_path}", *words], "difflab-search")
+            assert said in str(refusal.value)
+            assert "\n" not in str(refusal.value)
+            assert not list(tmp_path.glob("*.json"))
 
 
 def test_the_command(tmp_path):

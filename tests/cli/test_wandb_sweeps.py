@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
 
 from difflab.experiment.build import check
@@ -50,20 +49,24 @@ def test_there_is_a_grid_a_random_and_a_bayesian_one():
     assert {read(path)["method"] for path in SWEEPS} == {"grid", "random", "bayes"}
 
 
-@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_agrees_with_its_hydra_twin(path):
-    sweep = read(path)
-    assert sweep["metric"] == {"name": "fd_lite0", "goal": "minimize"}
-    assert f"experiment={path.stem}" in sweep["command"]
-    written = {key: [yaml.safe_load(word) for word in str(words).split(",")] for key, words in twin(path).items()}
-    assert {key: entry["values"] for key, entry in sweep["parameters"].items()} == written
+def test_agrees_with_its_hydra_twin(subtests):
+    for path in SWEEPS:
+        with subtests.test(path.stem):
+            sweep = read(path)
+            assert sweep["metric"] == {"name": "fd_lite0", "goal": "minimize"}
+            assert f"experiment={path.stem}" in sweep["command"]
+            written = {
+                key: [yaml.safe_load(word) for word in str(words).split(",")] for key, words in twin(path).items()
+            }
+            assert {key: entry["values"] for key, entry in sweep["parameters"].items()} == written
 
 
-@pytest.mark.parametrize("path", [path for path in SWEEPS if "run=${envvar:RUN}" not in read(path)["command"]])
-def test_every_point_can_be_trained(path, tmp_path):
-    for words in points(read(path), "seed", "nfe"):
-        config = composed(f"experiment={path.stem}", *words, *LIGHT, *SMALL, f"runs_dir={tmp_path}")
-        Training.of(config)
+def test_every_point_can_be_trained(tmp_path, subtests):
+    for path in [path for path in SWEEPS if "run=${envvar:RUN}" not in read(path)["command"]]:
+        with subtests.test(path.stem):
+            for words in points(read(path), "seed", "nfe"):
+                config = composed(f"experiment={path.stem}", *words, *LIGHT, *SMALL, f"runs_dir={tmp_path}")
+                Training.of(config)
 
 
 def test_every_sampler_can_be_asked_of_a_run():

@@ -129,20 +129,17 @@ def test_a_volume_is_shown_as_its_slices_side_by_side():
     assert shown[1, 0, 2].tolist() == [0] * 5 + [128] * 5 + [255] * 5
 
 
-@pytest.mark.parametrize(
-    ("codec", "x", "message"),
-    [
+def test_samples_of_another_kind_are_refused_with_the_codecs_there_are(subtests):
+    for codec, x, message in [
         (Pixels(), torch.zeros(2, 1, 4, 4), r"uint8 images \(N, C, H, W\), not torch.float32 \(2, 1, 4, 4\): choose"),
         (Pixels(), torch.zeros(2, 4, 4, dtype=torch.uint8), r"uint8 images"),
         (Pixels(16), torch.zeros(2, 1, 4, 4, dtype=torch.uint8), "uint16 or int32 images"),
         (FloatImages(), torch.zeros(2, 64), "float32 images"),
         (Arrays(), torch.zeros(2, 64).double(), "float32"),
         (Points(), torch.zeros(2, 1, 2), r"points float32 \(N, D\).* choose another data.codec, as .* or Arrays"),
-    ],
-)
-def test_samples_of_another_kind_are_refused_with_the_codecs_there_are(codec, x, message):
-    with pytest.raises(ValueError, match=message):
-        codec.check(x)
+    ]:
+        with subtests.test(message), pytest.raises(ValueError, match=message):
+            codec.check(x)
 
 
 def test_impossible_codecs_are_refused():

@@ -2,22 +2,17 @@
 
 import gzip
 import hashlib
-import importlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from difflab.data import fashion16, fashion_mnist
 from difflab.data.fashion16 import Fashion16
 from difflab.data.fashion_mnist import FashionMNIST
 from difflab.data.images import Split
-from difflab.data.module import DataModule
+from helpers.conf import built, options
 
-CONF = Path(__file__).parents[2] / "conf" / "data"
-TOYS = ["gaussian", "mixture", "eight_gaussians", "moons", "checkerboard", "swiss_roll", "s_curve"]
 needs_debian = pytest.mark.skipif(not fashion_mnist.DEBIAN.is_dir(), reason="needs Debian's dataset-fashion-mnist")
 
 
@@ -44,18 +39,18 @@ def test_splits_refuse_other_types():
 # Sources
 
 
-@pytest.mark.parametrize("name", ["fashion16", "digits", pytest.param("fashion_mnist", marks=needs_debian), *TOYS])
-def test_conf_states_the_facts(name):
-    conf = OmegaConf.load(CONF / f"{name}.yaml")
-    module, _, source = conf.source["_target_"].rpartition(".")
-    if name == "digits":
-        pytest.importorskip("sklearn")
-    make = getattr(importlib.import_module(module), source)
-    given = {key: value for key, value in OmegaConf.to_container(conf.source).items() if key != "_target_"}
-    data = DataModule(make(**given), conf.shape, conf.classes, conf.sigma_data, batch_size=4)
-    for split in (data.images.train, data.images.test):
-        assert split.y.unique().tolist() == list(range(max(1, conf.classes)))
-    assert data.samples()[0].std().item() == pytest.approx(conf.sigma_data, abs=1e-3)
+def test_conf_states_the_facts(subtests):
+    for name in sorted({*options("data")} - {"folder"}):
+        with subtests.test(name):
+            if name == "digits":
+                pytest.importorskip("sklearn")
+            if name == "fashion_mnist" and not fashion_mnist.DEBIAN.is_dir():
+                pytest.skip("needs Debian's dataset-fashion-mnist")
+            data = built("data", name)
+            for split in (data.images.train, data.images.test):
+                assert split.y.unique().tolist() == list(range(max(1, data.classes)))
+                assert split.shape == data.shape
+            assert data.samples()[0].std().item() == pytest.approx(data.sigma_data, abs=1e-3)
 
 
 def test_fashion16_has_the_published_pixels():

@@ -41,13 +41,14 @@ def test_flips_are_keyed_by_seed_epoch_and_image():
     assert not flips(replace(order, flip=False), 0).any()
 
 
-@pytest.mark.parametrize("world", [2, 4])
-def test_slices_of_the_ranks_make_up_the_batch(world):
-    order = Order(n=50, batch_size=8, flip=True)
-    ranks = [Shard(order, 3, 15, rank, world) for rank in range(world)]
-    for whole, *parts in zip(Shard(order, 3, 15), *ranks, strict=True):
-        assert np.array_equal(whole.images, np.concatenate([part.images for part in parts]))
-        assert np.array_equal(whole.mirrored, np.concatenate([part.mirrored for part in parts]))
+def test_slices_of_the_ranks_make_up_the_batch(subtests):
+    for world in [2, 4]:
+        with subtests.test(f"{world} processes"):
+            order = Order(n=50, batch_size=8, flip=True)
+            ranks = [Shard(order, 3, 15, rank, world) for rank in range(world)]
+            for whole, *parts in zip(Shard(order, 3, 15), *ranks, strict=True):
+                assert np.array_equal(whole.images, np.concatenate([part.images for part in parts]))
+                assert np.array_equal(whole.mirrored, np.concatenate([part.mirrored for part in parts]))
 
 
 def test_impossible_batches_are_refused():

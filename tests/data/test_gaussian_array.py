@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from torch.distributions import Independent, Normal
 
 from difflab.data.gaussian_array import GaussianArray
 from difflab.denoiser import Gaussian, Known
+from difflab.experiment.jobs import train
 from difflab.experiment.recipe import Recipe
-from difflab.experiment.run import find
+from difflab.experiment.run import Run
 from difflab.experiment.task.base import Job, silently
 from difflab.experiment.task.draw import Draw
 from difflab.experiment.task.interpolate import Interpolate
@@ -64,6 +66,12 @@ def job(request, tmp_path_factory):
     return Training.of(composed(*data, *how, *few, f"runs_dir={runs}"))
 
 
+@pytest.fixture(scope="module")
+def measured(job):
+    """What training and measuring that job gives."""
+    return train(job.config)
+
+
 def recipe_of(sampler):
     return Recipe.of(composed(f"sampler={sampler}", "grid=log_snr", "guidance=none", "nfe=31"), "fp32")
 
@@ -97,16 +105,15 @@ def test_the_known_denoiser_is_the_gaussian_one(job):
     torch.testing.assert_close(ours.x0, closed.x0)
 
 
-def test_a_job_on_such_data_is_measured_and_writes_its_pictures(job):
-    told = job()
-    run = find(job.run.folder.parent, job.run.folder.name)
+def test_a_job_on_such_data_is_measured_and_writes_its_pictures(measured):
+    run = Run(Path(measured["folder"]))
     (found,) = run.folder.glob("evaluations/*.json")
     metrics = json.loads(found.read_text())["metrics"]
     entropy = 0.5 * math.log2(2 * math.pi * math.e * VAR)  # bits of a dimension
     assert metrics["bits_per_dim"] == pytest.approx(entropy, abs=4 * metrics["bits_per_dim_se"] + 1e-3)
     assert metrics["bits_per_dim"] == pytest.approx(metrics["bits_per_dim_floor"], abs=1e-2)
     assert metrics["w2"] < 1.5 * metrics["w2_floor"]
-    for level, error in told["denoising_error"].items():
+    for level, error in measured["denoising_error"].items():
         snr = math.exp(float(level))
         optimum = snr * VAR / (1 + snr * VAR)  # Var(eps | x_t) of N(mean, var)
         assert error == pytest.approx(optimum, rel=0.05), level
@@ -117,8 +124,8 @@ def test_a_job_on_such_data_is_measured_and_writes_its_pictures(job):
         assert 0.02 < (grey < 200).mean() < 0.98, f"{path.name} is neither blank nor saturated"
 
 
-def test_every_task_of_a_run_on_such_data_writes_its_pictures(job, tmp_path):
-    job()
+def test_every_task_of_a_run_on_such_data_writes_its_pictures(job, measured, tmp_path):
+    run = Run(Path(measured["folder"]))
     denoiser, recipe = job.model.denoiser, replace(recipe_of("heun"), nfe=11)
     wide, high = job.data.codec.show(job.data.images.test.x[:1]).shape[:-3:-1]
     zoom = max(1, -(-48 // min(wide, high)))
@@ -128,7 +135,8 @@ def test_every_task_of_a_run_on_such_data_writes_its_pictures(job, tmp_path):
         (Interpolate(frames=3), "interpolate.png", (3, 4)),
         (Trajectory(columns=3), "trajectory.png", (3, 8)),
     ):
-        what = Job(job.run, denoiser, recipe, 8 if isinstance(task, Draw) else 4, 0, None, 250, tmp_path, silently)
+        n = 8 if isinstance(task, Draw) else 4
+        what = Job(run, denoiser, recipe, n, 0, None, 250, tmp_path, job.data, silently)
         task.require(what)
         outcome = task(what)
         assert outcome.picture == tmp_path / name

@@ -59,22 +59,24 @@ def there_and_back(sampler, schedule, steps):
     return ((noise - flown) / top.sigma).abs().max(), (again - x0).abs().max()
 
 
-@pytest.mark.parametrize("sampler", DETERMINISTIC)
-def test_inversion_follows_the_exact_flow_up_and_back_to_the_order_of_the_solver(sampler):
-    coarse, fine = (there_and_back(sampler, VP(), steps) for steps in (15, 60))
-    if sampler.evaluations is None:
-        assert max(fine) < 1e-3  # as its tolerances ask
-        return
-    for before, after in zip(coarse, fine, strict=True):
-        assert after < max(before * 4 ** (0.4 - min(sampler.order, 3)), 2e-5)  # the data end is seen at t_min
+def test_inversion_follows_the_exact_flow_up_and_back_to_the_order_of_the_solver(subtests):
+    for sampler in DETERMINISTIC:
+        with subtests.test(str(sampler)):
+            coarse, fine = (there_and_back(sampler, VP(), steps) for steps in (15, 60))
+            if sampler.evaluations is None:
+                assert max(fine) < 1e-3  # as its tolerances ask
+                continue
+            for before, after in zip(coarse, fine, strict=True):
+                assert after < max(before * 4 ** (0.4 - min(sampler.order, 3)), 2e-5)  # the data end is seen at t_min
 
 
-@pytest.mark.parametrize("sampler", DETERMINISTIC)
-def test_inversion_reaches_pure_noise(sampler):
+def test_inversion_reaches_pure_noise(subtests):
     """Where alpha = 0 the last step up is into a log-SNR of minus infinity, which no history must enter."""
-    noise, again = there_and_back(sampler, Linear(), 60)
-    assert noise < 0.25
-    assert again < 0.25
+    for sampler in DETERMINISTIC:
+        with subtests.test(str(sampler)):
+            noise, again = there_and_back(sampler, Linear(), 60)
+            assert noise < 0.25
+            assert again < 0.25
 
 
 def test_the_way_up_starts_at_the_least_noisy_trained_time():
@@ -137,11 +139,12 @@ def test_held_out_images_are_of_the_labels_in_turn_and_of_the_seed(runs):
         replace(job, n=1000).held_out(0)
 
 
-@pytest.mark.parametrize("invert", [False, True])
-def test_an_edit_of_no_strength_changes_nothing(runs, invert):
-    job = job_of(runs, "run=digits")
-    x0 = job.held_out(0)
-    assert torch.equal(Edit(label=3, strength=0.0, invert=invert).edited(job, x0).images, x0)
+def test_an_edit_of_no_strength_changes_nothing(runs, subtests):
+    for invert in [False, True]:
+        with subtests.test(f"invert={invert}"):
+            job = job_of(runs, "run=digits")
+            x0 = job.held_out(0)
+            assert torch.equal(Edit(label=3, strength=0.0, invert=invert).edited(job, x0).images, x0)
 
 
 def test_an_edit_of_full_strength_is_a_new_sample(runs):
@@ -174,24 +177,26 @@ def test_interpolation_between_images_ends_in_their_reconstructions(runs):
         torch.testing.assert_close(end, decode(job, noise, job.labels, job.times).images)
 
 
-@pytest.mark.parametrize("sampler", ["heun", "ancestral"])
-def test_a_trajectory_leads_from_noise_to_what_is_generated(runs, sampler):
-    job = job_of(runs, "run=digits", f"sampler={sampler}")
-    drawn = job.recipe.draw(job.denoiser, job.labels, job.seed)
-    seen, estimates, evaluations = Trajectory().follow(job)
-    assert evaluations == drawn.nfe
-    torch.testing.assert_close(seen[-1], drawn.x)
-    torch.testing.assert_close(estimates[-1], drawn.x)
-    torch.testing.assert_close(seen[0], job.looks(job.noise(0), job.times[0]))
-    assert len(seen) == len(estimates) == len(job.times)
+def test_a_trajectory_leads_from_noise_to_what_is_generated(runs, subtests):
+    for sampler in ["heun", "ancestral"]:
+        with subtests.test(sampler):
+            job = job_of(runs, "run=digits", f"sampler={sampler}")
+            drawn = job.recipe.draw(job.denoiser, job.labels, job.seed)
+            seen, estimates, evaluations = Trajectory().follow(job)
+            assert evaluations == drawn.nfe
+            torch.testing.assert_close(seen[-1], drawn.x)
+            torch.testing.assert_close(estimates[-1], drawn.x)
+            torch.testing.assert_close(seen[0], job.looks(job.noise(0), job.times[0]))
+            assert len(seen) == len(estimates) == len(job.times)
 
 
-@pytest.mark.parametrize("sampler", ["heun", "ancestral"])
-def test_classes_share_their_noise(runs, sampler):
-    job = job_of(runs, "run=digits", f"sampler={sampler}")
-    for label, row in enumerate(Classes().samples(job).images.split(job.n)):
-        alone = job.recipe.draw(job.denoiser, torch.full((job.n,), label), job.seed).x
-        torch.testing.assert_close(row, alone)
+def test_classes_share_their_noise(runs, subtests):
+    for sampler in ["heun", "ancestral"]:
+        with subtests.test(sampler):
+            job = job_of(runs, "run=digits", f"sampler={sampler}")
+            for label, row in enumerate(Classes().samples(job).images.split(job.n)):
+                alone = job.recipe.draw(job.denoiser, torch.full((job.n,), label), job.seed).x
+                torch.testing.assert_close(row, alone)
 
 
 def test_restoration_keeps_what_was_measured_whatever_the_batch(runs):
@@ -234,20 +239,22 @@ WRITTEN = [  # the words, and the tiles across and down of each picture
 ]
 
 
-@pytest.mark.parametrize(("words", "pictures"), WRITTEN, ids=["-".join(words[:2]) for words, _ in WRITTEN])
-def test_every_task_writes_its_pictures_and_how_they_were_made(words, pictures, runs, tmp_path, capsys):
-    sample(configured(runs, *words, f"out={tmp_path}"))
-    side = 48 if words[0] == "run=digits" else 160
-    for name, tiles in pictures.items():
-        picture = Image.open(tmp_path / name)
-        assert tiles is None or picture.size == tuple(2 + k * (side + 2) for k in tiles)
-        assert getattr(picture, "n_frames", 1) > 1 or not name.endswith("gif")
-    said, report = capsys.readouterr().out, json.loads((tmp_path / "report.json").read_text())
-    assert f"{next(iter(pictures))}" in said
-    assert report["task"].lower().startswith(words[1].removeprefix("task="))
-    assert report["sampler"] == "Heun()"
-    found = {"task=invert": {"rmse", "psnr"} if side == 48 else {"rmse"}, "task=restore": {"psnr", "psnr_pinv"}}
-    assert set(report["measured"]) == found.get(words[1], set())
+def test_every_task_writes_its_pictures_and_how_they_were_made(runs, tmp_path, capsys, subtests):
+    for k, (words, pictures) in enumerate(WRITTEN):
+        out = tmp_path / str(k)
+        with subtests.test(" ".join(words)):
+            sample(configured(runs, *words, f"out={out}"))
+            side = 48 if words[0] == "run=digits" else 160
+            for name, tiles in pictures.items():
+                picture = Image.open(out / name)
+                assert tiles is None or picture.size == tuple(2 + k * (side + 2) for k in tiles)
+                assert getattr(picture, "n_frames", 1) > 1 or not name.endswith("gif")
+            said, report = capsys.readouterr().out, json.loads((out / "report.json").read_text())
+            assert f"{next(iter(pictures))}" in said
+            assert report["task"].lower().startswith(words[1].removeprefix("task="))
+            assert report["sampler"] == "Heun()"
+            found = {"task=invert": {"rmse", "psnr"} if side == 48 else {"rmse"}, "task=restore": {"psnr", "psnr_pinv"}}
+            assert set(report["measured"]) == found.get(words[1], set())
 
 
 def test_what_inversion_prints_is_what_it_writes(runs, tmp_path, capsys):
@@ -269,9 +276,8 @@ def test_tasks_do_not_share_a_folder(runs):
     assert len(folders) == 4
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
+def test_what_cannot_be_done_is_refused_before_anything_is(runs, tmp_path, subtests):
+    for words, message in [
         (["run=points", "task=classes"], "this run is unconditional"),
         (["run=points", "task=edit", "task.label=0"], "this run is unconditional"),
         (["run=points", "task.singles=true"], "these samples are points"),
@@ -290,12 +296,11 @@ def test_tasks_do_not_share_a_folder(runs):
         (["run=digits", "task=restore", "problem=deblur", "restoration=dps", "task.noise_std=-1.0"], "noise_std=-1"),
         (["run=digits", "n=0"], "n and batch_size must be at least 1"),
         (["run=digits", "label=10"], "none of this run's 10 classes"),
-    ],
-)
-def test_what_cannot_be_done_is_refused_before_anything_is(words, message, runs, tmp_path):
-    with pytest.raises(SystemExit, match=message):
-        sample(configured(runs, *words, f"out={tmp_path / 'out'}"))
-    assert not (tmp_path / "out").exists()
+    ]:
+        with subtests.test(" ".join(words)):
+            with pytest.raises(SystemExit, match=message):
+                sample(configured(runs, *words, f"out={tmp_path / 'out'}"))
+            assert not (tmp_path / "out").exists()
 
 
 def test_multistep_solvers_start_afresh_up_and_down():

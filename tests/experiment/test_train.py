@@ -230,9 +230,9 @@ def test_two_jobs_that_ask_for_the_same_run_train_it_once(tmp_path):
     assert len(list(tmp_path.glob("runs/*/evaluations/*.json"))) == 1
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
+def test_what_cannot_work_is_refused_in_one_line_with_nothing_written(tmp_path, monkeypatch, capfd, subtests):
+    monkeypatch.chdir(tmp_path)
+    for words, message in [
         (["seed=abc"], "could not be converted to Integer"),
         (["images=10"], "images=10 is less than one batch"),
         (["nfe=1001"], "at most 1000 are possible"),
@@ -247,22 +247,21 @@ def test_two_jobs_that_ask_for_the_same_run_train_it_once(tmp_path):
         (["+trainer.max_steps=5"], "trainer.max_steps is no setting"),
         (["sampler=ddim", "sampler.eta=2"], "sampler.eta=2 must lie in [0, 1]"),
         (["ema=[1.5]"], r"decays in [0, 1)"),
-    ],
-)
-def test_what_cannot_work_is_refused_in_one_line_with_nothing_written(words, message, tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as refusal:
-        run_here("train", *words)
-    said = "".join((*capfd.readouterr(), refusal.value.code if isinstance(refusal.value.code, str) else ""))
-    assert message in said
-    assert len(said.strip().splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
+    ]:
+        with subtests.test(" ".join(words)):
+            with pytest.raises(SystemExit) as refusal:
+                run_here("train", *words)
+            said = "".join((*capfd.readouterr(), refusal.value.code if isinstance(refusal.value.code, str) else ""))
+            assert message in said
+            assert len(said.strip().splitlines()) == 1
+            assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "evaluate", "search"])
-def test_help_lists_groups_and_settings_without_loading_torch(command, tmp_path):
-    said = finish(start(command, "--help", cwd=tmp_path))
-    for word in ("sampler", "nfe", f"difflab-{command}"):
-        assert word in said
-    light = f"import sys, difflab.{command}; assert not {{'torch', 'lightning', 'wandb'}} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", light], check=True)
+def test_help_lists_groups_and_settings_without_loading_torch(tmp_path, subtests):
+    for command in ["train", "sample", "evaluate", "search"]:
+        with subtests.test(command):
+            said = finish(start(command, "--help", cwd=tmp_path))
+            for word in ("sampler", "nfe", f"difflab-{command}"):
+                assert word in said
+            light = f"import sys, difflab.{command}; assert not {{'torch', 'lightning', 'wandb'}} & set(sys.modules)"
+            subprocess.run([sys.executable, "-c", light], check=True)

@@ -15,9 +15,10 @@ def networks(**changes):
     return [fitting(option, **changes) for option in BACKBONES]
 
 
-@pytest.mark.parametrize("law", laws.LAWS)
-def test_every_backbone(law):
-    assert_law(law(net) for net in networks())
+def test_every_backbone(subtests):
+    for law in laws.LAWS:
+        with subtests.test(law.__name__):
+            assert_law(law(net) for net in networks())
 
 
 def test_a_learned_variance_doubles_the_channels():

@@ -7,9 +7,8 @@ from difflab.experiment.training import Training
 from helpers.conf import composed
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
+def test_combinations_that_the_words_promise_build_and_sample(subtests):
+    for words in [
         ["paradigm=flow_matching", "schedule=vp"],
         ["paradigm=flow_matching", "schedule=ve"],
         ["paradigm=ot_flow", "schedule=vp"],
@@ -18,18 +17,16 @@ from helpers.conf import composed
         ["paradigm=rectified_flow", "times=logit_normal", "target=v"],
         ["experiment=toy", "guidance=none", "paradigm=edm"],
         ["experiment=toy", "paradigm=exact", "denoiser=known", "sampler=adaptive"],
-    ],
-)
-def test_combinations_that_the_words_promise_build_and_sample(words):
-    config = composed("trainer=cpu", "precision=fp32", "nfe=6", "logger=local", *words)
-    job = Training.of(config)
-    drawn = job.sampling.recipe.draw(job.model.denoiser, torch.zeros(2, dtype=torch.long), seed=0)
-    assert drawn.x.isfinite().all()
+    ]:
+        with subtests.test(" ".join(words)):
+            config = composed("trainer=cpu", "precision=fp32", "nfe=6", "logger=local", *words)
+            job = Training.of(config)
+            drawn = job.sampling.recipe.draw(job.model.denoiser, torch.zeros(2, dtype=torch.long), seed=0)
+            assert drawn.x.isfinite().all()
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
+def test_combinations_without_meaning_are_refused_with_what_works(subtests):
+    for words, message in [
         (["sampler=adaptive"], "choose sampler=ddim or heun for this run, or train with schedule=vp"),
         (["schedule=linear"], "choose target=v, velocity or x0"),
         (["paradigm=rectified_flow", "target=edm"], r"schedule\.t_max=0\.999"),
@@ -44,8 +41,6 @@ def test_combinations_that_the_words_promise_build_and_sample(words):
         (["paradigm=noisy_classifier", "backbone=unet"], "for images choose backbone=half_unet or half_dit"),
         (["paradigm=noisy_classifier", "data=gaussian"], "is a point, not an image"),
         (["protocol.n_likelihood=1"], "two samples at least"),
-    ],
-)
-def test_combinations_without_meaning_are_refused_with_what_works(words, message):
-    with pytest.raises(ValueError, match=message):
-        Training.of(composed("trainer=cpu", "precision=fp32", "logger=local", *words))
+    ]:
+        with subtests.test(" ".join(words)), pytest.raises(ValueError, match=message):
+            Training.of(composed("trainer=cpu", "precision=fp32", "logger=local", *words))

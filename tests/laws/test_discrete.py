@@ -34,9 +34,10 @@ SCHEDULES = [
 ]
 
 
-@pytest.mark.parametrize("law", [*LAWS, *DISCRETE_LAWS])
-def test_every_length_and_shape(law):
-    assert_law(law(schedule) for schedule in SCHEDULES)
+def test_every_length_and_shape(subtests):
+    for law in [*LAWS, *DISCRETE_LAWS]:
+        with subtests.test(law.__name__):
+            assert_law(law(schedule) for schedule in SCHEDULES)
 
 
 def test_uniform_training_times_are_exactly_the_steps():
@@ -78,20 +79,17 @@ def test_more_steps_than_there_are_is_refused():
         LinearBetas(T=50).snap(torch.linspace(50, 0, 52, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("settings", [{"T": 1}, {"T": 10}, {"beta_min": -1e-4}])
-def test_betas_outside_the_unit_interval_are_refused(settings):
-    with pytest.raises(ValueError, match="every beta in"):
-        LinearBetas(**settings)
+def test_betas_outside_the_unit_interval_are_refused(subtests):
+    for settings in [{"T": 1}, {"T": 10}, {"beta_min": -1e-4}]:
+        with subtests.test(str(settings)), pytest.raises(ValueError, match="every beta in"):
+            LinearBetas(**settings)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
+def test_noise_levels_that_do_not_rise_are_refused(subtests):
+    for settings, message in [
         ({"sigma_min": 0.0}, "sigma_min must lie"),
         ({"sigma_min": 2.0, "sigma_max": 1.0}, "sigma_min must lie"),
         ({"T": 1}, "T >= 2"),
-    ],
-)
-def test_noise_levels_that_do_not_rise_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        GeometricSigmas(**settings)
+    ]:
+        with subtests.test(str(settings)), pytest.raises(ValueError, match=message):
+            GeometricSigmas(**settings)

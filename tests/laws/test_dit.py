@@ -33,15 +33,12 @@ def test_blocks_are_the_identity_at_first_and_linear_layers_are_xavier():
         assert weight.std().item() == pytest.approx(0.02, rel=0.1)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_settings_that_do_not_fit_say_so(subtests):
+    for changes, message in [
         ({"patch": 8}, "16x20 do not divide into patches of side 8: choose a patch that divides both sides"),
         ({"heads": 5}, "width=32 must be a multiple of heads=5 and of 4"),
         ({"width": 34, "heads": 2}, "width=34 must be a multiple of heads=2 and of 4"),
         ({"shape": (2,)}, r"shape \[2\] is a point, not an image: choose backbone=mlp"),
-    ],
-)
-def test_settings_that_do_not_fit_say_so(changes, message):
-    with pytest.raises(ValueError, match=message):
-        DiT(**{"shape": (1, 16, 20), "classes": 0, "width": 32, **changes})
+    ]:
+        with subtests.test(message), pytest.raises(ValueError, match=message):
+            DiT(**{"shape": (1, 16, 20), "classes": 0, "width": 32, **changes})

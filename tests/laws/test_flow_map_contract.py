@@ -157,25 +157,26 @@ def test_meters_pass_s_on():
     assert probe.nfe == 1
 
 
-@pytest.mark.parametrize("option", options("sampler"))
-def test_of_the_samplers_those_of_one_jump_state_s(option):
+def test_of_the_samplers_those_of_one_jump_state_s(subtests):
     """DDIM goes to `s` along a chord, consistency sampling to the data; the others need the flow's derivative at t."""
-    sampler, spy = built("sampler", option), Spy(VP(), (1, 8, 8))
-    times = numbers(0.8, 0.5, 0.2, 0.0)
-    noise = iter(range(10**6))
-    denoise = spy.bind(torch.zeros(1, dtype=torch.long))
+    for option in options("sampler"):
+        with subtests.test(option):
+            sampler, spy = built("sampler", option), Spy(VP(), (1, 8, 8))
+            times = numbers(0.8, 0.5, 0.2, 0.0)
+            noise = iter(range(10**6))
+            denoise = spy.bind(torch.zeros(1, dtype=torch.long))
 
-    def draw(like, k):
-        return torch.randn(like.shape, generator=torch.Generator().manual_seed(next(noise))).to(like)
+            def draw(like, k, noise=noise):
+                return torch.randn(like.shape, generator=torch.Generator().manual_seed(next(noise))).to(like)
 
-    list(trajectory(denoise, sampler, times, torch.ones(1, 1, 8, 8), draw))
-    received = [s for _, s in spy.calls]
-    if isinstance(sampler, DDIM):
-        assert received == [0.5, 0.2, 0.0]
-    elif isinstance(sampler, Consistency):
-        assert received == [0.0, 0.0, 0.0]
-    else:
-        assert received == [None] * len(received)
+            list(trajectory(denoise, sampler, times, torch.ones(1, 1, 8, 8), draw))
+            received = [s for _, s in spy.calls]
+            if isinstance(sampler, DDIM):
+                assert received == [0.5, 0.2, 0.0]
+            elif isinstance(sampler, Consistency):
+                assert received == [0.0, 0.0, 0.0]
+            else:
+                assert received == [None] * len(received)
 
 
 def falling(schedule, steps):

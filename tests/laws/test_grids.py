@@ -31,10 +31,11 @@ def any_steps():
     return [grid for grid in every("grid").values() if grid.steps is None]
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_every_grid_on_every_schedule(law):
-    pairs = itertools.product(every("grid").values(), schedules().values())
-    assert_law(law(ten_steps(grid, schedule), schedule, 10) for grid, schedule in pairs)
+def test_every_grid_on_every_schedule(subtests):
+    for law in LAWS:
+        with subtests.test(law.__name__):
+            pairs = itertools.product(every("grid").values(), schedules().values())
+            assert_law(law(ten_steps(grid, schedule), schedule, 10) for grid, schedule in pairs)
 
 
 def test_every_grid_but_leading_starts_at_the_noisiest_time():
@@ -47,10 +48,11 @@ def test_every_grid_but_leading_starts_at_the_noisiest_time():
     assert_law(cases())
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_a_short_chain_has_each_of_its_steps_once_at_most(law):
-    chain = GeometricSigmas(T=20)
-    assert_law(law(grid, chain, steps) for grid in any_steps() for steps in (1, 7, 19, 20))
+def test_a_short_chain_has_each_of_its_steps_once_at_most(subtests):
+    for law in LAWS:
+        with subtests.test(law.__name__):
+            chain = GeometricSigmas(T=20)
+            assert_law(law(grid, chain, steps) for grid in any_steps() for steps in (1, 7, 19, 20))
 
 
 def test_more_steps_than_a_chain_has_are_refused():
@@ -90,21 +92,18 @@ def test_a_list_is_taken_as_it_is_and_the_data_end_added():
     assert Explicit((999, 400, 7))(LinearBetas(), 3).tolist() == [999, 400, 7, 0]
 
 
-@pytest.mark.parametrize("times", [(0.5, 1.0), (0.5, 0.5), (0.5, -0.5), (0.0,), ()])
-def test_a_list_that_does_not_fall_to_data_is_refused(times):
-    with pytest.raises(ValueError, match="must fall"):
-        Explicit(times)
+def test_a_list_that_does_not_fall_to_data_is_refused(subtests):
+    for times in [(0.5, 1.0), (0.5, 0.5), (0.5, -0.5), (0.0,), ()]:
+        with subtests.test(str(times)), pytest.raises(ValueError, match="must fall"):
+            Explicit(times)
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
+def test_settings_without_meaning_are_named(subtests):
+    for make, message in [
         (lambda: Shift(0.0), r"grid\.shift=0\.0 must be positive"),
         (lambda: Explicit((1000, 500))(VP(), 2), r"VP\(.*\) has times up to 1"),
         (lambda: Explicit((1000, 500))(GeometricSigmas(T=50), 2), "has whole times up to 50"),
         (lambda: Explicit((1.0, 0.5))(LinearBetas(), 2), "has whole times up to 1000"),
-    ],
-)
-def test_settings_without_meaning_are_named(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
+    ]:
+        with subtests.test(message), pytest.raises(ValueError, match=message):
+            make()

@@ -85,22 +85,26 @@ def guidances():
     """Every option of conf/guidance at its default."""
     found = {}
     for option in options("guidance"):
-        node = OmegaConf.to_container(OmegaConf.load(f"{conf_dir()}/guidance/{option}.yaml"))
+        node = OmegaConf.to_container(OmegaConf.load(f"{conf_dir()}/guidance/{option}.yaml"))[option]
         own = AT_SCALE[option](node["scale"]) if option in AT_SCALE else build(node)
         found[option] = Chain((ClassifierFree(3.0), own)) if option in LIMITS else own
         assert ("scale" in node) == (option in AT_SCALE), f"{option}: how is it tested at scale 1?"
     return found
 
 
-@pytest.mark.parametrize("law", laws.LAWS)
-def test_every_guidance(law):
-    assert_law(law(guidance, Labelled(VP())) for guidance in guidances().values())
+def test_every_guidance(subtests):
+    for law in laws.LAWS:
+        with subtests.test(law.__name__):
+            assert_law(law(guidance, Labelled(VP())) for guidance in guidances().values())
 
 
-@pytest.mark.parametrize("law", laws.OFF_LAWS)
-def test_guidance_at_scale_1_is_the_denoiser_itself(law):
-    off = [make(1.0) for make in AT_SCALE.values()]
-    assert_law(law(guidance, Labelled(VP())) for guidance in [*off, Unguided(), Interval(), Rescale(0.0), Chain(off)])
+def test_guidance_at_scale_1_is_the_denoiser_itself(subtests):
+    for law in laws.OFF_LAWS:
+        with subtests.test(law.__name__):
+            off = [make(1.0) for make in AT_SCALE.values()]
+            assert_law(
+                law(guidance, Labelled(VP())) for guidance in [*off, Unguided(), Interval(), Rescale(0.0), Chain(off)]
+            )
 
 
 def test_classifier_free_guidance_is_the_score_of_the_tilted_density():
@@ -234,23 +238,20 @@ def test_guidance_needs_no_gradient_and_keeps_autocast():
     assert all(part.dtype == torch.float32 for part in estimate[:3])
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
+def test_what_cannot_be_is_refused(subtests):
+    for make, message in [
         (lambda: ClassifierFree(1.0)(OTHER), "needs a run with classes"),
         (lambda: Autoguidance(lambda: OTHER)(Labelled(VP())), r"shape \(2,\).* not \(7,\)"),
         (lambda: Interval(2.0, 1.0), "low < high"),
         (lambda: Rescale(1.5), r"\[0, 1\]"),
         (lambda: DynamicThreshold(99.5), "99.5 percent is 0.995"),
         (lambda: DynamicThreshold(limit=0.0), "above 0"),
-    ],
-)
-def test_what_cannot_be_is_refused(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
+    ]:
+        with subtests.test(message), pytest.raises(ValueError, match=message):
+            make()
 
 
-@pytest.mark.parametrize("part", [Interval(), Rescale()])
-def test_a_chain_that_begins_with_a_limit_of_nothing_is_refused(part):
-    with pytest.raises(ValueError, match="limits the guidances before it"):
-        Chain((part, ClassifierFree()))
+def test_a_chain_that_begins_with_a_limit_of_nothing_is_refused(subtests):
+    for part in [Interval(), Rescale()]:
+        with subtests.test(str(part)), pytest.raises(ValueError, match="limits the guidances before it"):
+            Chain((part, ClassifierFree()))

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import difflab
 
 ROOT = Path(difflab.__file__).parent
@@ -106,19 +104,19 @@ for name in {[dotted(name) for name in modules() if not name.endswith("__main__.
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("entry", "heavy"),
-    [
+def test_entries_load_what_they_need_and_no_more(subtests):
+    for entry, heavy in [
         ("import difflab", ("torch", "lightning", "hydra", "wandb", "numpy")),
         ("import difflab.cli.train", ("torch", "lightning", "wandb", "plotly", "matplotlib")),
         ("import difflab.cli.search", ("torch", "lightning", "wandb", "optuna")),
         ("import difflab.experiment.training", ("plotly", "hydra", "wandb", "optuna")),
-    ],
-)
-def test_entries_load_what_they_need_and_no_more(entry, heavy):
-    program = f"import sys; {entry}; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    assert not set(heavy) & set(loaded)
+    ]:
+        with subtests.test(entry):
+            program = f"import sys; {entry}; print(*sys.modules)"
+            loaded = subprocess.run(
+                [sys.executable, "-c", program], capture_output=True, text=True, check=True
+            ).stdout.split()
+            assert not set(heavy) & set(loaded)
 
 
 def test_no_file_is_long():

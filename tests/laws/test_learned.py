@@ -32,9 +32,10 @@ def test_it_starts_almost_linear_in_the_log_snr():
     torch.testing.assert_close(LearnedSchedule().fraction(grid()), grid(), rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_the_laws_of_schedules_hold_for_any_parameters(law):
-    assert_law(law(moved(seed, size)) for seed in range(5) for size in (1.0, 10.0))
+def test_the_laws_of_schedules_hold_for_any_parameters(subtests):
+    for law in LAWS:
+        with subtests.test(law.__name__):
+            assert_law(law(moved(seed, size)) for seed in range(5) for size in (1.0, 10.0))
 
 
 def test_the_log_snr_keeps_its_ends_for_any_parameters():
@@ -60,10 +61,10 @@ def test_the_rate_is_the_derivative_and_the_inverse_has_no_gradient():
     assert not schedule.time_at(schedule.log_snr(t)).requires_grad
 
 
-@pytest.mark.parametrize("settings", [{"log_snr_max": -5.0}, {"hidden": 0}])
-def test_a_schedule_that_cannot_fall_is_refused(settings):
-    with pytest.raises(ValueError, match="log_snr_max > log_snr_min and hidden >= 1"):
-        LearnedSchedule(**settings)
+def test_a_schedule_that_cannot_fall_is_refused(subtests):
+    for settings in [{"log_snr_max": -5.0}, {"hidden": 0}]:
+        with subtests.test(str(settings)), pytest.raises(ValueError, match="log_snr_max > log_snr_min and hidden >= 1"):
+            LearnedSchedule(**settings)
 
 
 class Model(torch.nn.Module):

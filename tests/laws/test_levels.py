@@ -13,10 +13,11 @@ from difflab.process.target import Eps, Velocity
 from difflab.report.noise_levels import effective_weight, time_share
 
 
-@pytest.mark.parametrize("schedule", [VP(), EDM(), Linear(), Trigonometric()])
-def test_the_likelihood_weighs_all_noise_levels_alike(schedule):
-    found = effective_weight(schedule, Eps(), Stratified(), Likelihood())
-    assert found.value == pytest.approx([1.0] * len(found.value), rel=0.02)
+def test_the_likelihood_weighs_all_noise_levels_alike(subtests):
+    for schedule in [VP(), EDM(), Linear(), Trigonometric()]:
+        with subtests.test(str(schedule)):
+            found = effective_weight(schedule, Eps(), Stratified(), Likelihood())
+            assert found.value == pytest.approx([1.0] * len(found.value), rel=0.02)
 
 
 def test_straight_paths_have_the_weight_that_is_known():

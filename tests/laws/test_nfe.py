@@ -67,15 +67,16 @@ def test_counted_evaluations_are_those_declared_and_the_most_that_fit():
     )
 
 
-@pytest.mark.parametrize(("grid", "steps"), [(Explicit((900, 500, 100, 1)), 4), (Sections((2, 3)), 5)])
-def test_a_grid_of_its_own_steps_names_the_evaluations_that_they_take(grid, steps):
-    denoiser = Chain((ClassifierFree(3.0), Interval(0.2, 2.0)))(labelled(LinearBetas()))
-    taken = count_nfe(denoiser, DDIM(), grid(LinearBetas(), steps))
-    assert len(times_for(denoiser, DDIM(), grid, taken)) == steps + 1
-    with pytest.raises(ValueError, match=f"nfe={taken - 1} does not pay for {steps} steps"):
-        times_for(denoiser, DDIM(), grid, taken - 1)
-    with pytest.raises(ValueError, match=f"give nfe={taken}"):
-        times_for(denoiser, DDIM(), grid, 30)
+def test_a_grid_of_its_own_steps_names_the_evaluations_that_they_take(subtests):
+    for grid, steps in [(Explicit((900, 500, 100, 1)), 4), (Sections((2, 3)), 5)]:
+        with subtests.test(str(grid)):
+            denoiser = Chain((ClassifierFree(3.0), Interval(0.2, 2.0)))(labelled(LinearBetas()))
+            taken = count_nfe(denoiser, DDIM(), grid(LinearBetas(), steps))
+            assert len(times_for(denoiser, DDIM(), grid, taken)) == steps + 1
+            with pytest.raises(ValueError, match=f"nfe={taken - 1} does not pay for {steps} steps"):
+                times_for(denoiser, DDIM(), grid, taken - 1)
+            with pytest.raises(ValueError, match=f"give nfe={taken}"):
+                times_for(denoiser, DDIM(), grid, 30)
 
 
 def test_what_an_adaptive_sampler_takes_is_counted_and_needs_no_grid(caplog):

@@ -72,9 +72,8 @@ def test_what_is_drawn_is_a_function_of_the_seed():
         assert not torch.equal(one, other)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
+def test_what_makes_no_sense_is_refused(subtests):
+    for wrong, message in [
         (lambda: SuperResolution((1, 16, 18), factor=4), "factor=4 must be 2 or more and divide 16 and 18"),
         (lambda: Deblur((2,)), r"images \(C, H, W\)"),
         (lambda: Deblur(SMALL, width=0), "width=0"),
@@ -83,8 +82,6 @@ def test_what_is_drawn_is_a_function_of_the_seed():
         (lambda: InpaintPixels(SMALL, share=1.0), "share=1.0"),
         (lambda: CompressedSensing(SMALL, ratio=0.01), "ratio=0.01"),
         (lambda: DPS()(SuperResolution(SMALL), normal(1, 1, 2, 2), -0.1), "noise_std=-0.1"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        wrong()
+    ]:
+        with subtests.test(message), pytest.raises(ValueError, match=message):
+            wrong()

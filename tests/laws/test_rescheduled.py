@@ -2,7 +2,6 @@
 
 import itertools
 
-import pytest
 import torch
 
 from difflab.denoiser.base import AnyDenoiser, Denoiser
@@ -192,15 +191,17 @@ def test_guidance_wraps_a_rescheduled_network():
     torch.testing.assert_close(other.out, other.x0)
 
 
-@pytest.mark.parametrize("target", [Eps(), Velocity()])
-def test_its_own_schedule_changes_nothing(target):
-    class Curved(torch.nn.Module):
-        shape, classes, learned_variance = (2,), 0, False
+def test_its_own_schedule_changes_nothing(subtests):
+    for target in [Eps(), Velocity()]:
+        with subtests.test(str(target)):
 
-        def forward(self, x, timestep, label):
-            return torch.tanh(x + timestep[:, None] / 1000)
+            class Curved(torch.nn.Module):
+                shape, classes, learned_variance = (2,), 0, False
 
-    trained, t, x = Denoiser(Curved(), VP(), target), torch.tensor(0.4, dtype=torch.float64), torch.randn(6, 2)
-    here, there = Rescheduled(trained, VP())(x, t, LABEL), trained(x, t, LABEL)
-    torch.testing.assert_close(here.x0, there.x0)
-    torch.testing.assert_close(here.eps, there.eps)
+                def forward(self, x, timestep, label):
+                    return torch.tanh(x + timestep[:, None] / 1000)
+
+            trained, t, x = Denoiser(Curved(), VP(), target), torch.tensor(0.4, dtype=torch.float64), torch.randn(6, 2)
+            here, there = Rescheduled(trained, VP())(x, t, LABEL), trained(x, t, LABEL)
+            torch.testing.assert_close(here.x0, there.x0)
+            torch.testing.assert_close(here.eps, there.eps)

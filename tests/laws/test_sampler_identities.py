@@ -86,26 +86,21 @@ def test_clipping_keeps_estimates_consistent_and_within_the_range():
     torch.testing.assert_close(schedule(t)(estimate.x0, estimate.eps), x)
 
 
-@pytest.mark.parametrize(
-    ("sampler", "schedule", "remedy"),
-    [
+def test_what_cannot_work_is_refused_with_what_does(subtests):
+    for sampler, schedule, remedy in [
         (Adaptive(), LinearBetas(), "sampler=ddim or heun"),
         (Midpoint(), LinearBetas(), "whole steps alone: choose sampler=heun"),
         (RK4(), LinearBetas(), "whole steps alone: choose sampler=heun"),
         (EulerMaruyama(), Linear(), "sampler=ancestral"),
         (Langevin(), Linear(), "grid=log_snr"),
         (ReverseDiffusion(), Linear(), "sampler=ancestral or grid=log_snr"),
-    ],
-    ids=str,
-)
-def test_what_cannot_work_is_refused_with_what_does(sampler, schedule, remedy):
-    with pytest.raises(ValueError, match=remedy):
-        end(sampler, schedule, Uniform()(schedule, 4), column(0, 1))
+    ]:
+        with subtests.test(str(sampler)), pytest.raises(ValueError, match=remedy):
+            end(sampler, schedule, Uniform()(schedule, 4), column(0, 1))
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
+def test_settings_out_of_range_are_named(subtests):
+    for make, message in [
         (lambda: EDM(churn=0.5), r"sampler\.churn=0\.5 .* \[0, 0\.4142\]"),
         (lambda: EulerMaruyama(-1.0), r"sampler\.noise=-1"),
         (lambda: Langevin(0), r"sampler\.corrections=0"),
@@ -122,8 +117,6 @@ def test_what_cannot_work_is_refused_with_what_does(sampler, schedule, remedy):
         (lambda: UniPC(0), r"sampler\.solver_order=0"),
         (lambda: UniPC(bh=3), r"sampler\.bh=3"),
         (lambda: DPMSolverPP(noise=-1.0), r"sampler\.noise=-1"),
-    ],
-)
-def test_settings_out_of_range_are_named(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
+    ]:
+        with subtests.test(message), pytest.raises(ValueError, match=message):
+            make()

@@ -2,7 +2,6 @@
 
 from dataclasses import is_dataclass
 
-import pytest
 import torch
 
 from difflab.laws.schedules import DISCRETE_LAWS, LAWS
@@ -10,14 +9,16 @@ from helpers.conf import schedules
 from helpers.laws import assert_law
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_every_schedule(law):
-    assert_law(law(schedule) for schedule in schedules().values())
+def test_every_schedule(subtests):
+    for law in LAWS:
+        with subtests.test(law.__name__):
+            assert_law(law(schedule) for schedule in schedules().values())
 
 
-@pytest.mark.parametrize("law", DISCRETE_LAWS)
-def test_every_discrete_schedule(law):
-    assert_law(law(schedule) for schedule in schedules().values() if schedule.discrete)
+def test_every_discrete_schedule(subtests):
+    for law in DISCRETE_LAWS:
+        with subtests.test(law.__name__):
+            assert_law(law(schedule) for schedule in schedules().values() if schedule.discrete)
 
 
 def test_equal_parameters_are_an_equal_schedule():

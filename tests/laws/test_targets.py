@@ -17,9 +17,10 @@ from helpers.closed_forms import f64
 from helpers.laws import assert_law
 
 
-@pytest.mark.parametrize("law", targets.LAWS)
-def test_every_target_on_every_schedule(law):
-    assert_law(law(*pair) for pair in itertools.product(conf.targets().values(), conf.schedules().values()))
+def test_every_target_on_every_schedule(subtests):
+    for law in targets.LAWS:
+        with subtests.test(law.__name__):
+            assert_law(law(*pair) for pair in itertools.product(conf.targets().values(), conf.schedules().values()))
 
 
 def test_the_preconditioned_target_has_unit_variance_for_data_of_its_std():
@@ -39,13 +40,14 @@ class Nothing(torch.nn.Module):
     shape, classes, learned_variance = (1, 4, 4), 0, False
 
 
-@pytest.mark.parametrize("schedule", [Linear, Trigonometric])
-def test_targets_that_are_singular_at_the_noise_end_are_refused_with_the_way_out(schedule):
-    end = torch.ones(1, dtype=torch.float64)
-    for target in (Eps(), Score()):
-        assert det(schedule()(end), target.mix(schedule(), end)).abs() < 1e-12
-        with pytest.raises(ValueError, match=r"schedule\.t_max=0\.999"):
-            Denoiser(Nothing(), schedule(), target)
-        assert Denoiser(Nothing(), schedule(t_max=0.999), target).target == target
-    assert det(schedule()(end), PosteriorMean().mix(schedule(), end)).abs() > 1e-6
-    assert Denoiser(Nothing(), schedule(), PosteriorMean()).target == PosteriorMean()
+def test_targets_that_are_singular_at_the_noise_end_are_refused_with_the_way_out(subtests):
+    for schedule in [Linear, Trigonometric]:
+        with subtests.test(schedule.__name__):
+            end = torch.ones(1, dtype=torch.float64)
+            for target in (Eps(), Score()):
+                assert det(schedule()(end), target.mix(schedule(), end)).abs() < 1e-12
+                with pytest.raises(ValueError, match=r"schedule\.t_max=0\.999"):
+                    Denoiser(Nothing(), schedule(), target)
+                assert Denoiser(Nothing(), schedule(t_max=0.999), target).target == target
+            assert det(schedule()(end), PosteriorMean().mix(schedule(), end)).abs() > 1e-6
+            assert Denoiser(Nothing(), schedule(), PosteriorMean()).target == PosteriorMean()

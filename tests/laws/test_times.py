@@ -27,9 +27,10 @@ def skewed(schedule, bins=20):
     return times
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_every_law_of_training_times(law):
-    assert_law(law(*pair) for pair in itertools.product(every("times").values(), schedules().values()))
+def test_every_law_of_training_times(subtests):
+    for law in LAWS:
+        with subtests.test(law.__name__):
+            assert_law(law(*pair) for pair in itertools.product(every("times").values(), schedules().values()))
 
 
 def test_a_law_changes_no_times():
@@ -64,16 +65,16 @@ def test_a_curriculum_begins_with_the_noisiest_piece_and_ends_uniform():
         assert kstest(t.numpy(), uniform(lowest, 1 - lowest).cdf).pvalue > 0.01, progress
 
 
-@pytest.mark.parametrize("settings", [{"stages": 0}, {"share": 0.0}, {"share": 1.5}])
-def test_a_curriculum_without_meaning_is_refused(settings):
-    with pytest.raises(ValueError, match="a curriculum needs"):
-        Curriculum(**settings)
+def test_a_curriculum_without_meaning_is_refused(subtests):
+    for settings in [{"stages": 0}, {"share": 0.0}, {"share": 1.5}]:
+        with subtests.test(str(settings)), pytest.raises(ValueError, match="a curriculum needs"):
+            Curriculum(**settings)
 
 
-@pytest.mark.parametrize("settings", [{"bins": 0}, {"history": 0}, {"uniform": 0.0}])
-def test_importance_without_meaning_is_refused(settings):
-    with pytest.raises(ValueError, match="Importance"):
-        Importance(**settings)
+def test_importance_without_meaning_is_refused(subtests):
+    for settings in [{"bins": 0}, {"history": 0}, {"uniform": 0.0}]:
+        with subtests.test(str(settings)), pytest.raises(ValueError, match="Importance"):
+            Importance(**settings)
 
 
 def test_importance_finds_the_piece_that_a_time_was_drawn_from():

@@ -58,9 +58,8 @@ def test_every_feature_map_stays_in_channels_last():
     assert len(maps) > 100
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
+def test_settings_that_do_not_fit_say_so(subtests):
+    for settings, message in [
         (
             {"shape": (1, 28, 28), "multipliers": (1, 2, 2, 2)},
             "28x28 do not divide by 8 for 4 levels .* fewer multipliers",
@@ -71,8 +70,6 @@ def test_every_feature_map_stays_in_channels_last():
         ({"head_channels": 48}, "head_channels=48 does not divide the 64 channels"),
         ({"blocks": 0}, "one or more blocks"),
         ({"groups": 12}, "groups=12 does not divide width=32"),
-    ],
-)
-def test_settings_that_do_not_fit_say_so(settings, message):
-    with pytest.raises(ValueError, match=message):
-        small(**settings)
+    ]:
+        with subtests.test(message), pytest.raises(ValueError, match=message):
+            small(**settings)

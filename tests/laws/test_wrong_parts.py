@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import pytest
 import torch
 from torch import nn
 
@@ -61,10 +60,11 @@ SAMPLERS = {
 }
 
 
-@pytest.mark.parametrize("fault", SAMPLERS)
-def test_a_wrong_sampler_breaks_its_law(fault):
-    assert SAMPLERS[fault](FaultyDDIM(), VP()).holds
-    assert not SAMPLERS[fault](FaultyDDIM(fault=fault), VP()).holds
+def test_a_wrong_sampler_breaks_its_law(subtests):
+    for fault in SAMPLERS:
+        with subtests.test(fault):
+            assert SAMPLERS[fault](FaultyDDIM(), VP()).holds
+            assert not SAMPLERS[fault](FaultyDDIM(fault=fault), VP()).holds
 
 
 class Labelled(Mixture):
@@ -107,10 +107,11 @@ GUIDANCES = {
 }
 
 
-@pytest.mark.parametrize("fault", GUIDANCES)
-def test_a_wrong_guidance_breaks_its_law(fault):
-    assert GUIDANCES[fault](Halved(), Labelled()).holds
-    assert not GUIDANCES[fault](Halved(fault), Labelled()).holds
+def test_a_wrong_guidance_breaks_its_law(subtests):
+    for fault in GUIDANCES:
+        with subtests.test(fault):
+            assert GUIDANCES[fault](Halved(), Labelled()).holds
+            assert not GUIDANCES[fault](Halved(fault), Labelled()).holds
 
 
 def test_guidance_that_is_on_is_not_the_identity():
@@ -159,10 +160,11 @@ BACKBONES = {
 }
 
 
-@pytest.mark.parametrize("fault", BACKBONES)
-def test_a_wrong_backbone_breaks_its_law(fault):
-    assert BACKBONES[fault](FaultyNet()).holds
-    assert not BACKBONES[fault](FaultyNet(fault)).holds
+def test_a_wrong_backbone_breaks_its_law(subtests):
+    for fault in BACKBONES:
+        with subtests.test(fault):
+            assert BACKBONES[fault](FaultyNet()).holds
+            assert not BACKBONES[fault](FaultyNet(fault)).holds
 
 
 def test_no_law_is_left_out():

@@ -41,15 +41,16 @@ def by_pillow(image):
     return np.stack(resized).clip(0, 255)
 
 
-@pytest.mark.parametrize("size", [40, 300])
-def test_features_are_those_of_transformers_on_images_that_pillow_resized(folder, size):
-    x = images(size=size)
-    model = Dinov2Model.from_pretrained(folder).eval()
-    pixels = (np.stack([by_pillow(image) for image in x]) / 255 - MEAN[:, None, None]) / STD[:, None, None]
-    with torch.no_grad():
-        expected = model(torch.from_numpy(pixels).float()).last_hidden_state[:, 0]
-    assert expected.std(0).mean() > 0.01
-    torch.testing.assert_close(DINOv2(folder)(x)["cls"], expected, rtol=1e-3, atol=1e-3)
+def test_features_are_those_of_transformers_on_images_that_pillow_resized(folder, subtests):
+    for size in [40, 300]:
+        with subtests.test(f"side {size}"):
+            x = images(size=size)
+            model = Dinov2Model.from_pretrained(folder).eval()
+            pixels = (np.stack([by_pillow(image) for image in x]) / 255 - MEAN[:, None, None]) / STD[:, None, None]
+            with torch.no_grad():
+                expected = model(torch.from_numpy(pixels).float()).last_hidden_state[:, 0]
+            assert expected.std(0).mean() > 0.01
+            torch.testing.assert_close(DINOv2(folder)(x)["cls"], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_the_weights_are_named_by_their_sum(folder):

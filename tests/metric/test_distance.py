@@ -35,24 +35,26 @@ def test_frechet_of_commuting_covariances_is_the_closed_form():
     assert frechet(white * s, white * t + shift) == pytest.approx(float(expected), rel=1e-12)
 
 
-@pytest.mark.parametrize("sizes", [(500, 500), (400, 90)])
-def test_frechet_agrees_with_scipy_and_torchmetrics(sizes):
-    class Flatten(nn.Module):
-        num_features = 48
+def test_frechet_agrees_with_scipy_and_torchmetrics(subtests):
+    for sizes in [(500, 500), (400, 90)]:
+        with subtests.test(f"{sizes} vectors"):
 
-        def forward(self, images):
-            return images.flatten(1)
+            class Flatten(nn.Module):
+                num_features = 48
 
-    a, b = gaussian(sizes[0], 48, seed=1), gaussian(sizes[1], 48, seed=2)
-    cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
-    root = torch.from_numpy(sqrtm((cov_a @ cov_b).numpy()).real)
-    expected = (a.mean(0) - b.mean(0)).square().sum() + (cov_a + cov_b - 2 * root).trace()
-    assert frechet(a, b) == pytest.approx(float(expected), rel=1e-9)
+                def forward(self, images):
+                    return images.flatten(1)
 
-    metric = FrechetInceptionDistance(Flatten(), normalize=True, input_img_size=(3, 4, 4))
-    metric.update(a.float().view(-1, 3, 4, 4), real=True)
-    metric.update(b.float().view(-1, 3, 4, 4), real=False)
-    assert frechet(a, b) == pytest.approx(float(metric.compute()), rel=1e-5)
+            a, b = gaussian(sizes[0], 48, seed=1), gaussian(sizes[1], 48, seed=2)
+            cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
+            root = torch.from_numpy(sqrtm((cov_a @ cov_b).numpy()).real)
+            expected = (a.mean(0) - b.mean(0)).square().sum() + (cov_a + cov_b - 2 * root).trace()
+            assert frechet(a, b) == pytest.approx(float(expected), rel=1e-9)
+
+            metric = FrechetInceptionDistance(Flatten(), normalize=True, input_img_size=(3, 4, 4))
+            metric.update(a.float().view(-1, 3, 4, 4), real=True)
+            metric.update(b.float().view(-1, 3, 4, 4), real=False)
+            assert frechet(a, b) == pytest.approx(float(metric.compute()), rel=1e-5)
 
 
 def test_frechet_is_unmoved_by_an_isometry_into_more_dimensions_than_vectors():
@@ -61,11 +63,12 @@ def test_frechet_is_unmoved_by_an_isometry_into_more_dimensions_than_vectors():
     assert frechet(a @ wide, b @ wide) == pytest.approx(frechet(a, b), rel=1e-10)
 
 
-@pytest.mark.parametrize("n", [100, 10])
-def test_frechet_is_symmetric_and_zero_on_identical_sets(n):
-    a, b = gaussian(n, 32, seed=1), gaussian(n, 32, seed=2)
-    assert frechet(a, b) == pytest.approx(frechet(b, a), rel=1e-12)
-    assert frechet(a, a) == pytest.approx(0, abs=1e-9)
+def test_frechet_is_symmetric_and_zero_on_identical_sets(subtests):
+    for n in [100, 10]:
+        with subtests.test(f"{n} vectors"):
+            a, b = gaussian(n, 32, seed=1), gaussian(n, 32, seed=2)
+            assert frechet(a, b) == pytest.approx(frechet(b, a), rel=1e-12)
+            assert frechet(a, a) == pytest.approx(0, abs=1e-9)
 
 
 def test_kernel_is_the_double_loop_for_sets_of_unlike_size():
@@ -163,13 +166,14 @@ def test_squared_distances_by_products_are_those_of_scipy():
     assert squared_distances(levels[0], levels[0]).diagonal().count_nonzero() == 0
 
 
-@pytest.mark.parametrize("distance", [energy, wasserstein])
-def test_distances_in_the_plane_are_metrics_of_shape(distance):
-    a, b = gaussian(150, 2, seed=1), gaussian(150, 2, seed=2)
-    turn = torch.linalg.qr(torch.randn(2, 2, generator=rng(), dtype=torch.float64)).Q
-    assert distance(a, b) == pytest.approx(distance(b, a), rel=1e-10)
-    assert distance(a @ turn + 5, b @ turn + 5) == pytest.approx(distance(a, b), rel=1e-10)
-    assert distance(3 * a, 3 * b) == pytest.approx(3 * distance(a, b), rel=1e-10)
+def test_distances_in_the_plane_are_metrics_of_shape(subtests):
+    for distance in [energy, wasserstein]:
+        with subtests.test(distance.__name__):
+            a, b = gaussian(150, 2, seed=1), gaussian(150, 2, seed=2)
+            turn = torch.linalg.qr(torch.randn(2, 2, generator=rng(), dtype=torch.float64)).Q
+            assert distance(a, b) == pytest.approx(distance(b, a), rel=1e-10)
+            assert distance(a @ turn + 5, b @ turn + 5) == pytest.approx(distance(a, b), rel=1e-10)
+            assert distance(3 * a, 3 * b) == pytest.approx(3 * distance(a, b), rel=1e-10)
 
 
 @pytest.mark.parametrize("distance", [frechet, kernel, energy, wasserstein])

@@ -13,22 +13,29 @@ def neighbourhoods(x, k):
     return NearestNeighbors(n_neighbors=k + 1).fit(x).kneighbors(x)[0][:, -1]
 
 
-@pytest.mark.parametrize(("n", "m", "k"), [(60, 90, 3), (2100, 40, 5)])
-def test_equals_the_definition_by_an_independent_nearest_neighbour_search(n, m, k):
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(0.3, 0.8, (n, 4)), rng.normal(0, 1, (m, 4))
-    far = np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1))
-    in_real, in_generated = far <= neighbourhoods(b, k), far <= neighbourhoods(a, k)[:, None]
-    expected = in_real.any(1).mean(), in_generated.any(0).mean(), in_real.sum(1).mean() / k, in_real.any(0).mean()
-    assert manifold(torch.tensor(a), torch.tensor(b), k) == pytest.approx(expected, abs=1e-6)
+def test_equals_the_definition_by_an_independent_nearest_neighbour_search(subtests):
+    for n, m, k in [(60, 90, 3), (2100, 40, 5)]:
+        with subtests.test(f"{n}, {m}, k={k}"):
+            rng = np.random.default_rng(0)
+            a, b = rng.normal(0.3, 0.8, (n, 4)), rng.normal(0, 1, (m, 4))
+            far = np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1))
+            in_real, in_generated = far <= neighbourhoods(b, k), far <= neighbourhoods(a, k)[:, None]
+            expected = (
+                in_real.any(1).mean(),
+                in_generated.any(0).mean(),
+                in_real.sum(1).mean() / k,
+                in_real.any(0).mean(),
+            )
+            assert manifold(torch.tensor(a), torch.tensor(b), k) == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("offset", [0, 1000])
-def test_equals_the_published_implementation(offset):
-    rng = np.random.default_rng(1)
-    a, b = rng.normal(0.2, 0.9, (BLOCK + 50, 30)) + offset, rng.normal(0, 1, (700, 30)) + offset
-    theirs = compute_prdc(real_features=b, fake_features=a, nearest_k=5)
-    assert manifold(torch.tensor(a), torch.tensor(b))._asdict() == pytest.approx(theirs, abs=1e-6)
+def test_equals_the_published_implementation(subtests):
+    for offset in [0, 1000]:
+        with subtests.test(f"offset {offset}"):
+            rng = np.random.default_rng(1)
+            a, b = rng.normal(0.2, 0.9, (BLOCK + 50, 30)) + offset, rng.normal(0, 1, (700, 30)) + offset
+            theirs = compute_prdc(real_features=b, fake_features=a, nearest_k=5)
+            assert manifold(torch.tensor(a), torch.tensor(b))._asdict() == pytest.approx(theirs, abs=1e-6)
 
 
 def test_equal_sets_are_inside_each_other_and_so_are_duplicates():

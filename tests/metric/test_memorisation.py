@@ -44,19 +44,20 @@ def test_neighbours_are_those_of_an_independent_search():
     np.testing.assert_allclose(own, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_a_generator_that_copies_with_noise_is_caught_at_its_share(fashion16, tmp_path, share):
-    train, held_out, fresh = fashion16
-    n = int(share * len(fresh))
-    copied = torch.randperm(len(train.x), generator=torch.Generator().manual_seed(1))[:n]
-    generated = torch.cat((noisy(train.x[copied], 8), fresh[n:]))
-    found = memorisation(generated, train, held_out, tmp_path)
-    assert found.scores["copies"] == pytest.approx(share + RARE * (1 - share), abs=0.02)
-    assert found.scores["copies_floor"] == RARE
-    likest, sources = found.pairs(n)
-    caught = torch.isin(likest, torch.arange(n)).double().mean() if n else 1
-    assert caught > 0.95
-    assert all(sources[k] == copied[i] for k, i in enumerate(likest.tolist()) if i < n)
+def test_a_generator_that_copies_with_noise_is_caught_at_its_share(fashion16, tmp_path, subtests):
+    for share in [0.0, 0.3, 1.0]:
+        with subtests.test(f"share {share}"):
+            train, held_out, fresh = fashion16
+            n = int(share * len(fresh))
+            copied = torch.randperm(len(train.x), generator=torch.Generator().manual_seed(1))[:n]
+            generated = torch.cat((noisy(train.x[copied], 8), fresh[n:]))
+            found = memorisation(generated, train, held_out, tmp_path)
+            assert found.scores["copies"] == pytest.approx(share + RARE * (1 - share), abs=0.02)
+            assert found.scores["copies_floor"] == RARE
+            likest, sources = found.pairs(n)
+            caught = torch.isin(likest, torch.arange(n)).double().mean() if n else 1
+            assert caught > 0.95
+            assert all(sources[k] == copied[i] for k, i in enumerate(likest.tolist()) if i < n)
 
 
 def test_simple_samples_are_not_taken_for_copies(tmp_path):

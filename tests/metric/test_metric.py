@@ -59,15 +59,16 @@ def lively(network):
     return net.eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("network", [Lite0Network, InceptionNetwork])
-def test_folding_batch_norms_keeps_the_features(network):
-    net, images = lively(network), random_images(2).float()
-    before = net(images)
-    after = fold(net)(images)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
-    for layer, features in before.items():
-        assert features.abs().mean() > 0.1
-        torch.testing.assert_close(after[layer], features, rtol=1e-4, atol=1e-4)
+def test_folding_batch_norms_keeps_the_features(subtests):
+    for network in [Lite0Network, InceptionNetwork]:
+        with subtests.test(network.__name__):
+            net, images = lively(network), random_images(2).float()
+            before = net(images)
+            after = fold(net)(images)
+            assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+            for layer, features in before.items():
+                assert features.abs().mean() > 0.1
+                torch.testing.assert_close(after[layer], features, rtol=1e-4, atol=1e-4)
 
 
 def test_networks_have_the_published_parameters():
@@ -115,14 +116,10 @@ def test_grey_is_equal_red_green_and_blue(lite0):
     assert torch.equal(lite0(grey)["pool"], lite0(grey.repeat(1, 3, 1, 1))["pool"])
 
 
-@pytest.mark.parametrize(
-    "images",
-    [torch.zeros(2, 3, 8, 8), random_images(2, channels=2), random_images(2)[0], random_images(2)[:0]],
-    ids=["float", "two channels", "no batch", "empty"],
-)
-def test_only_byte_images_have_features(lite0, images):
-    with pytest.raises(ValueError, match="uint8 images"):
-        lite0(images)
+def test_only_byte_images_have_features(lite0, subtests):
+    for images in [torch.zeros(2, 3, 8, 8), random_images(2, channels=2), random_images(2)[0], random_images(2)[:0]]:
+        with subtests.test(f"{images.dtype} {tuple(images.shape)}"), pytest.raises(ValueError, match="uint8 images"):
+            lite0(images)
 
 
 def test_a_point_is_its_own_feature():
@@ -158,13 +155,16 @@ def test_other_weights_are_refused(tmp_path):
         Inception(tmp_path / "weights.pth")
 
 
-@pytest.mark.parametrize("size", [28, 32, 299, 512])
-def test_resize_reads_at_multiples_of_the_scale(size):
-    image = random_images(1, size=size).double()
-    at = np.arange(299) * size / 299
-    rows = np.stack([[np.interp(at, np.arange(size), row) for row in channel] for channel in image[0].numpy()])
-    expected = np.stack([[np.interp(at, np.arange(size), column) for column in channel.T] for channel in rows])
-    np.testing.assert_allclose(resize_tensorflow1(image, 299)[0].numpy(), expected.transpose(0, 2, 1), atol=1e-9)
+def test_resize_reads_at_multiples_of_the_scale(subtests):
+    for size in [28, 32, 299, 512]:
+        with subtests.test(f"side {size}"):
+            image = random_images(1, size=size).double()
+            at = np.arange(299) * size / 299
+            rows = np.stack([[np.interp(at, np.arange(size), row) for row in channel] for channel in image[0].numpy()])
+            expected = np.stack([[np.interp(at, np.arange(size), column) for column in channel.T] for channel in rows])
+            np.testing.assert_allclose(
+                resize_tensorflow1(image, 299)[0].numpy(), expected.transpose(0, 2, 1), atol=1e-9
+            )
 
 
 # --- Inception weights
@@ -338,13 +338,14 @@ def test_one_of_many_who_ask_computes(tmp_path):
 # --- Reading
 
 
-@pytest.mark.parametrize("extractor", [EfficientNetLite0, Inception, Points, DINOv2])
-def test_every_score_has_a_direction_and_a_title(extractor):
-    for name in (name for score in extractor.scores for name in score.names):
-        better = name.startswith(("precision", "recall", "density", "coverage"))
-        for key in (name, f"{name}_floor", f"{name}_vs_train", f"{name}_vs_train_floor"):
-            assert higher_is_better(key) == better
-        assert title(f"{name}_vs_train_floor") != title(name)
+def test_every_score_has_a_direction_and_a_title(subtests):
+    for extractor in [EfficientNetLite0, Inception, Points, DINOv2]:
+        with subtests.test(extractor.__name__):
+            for name in (name for score in extractor.scores for name in score.names):
+                better = name.startswith(("precision", "recall", "density", "coverage"))
+                for key in (name, f"{name}_floor", f"{name}_vs_train", f"{name}_vs_train_floor"):
+                    assert higher_is_better(key) == better
+                assert title(f"{name}_vs_train_floor") != title(name)
 
 
 def test_other_scores_have_one_too_and_counts_have_none():

@@ -176,18 +176,15 @@ def test_unipc_is_theirs():
 LINSPACE = torch.linspace(999, 0, 11, dtype=torch.float64)[:-1].round()
 
 
-@pytest.mark.parametrize(
-    ("samplers", "eps", "v"),
-    [
+def test_the_ten_steps_that_their_tests_assert(subtests):
+    """test_full_loop_no_noise and .._with_v_prediction of their test_scheduler_*.py, to the tolerance there."""
+    for samplers, eps, v in [
         ([DPMSolverPP(2)] * 10, 0.3301, 0.2251),
         ([DPMSolverPPSinglestep(2)] * 10, 0.2791, 0.1453),
         (lowered(DEIS, 2, 10), 0.23916, 0.091),
         (lowered(UniPC, 2, 10), 0.2464, 0.1014),
-    ],
-    ids=["dpm_multi", "dpm_single", "deis", "unipc"],
-)
-def test_the_ten_steps_that_their_tests_assert(samplers, eps, v):
-    """test_full_loop_no_noise and .._with_v_prediction of their test_scheduler_*.py, to the tolerance there."""
-    for target, mean in ((Eps(), eps), (V(), v)):
-        found = ours_from(samplers, Dummy(), whole(LINSPACE, 1), target)
-        assert found.abs().mean().item() == pytest.approx(mean, abs=1e-3)
+    ]:
+        with subtests.test(str(samplers[0])):
+            for target, mean in ((Eps(), eps), (V(), v)):
+                found = ours_from(samplers, Dummy(), whole(LINSPACE, 1), target)
+                assert found.abs().mean().item() == pytest.approx(mean, abs=1e-3)

@@ -84,11 +84,12 @@ def published_loop(denoiser, sampler, times, x):
     return out.abs().sum().item(), out.abs().mean().item()
 
 
-@pytest.mark.parametrize(("target", "total", "mean"), [(Eps(), 258.9606, 0.3372), (V(), 202.0296, 0.2631)])
-def test_the_thousand_ancestral_steps_of_diffusers(target, total, mean):
-    denoiser = Clip()(Denoiser(Dummy(), LinearBetas(), target))
-    found = published_loop(denoiser, Ancestral(), Uniform()(LinearBetas(), 1000), SAMPLE)
-    assert found == (pytest.approx(total, abs=1e-2), pytest.approx(mean, abs=1e-3))
+def test_the_thousand_ancestral_steps_of_diffusers(subtests):
+    for target, total, mean in [(Eps(), 258.9606, 0.3372), (V(), 202.0296, 0.2631)]:
+        with subtests.test(str(target)):
+            denoiser = Clip()(Denoiser(Dummy(), LinearBetas(), target))
+            found = published_loop(denoiser, Ancestral(), Uniform()(LinearBetas(), 1000), SAMPLE)
+            assert found == (pytest.approx(total, abs=1e-2), pytest.approx(mean, abs=1e-3))
 
 
 def test_the_last_ancestral_steps_of_diffusers():
@@ -98,18 +99,16 @@ def test_the_last_ancestral_steps_of_diffusers():
     assert found == (pytest.approx(387.9466, abs=3e-2), pytest.approx(0.5051, abs=1e-3))
 
 
-@pytest.mark.parametrize(
-    ("table", "target", "times", "total", "mean"),
-    [
+def test_the_ten_ddim_steps_of_diffusers(subtests):
+    for table, target, times, total, mean in [
         (LinearBetas(), Eps(), TEN, 172.0067, 0.223967),
         (LinearBetas(), V(), TEN, 52.5302, 0.0684),
         (LinearBetas(beta_min=0.01), Eps(), TEN, 149.8295, 0.1951),
         (LinearBetas(beta_min=0.01), Eps(), torch.cat([TEN[:-1], TEN[-2:-1]]), 149.0784, 0.1941),
-    ],
-)
-def test_the_ten_ddim_steps_of_diffusers(table, target, times, total, mean):
-    found = published_loop(ClippedX0(Denoiser(Dummy(), table, target)), DDIM(), times, SAMPLE)
-    assert found == (pytest.approx(total, abs=1e-2), pytest.approx(mean, abs=1e-3))
+    ]:
+        with subtests.test(f"{table}, {target}"):
+            found = published_loop(ClippedX0(Denoiser(Dummy(), table, target)), DDIM(), times, SAMPLE)
+            assert found == (pytest.approx(total, abs=1e-2), pytest.approx(mean, abs=1e-3))
 
 
 def test_the_last_ddim_steps_of_diffusers():
@@ -120,52 +119,50 @@ def test_the_last_ddim_steps_of_diffusers():
 # --- the schedulers of the installed package: they step in float32 ----------------------------------------------------
 
 
-@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-def test_ddim_is_that_of_the_installed_diffusers(eta):
-    theirs = DDIMScheduler(1000, 1e-4, 0.02, clip_sample=False, timestep_spacing="trailing")
-    theirs.set_timesteps(20)
-    x = SAMPLE
-    for k, t in enumerate(theirs.timesteps):
-        out = Dummy()(x, (t + 1).expand(4), None)
-        x = theirs.step(out, t, x, eta=eta, variance_noise=FRESH[k + 1]).prev_sample
-    ours = end(DUMMY, DDIM(eta), Uniform()(LinearBetas(), 20), SAMPLE)
-    torch.testing.assert_close(ours, x, rtol=2e-4, atol=2e-4)
+def test_ddim_is_that_of_the_installed_diffusers(subtests):
+    for eta in [0.0, 0.5, 1.0]:
+        with subtests.test(f"eta={eta}"):
+            theirs = DDIMScheduler(1000, 1e-4, 0.02, clip_sample=False, timestep_spacing="trailing")
+            theirs.set_timesteps(20)
+            x = SAMPLE
+            for k, t in enumerate(theirs.timesteps):
+                out = Dummy()(x, (t + 1).expand(4), None)
+                x = theirs.step(out, t, x, eta=eta, variance_noise=FRESH[k + 1]).prev_sample
+            ours = end(DUMMY, DDIM(eta), Uniform()(LinearBetas(), 20), SAMPLE)
+            torch.testing.assert_close(ours, x, rtol=2e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize(
-    ("sampler", "scheduler"),
-    [
+def test_samplers_in_sigma_over_alpha_are_theirs(subtests):
+    for sampler, scheduler in [
         (DDIM(), EulerDiscreteScheduler),
         (Ancestral(), EulerAncestralDiscreteScheduler),
         (EDM(), HeunDiscreteScheduler),
-    ],
-)
-def test_samplers_in_sigma_over_alpha_are_theirs(sampler, scheduler):
-    theirs = scheduler(1000, 1e-4, 0.02, timestep_spacing="trailing")
-    theirs.set_timesteps(20)
-    times, generator = Uniform()(LinearBetas(), 20), torch.manual_seed(3)
-    draws = {"generator": generator} if scheduler is EulerAncestralDiscreteScheduler else {}
-    x = scale(1 / LinearBetas()(times[0]).alpha, SAMPLE)
-    for t in theirs.timesteps:
-        out = Dummy()(theirs.scale_model_input(x, t), (t + 1).expand(4), None)
-        x = theirs.step(out, t, x, **draws).prev_sample
-    generator.manual_seed(3)
-    ours = end(DUMMY, sampler, times, SAMPLE, lambda like, k: torch.randn(like.shape, generator=generator))
-    torch.testing.assert_close(ours, x, rtol=1e-4, atol=1e-4)
+    ]:
+        with subtests.test(str(sampler)):
+            theirs = scheduler(1000, 1e-4, 0.02, timestep_spacing="trailing")
+            theirs.set_timesteps(20)
+            times, generator = Uniform()(LinearBetas(), 20), torch.manual_seed(3)
+            draws = {"generator": generator} if scheduler is EulerAncestralDiscreteScheduler else {}
+            x = scale(1 / LinearBetas()(times[0]).alpha, SAMPLE)
+            for t in theirs.timesteps:
+                out = Dummy()(theirs.scale_model_input(x, t), (t + 1).expand(4), None)
+                x = theirs.step(out, t, x, **draws).prev_sample
+            generator.manual_seed(3)
+            ours = end(DUMMY, sampler, times, SAMPLE, lambda like, k, g=generator: torch.randn(like.shape, generator=g))
+            torch.testing.assert_close(ours, x, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("sampler", "scheduler"), [(Euler(), FlowMatchEulerDiscreteScheduler), (Heun(), FlowMatchHeunDiscreteScheduler)]
-)
-def test_flows_are_stepped_as_theirs(sampler, scheduler):
-    theirs = scheduler()
-    theirs.set_timesteps(10)
-    flow, x = Denoiser(Dummy(), Linear(), Velocity()), SAMPLE
-    for t in theirs.timesteps:
-        scaled = scale(flow.target.c_in(Linear()(t.double() / 1000)), x)
-        x = theirs.step(Dummy()(scaled, t.expand(4), None), t, x).prev_sample
-    ours = end(flow, sampler, theirs.sigmas.unique().flip(0).double(), SAMPLE)
-    torch.testing.assert_close(ours, x, rtol=1e-5, atol=1e-5)
+def test_flows_are_stepped_as_theirs(subtests):
+    for sampler, scheduler in [(Euler(), FlowMatchEulerDiscreteScheduler), (Heun(), FlowMatchHeunDiscreteScheduler)]:
+        with subtests.test(str(sampler)):
+            theirs = scheduler()
+            theirs.set_timesteps(10)
+            flow, x = Denoiser(Dummy(), Linear(), Velocity()), SAMPLE
+            for t in theirs.timesteps:
+                scaled = scale(flow.target.c_in(Linear()(t.double() / 1000)), x)
+                x = theirs.step(Dummy()(scaled, t.expand(4), None), t, x).prev_sample
+            ours = end(flow, sampler, theirs.sigmas.unique().flip(0).double(), SAMPLE)
+            torch.testing.assert_close(ours, x, rtol=1e-5, atol=1e-5)
 
 
 def test_euler_on_edm_with_its_preconditioning_and_grid_is_theirs():

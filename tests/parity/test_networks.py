@@ -22,38 +22,37 @@ def test_the_cifar10_network_of_ddpm_has_its_published_size():
     assert count(net) - 2 * count(attention) == 35_218_947
 
 
-@pytest.mark.parametrize(
-    ("shape", "classes", "width", "multipliers", "published"),
-    [
+def test_the_networks_of_improved_diffusion_have_their_published_sizes(subtests):
+    for shape, classes, width, multipliers, published in [
         ((3, 32, 32), 0, 128, (1, 2, 2, 2), 52_546_438),
         ((3, 64, 64), 0, 128, (1, 2, 3, 4), 121_063_942),
         ((3, 64, 64), 1000, 192, (1, 2, 3, 4), 273_049_350 + 4 * 192),  # our null class; theirs has none
-    ],
-)
-def test_the_networks_of_improved_diffusion_have_their_published_sizes(shape, classes, width, multipliers, published):
-    with torch.device("meta"):
-        net = UNet(shape, classes, width, multipliers, blocks=3, attention=(16, 8), groups=32, learned_variance=True)
-    assert count(net) == published
+    ]:
+        with subtests.test(f"{shape}, width {width}"):
+            with torch.device("meta"):
+                net = UNet(
+                    shape, classes, width, multipliers, blocks=3, attention=(16, 8), groups=32, learned_variance=True
+                )
+            assert count(net) == published
 
 
-@pytest.mark.parametrize(
-    ("option", "parameters", "trained", "gmacs"),
-    [
+def test_sizes_and_costs_are_the_published_ones(subtests):
+    for option, parameters, trained, gmacs in [
         ("dit_s", 32_963_360, 32_865_056, (6.06, 1.41, 0.36)),
         ("dit_b", 130_512_416, 130_315_808, (23.01, 5.57, 1.42)),
         ("dit_l", 458_102_816, 457_840_672, (80.70, 19.70, 5.01)),
         ("dit_xl", 675_129_632, 674_834_720, (118.62, 29.04, 7.39)),
-    ],
-)
-def test_sizes_and_costs_are_the_published_ones(option, parameters, trained, gmacs):
-    config = settings(option, [4, 32, 32], classes=1000) | {"learned_variance": True}
-    for patch, published in zip((2, 4, 8), gmacs, strict=True):
-        with torch.device("meta"), FlopCounterMode(display=False) as counter:
-            net = build(config | {"patch": patch})
-            net(torch.empty(1, 4, 32, 32), torch.empty(1), torch.empty(1, dtype=torch.long))
-        assert counter.get_total_flops() / 2e9 == pytest.approx(published, abs=0.005)  # two for each multiply-add
-        if patch == 2:
-            assert (count(net) + net.positions.numel(), count(net)) == (parameters, trained)
+    ]:
+        with subtests.test(option):
+            config = settings(option, [4, 32, 32], classes=1000) | {"learned_variance": True}
+            for patch, published in zip((2, 4, 8), gmacs, strict=True):
+                with torch.device("meta"), FlopCounterMode(display=False) as counter:
+                    net = build(config | {"patch": patch})
+                    net(torch.empty(1, 4, 32, 32), torch.empty(1), torch.empty(1, dtype=torch.long))
+                # two for each multiply-add
+                assert counter.get_total_flops() / 2e9 == pytest.approx(published, abs=0.005)
+                if patch == 2:
+                    assert (count(net) + net.positions.numel(), count(net)) == (parameters, trained)
 
 
 def test_it_is_the_dit_of_diffusers():
@@ -113,18 +112,19 @@ def test_plain_attention_is_the_fused_one():
         torch.testing.assert_close(attend(q, k, v), plain, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(("head_channels", "heads"), [(None, 1), (8, 4)])
-def test_self_attention_is_torchs_multi_head_attention(head_channels, heads):
-    torch.manual_seed(4)
-    ours, theirs = SelfAttention(32, head_channels, None), nn.MultiheadAttention(32, heads, batch_first=True)
-    with torch.no_grad():
-        for mine, other in ((ours.qkv.weight, theirs.in_proj_weight), (ours.qkv.bias, theirs.in_proj_bias)):
-            mine.copy_(other)
-        ours.project.load_state_dict(theirs.out_proj.state_dict())
-    x = torch.randn(2, 32, 4, 6)
-    tokens = ours.norm(x).flatten(2).mT
-    expected = x + theirs(tokens, tokens, tokens)[0].mT.reshape(x.shape)
-    torch.testing.assert_close(ours(x), expected)
+def test_self_attention_is_torchs_multi_head_attention(subtests):
+    for head_channels, heads in [(None, 1), (8, 4)]:
+        with subtests.test(f"{heads} heads"):
+            torch.manual_seed(4)
+            ours, theirs = SelfAttention(32, head_channels, None), nn.MultiheadAttention(32, heads, batch_first=True)
+            with torch.no_grad():
+                for mine, other in ((ours.qkv.weight, theirs.in_proj_weight), (ours.qkv.bias, theirs.in_proj_bias)):
+                    mine.copy_(other)
+                ours.project.load_state_dict(theirs.out_proj.state_dict())
+            x = torch.randn(2, 32, 4, 6)
+            tokens = ours.norm(x).flatten(2).mT
+            expected = x + theirs(tokens, tokens, tokens)[0].mT.reshape(x.shape)
+            torch.testing.assert_close(ours(x), expected)
 
 
 def test_pooling_is_torchs_attention_from_the_mean():
