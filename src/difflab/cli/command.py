@@ -135,7 +135,7 @@ def run(line: Line, job: Job, multirun: bool, config_dir: str | None) -> None:
             if refused:
                 raise refused
             return
-        if reason := explained(line):  # Hydra would find it job by job
+        if reason := explanation(line.name, line.overrides):  # Hydra would find it job by job
             raise UserError(reason)
         outcomes = Outcomes.new(Path(str(settings.runs_dir)))
         try:
@@ -146,19 +146,9 @@ def run(line: Line, job: Job, multirun: bool, config_dir: str | None) -> None:
             raise SystemExit(f"{line.program}: {failed} of the jobs failed; the same command does what is left")
     except HydraException as error:
         reason = "; ".join(str(e).splitlines()[0] for e in (error, error.__cause__) if e)
-        raise UserError(explained(line) or reason) from error
+        raise UserError(explanation(line.name, line.overrides) or reason) from error
     finally:
         GlobalHydra.instance().clear()
-
-
-def explained(line: Line) -> str:
-    """Which word does not exist, and which do; empty if all do."""
-    running = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()  # to compose for itself
-    try:
-        return explanation(line.name, line.overrides)
-    finally:
-        GlobalHydra.instance().hydra = running
 
 
 def single(line: Line, job: Job, config: DictConfig) -> UserError | None:

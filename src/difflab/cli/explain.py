@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from difflab.experiment.config import conf_dir, register_settings, suggestion
+from difflab.experiment.config import composition, suggestion
 from difflab.experiment.config import groups as all_groups
 
 
 def explanation(name: str, overrides: Sequence[str]) -> str:
     """Which group, option or key of a refused command line does not exist, and which do; empty if all exist."""
-    register_settings()
     groups = all_groups()
     try:
         parsed = OverridesParser.create().parse_overrides([word for word in overrides if not word.startswith("-")])
@@ -33,12 +31,10 @@ def explanation(name: str, overrides: Sequence[str]) -> str:
     for place in (o.package for o, _ in chosen if o.package):
         if (group := place.partition(".")[0]) not in names and name == "evaluate":
             return f"{place}: {group} is the run's own unless chosen; valid: {', '.join(groups[group])}"
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        words = [str(o.input_line) for o, _ in chosen if not o.is_sweep_override()]
-        try:
-            known = compose(name, words, return_hydra_config=True)
-        except HydraException:
-            return ""
+    try:
+        known = composition(name, [str(o.input_line) for o, _ in chosen if not o.is_sweep_override()])
+    except HydraException:
+        return ""
     keys = [
         o.key_or_group
         for o in given

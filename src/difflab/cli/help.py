@@ -9,15 +9,13 @@ from itertools import zip_longest
 from pathlib import Path
 
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from difflab.experiment.conf_files import Choice, ConfigFile, conf_dir, options, places, read
-from difflab.experiment.config import register_settings
+from difflab.experiment.config import composition, loader
 
 WIDTH, COLUMN = 120, 40  # characters of a line, and before the text of a table at most
 OPENED = {"sample": "task", "evaluate": "protocol"}  # the group whose options the help of a command lists one by one
@@ -43,10 +41,8 @@ class Composed:
     @classmethod
     def of(cls, command: str, words: Sequence[str]) -> Composed:
         """Compose words without sweeps. Raises HydraException for words that make no sense."""
-        register_settings()
-        with initialize_config_dir(conf_dir(), version_base="1.3"):
-            config = compose(command, [*words], return_hydra_config=True)
-            loaded = GlobalHydra.instance().config_loader().compute_defaults_list(command, [*words], RunMode.RUN)
+        config = composition(command, words)
+        loaded = loader().compute_defaults_list(command, [*words], RunMode.RUN)
         own = [d for d in loaded.defaults if Path(conf_dir(), f"{d.config_path}.yaml").is_file()]
         files = [(d.package or "", read(str(d.config_path))) for d in own]
         return cls(config, config.hydra.runtime.choices, files)

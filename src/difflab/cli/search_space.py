@@ -10,8 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
@@ -19,7 +17,7 @@ from hydra.errors import HydraException
 from difflab.cli.explain import explanation
 from difflab.cli.multirun import COUNTS
 from difflab.experiment.build import target
-from difflab.experiment.config import compose, composed, conf_dir
+from difflab.experiment.config import compose, composed, loader
 
 try:
     from optuna.distributions import (
@@ -49,8 +47,7 @@ class Space:
     @classmethod
     def of(cls, words: Sequence[str]) -> Space:
         """The space that words of training leave open. Raises ValueError if they leave nothing, or make no sense."""
-        with initialize_config_dir(conf_dir(), version_base="1.3"):
-            parser = OverridesParser.create(GlobalHydra.instance().config_loader())  # it knows the options of glob(*)
+        parser = OverridesParser.create(loader())  # it knows the options of glob(*)
         try:
             parsed = parser.parse_overrides([*words])
         except HydraException as error:

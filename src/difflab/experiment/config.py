@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
@@ -16,6 +16,9 @@ from difflab.experiment.conf_files import conf_dir as conf_dir
 from difflab.experiment.conf_files import places
 from difflab.experiment.errors import UserError
 from difflab.experiment.settings import schemas
+
+if TYPE_CHECKING:
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 
 def groups() -> dict[str, list[str]]:
@@ -33,19 +36,34 @@ def register_settings() -> None:
         ConfigStore.instance().store(name, schema)
 
 
-def composed(command: str, words: Sequence[str] = ()) -> DictConfig:
-    """What Hydra composes from `conf/COMMAND.yaml` and overrides, its own settings under `hydra`.
+@cache
+def loader() -> ConfigLoaderImpl:
+    """Hydra's reader of conf/. It uses none of Hydra's globals, so that a running job can compose another."""
+    from hydra import version
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path
 
-    Raises ValueError for overrides that do not fit.
+    version.setbase("1.3")
+    register_settings()
+    return ConfigLoaderImpl(create_config_search_path(conf_dir()))
+
+
+def composition(command: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """What Hydra composes from `conf/COMMAND.yaml` and overrides in its grammar, its own settings under `hydra`.
+
+    Raises HydraException for overrides that do not fit.
     """
-    import hydra
+    from hydra.types import RunMode
+
+    return loader().load_configuration(command, [*overrides], RunMode.RUN, from_shell=False)
+
+
+def composed(command: str, words: Sequence[str] = ()) -> DictConfig:
+    """The same from the words that users type. Raises ValueError for words that do not fit."""
     from hydra.errors import HydraException
 
-    register_settings()
-    overrides = [spelled(command, word) for word in words]
     try:
-        with hydra.initialize_config_dir(conf_dir(), version_base="1.3"):
-            return hydra.compose(command, overrides, return_hydra_config=True)
+        return composition(command, [spelled(command, word) for word in words])
     except HydraException as error:
         reason = "; ".join(str(e).splitlines()[0] for e in (error, error.__cause__) if e)
         raise ValueError(f"{' '.join(words)}: {reason}") from error

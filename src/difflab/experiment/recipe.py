@@ -142,7 +142,7 @@ def trained(config: Mapping[str, Any]) -> Trained:
     run, device = find(Path(config["runs_dir"]), config["run"]), best_device()
     denoiser, weights = load_denoiser(run, config["ema"])
     own = run.config
-    chosen = {key: own[key] if config[key] is None else config[key] for key in RECIPE}
+    chosen = {key: own[key] if config.get(key) is None else config[key] for key in RECIPE}
     if "_target_" not in chosen["sampler"]:  # another path alone
         chosen["sampler"] = {**own["sampler"], **chosen["sampler"]}
     recipe = Recipe.of(chosen, settle_precision(config["precision"] or own["precision"], device))
