@@ -89,12 +89,12 @@ def test_what_it_sees_of_an_image_does_not_depend_on_the_images_beside_it_or_on_
         torch.testing.assert_close(reversed_[layer].flip(0), seen, rtol=1e-5, atol=1e-5)
 
 
-def test_its_features_measure_distances(trained, judge, tmp_path):
+def test_its_features_measure_distances(trained, judge, cache):
     """Nothing lies between a set and itself; noise is further from digits than digits are."""
     train, test = trained.job.data.images.train, trained.test
-    same = measure(judge, test.x, test, train, tmp_path)
+    same = measure(judge, test.x, test, train, cache)
     noise = torch.randint(0, 256, test.x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    other = measure(judge, noise, test, train, tmp_path)
+    other = measure(judge, noise, test, train, cache)
     assert same["fd_classifier"] < 1e-6
     assert same["precision_classifier"] == same["coverage_classifier"] == 1
     for key in ("fd_classifier", "kid_classifier"):
@@ -104,20 +104,20 @@ def test_its_features_measure_distances(trained, judge, tmp_path):
 # What it says
 
 
-def test_its_verdict_on_held_out_samples_is_the_floor_and_what_training_told(trained, judge, tmp_path):
+def test_its_verdict_on_held_out_samples_is_the_floor_and_what_training_told(trained, judge, cache):
     test = trained.test
-    found = judge.verdict(test.x, test.y, test, tmp_path)
+    found = judge.verdict(test.x, test.y, test, cache)
     assert found["class_accuracy"] == found["class_accuracy_floor"] == pytest.approx(trained.result["accuracy"])
     assert found["is_classifier"] == found["is_classifier_floor"]
     assert 5 < found["is_classifier"] < 10
-    assert judge.verdict(test.x, test.y, test, tmp_path) == found  # from the cache
-    assert "class_accuracy" not in judge.verdict(test.x, None, test, tmp_path)
+    assert judge.verdict(test.x, test.y, test, cache) == found  # from the cache
+    assert "class_accuracy" not in judge.verdict(test.x, None, test, cache)
 
 
-def test_a_floor_of_fewer_samples_is_of_their_own_labels(trained, judge, tmp_path):
+def test_a_floor_of_fewer_samples_is_of_their_own_labels(trained, judge, cache):
     order = trained.test.y.argsort(stable=True)
     by_class = Split(trained.test.x[order], trained.test.y[order])
-    found = judge.verdict(by_class.x[:60], by_class.y[:60].flip(0), by_class, tmp_path)  # of two classes
+    found = judge.verdict(by_class.x[:60], by_class.y[:60].flip(0), by_class, cache)  # of two classes
     assert found["class_accuracy"] < 0.7
     assert found["class_accuracy_floor"] > 0.9
     assert found["is_classifier"] < 4 < 5 < found["is_classifier_floor"] < 10

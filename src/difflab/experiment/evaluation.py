@@ -25,6 +25,7 @@ from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import RECIPE, Recipe
 from difflab.experiment.run import Run
 from difflab.experiment.wandb_job import WandbJob
+from difflab.metric.cache import Cache
 from difflab.metric.card import ProtocolCard, digest
 from difflab.metric.memorisation import Memorisation
 from difflab.paradigm.diffusion import Diffusion
@@ -53,7 +54,7 @@ class Evaluation:
     recipe: Recipe
     protocol: Protocol
     seed: int
-    cache: Path
+    cache: Cache
     provenance: Mapping[str, Any]
 
     @cached_property

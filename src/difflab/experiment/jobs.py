@@ -17,6 +17,7 @@ from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import RECIPE, trained
 from difflab.experiment.references import replaced, training_of, words_in
 from difflab.experiment.run import Run
+from difflab.experiment.tensor_cache import TensorCache
 from difflab.experiment.trainer import rank
 from difflab.experiment.training import Training
 
@@ -107,7 +108,7 @@ def evaluations_of(config: Mapping[str, Any]) -> tuple[Run, list[Evaluation], di
         raise ValueError("n=0: there is nothing to measure; give a number, as n=2000")
     model = build({key: node for key, node in own["model"].items() if key != "denoiser"}, denoiser=denoiser)
     choices = {**own.get("choices", {}), **config["choices"]}
-    about, cache = provenance({**config, "choices": choices}), Path(config["runs_dir"]) / ".cache"
+    about, cache = provenance({**config, "choices": choices}), TensorCache(Path(config["runs_dir"]) / ".cache")
     evaluations = [
         Evaluation(run, model, weights, data, recipe, protocol, seed, cache, about) for seed in protocol.seeds
     ]

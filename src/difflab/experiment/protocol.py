@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from difflab.experiment.build import build
 from difflab.experiment.config import suggestion
 from difflab.experiment.recipe import balanced
 from difflab.experiment.trained_classifier import TrainedClassifier
+from difflab.metric.cache import Cache
 from difflab.metric.features import Extractor
 from difflab.metric.memorisation import Memorisation, calibration, memorisation
 from difflab.metric.reference import floor, measure, real_features
@@ -91,7 +91,7 @@ class Protocol:
         y = data.images.train.y
         return y[torch.randint(len(y), (self.n,), generator=keyed(0))]
 
-    def prepare(self, data: DataModule, cache: Path) -> None:
+    def prepare(self, data: DataModule, cache: Cache) -> None:
         """Have what is known of the real samples in the cache, so that measuring does not wait for it."""
         train, test = data.measured.train, data.measured.test
         for reference, other in self.pairings(data):
@@ -107,7 +107,7 @@ class Protocol:
         return [splits[name] for name in self.references]
 
     def scores(
-        self, data: DataModule, samples: Tensor, labels: Tensor | None, cache: Path
+        self, data: DataModule, samples: Tensor, labels: Tensor | None, cache: Cache
     ) -> tuple[dict[str, float], Memorisation]:
         """Each score of samples, as stored, beside its floor; and their nearest training samples.
 

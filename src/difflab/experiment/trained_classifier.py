@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import ClassVar, cast
 
 import torch
@@ -15,6 +14,7 @@ from difflab.data.codec import Pixels
 from difflab.data.images import Split
 from difflab.denoiser.classifier import Classifier, ClassifierBackbone
 from difflab.experiment.weights import FromRun
+from difflab.metric.cache import Cache
 from difflab.metric.classes import class_accuracy, inception_score
 from difflab.metric.distance import kernel, thinned
 from difflab.metric.extrapolated import frechet_and_limit
@@ -74,7 +74,7 @@ class TrainedClassifier(FrozenNetwork):
             )
         return super().__call__(samples)
 
-    def verdict(self, samples: Tensor, labels: Tensor | None, held_out: Split, cache: str | Path) -> dict[str, float]:
+    def verdict(self, samples: Tensor, labels: Tensor | None, held_out: Split, cache: Cache) -> dict[str, float]:
         """`is_classifier`, and `class_accuracy` where there are labels that were asked for.
 
         `KEY_floor` is that of as many held-out samples, or of all: what a perfect generator gets.

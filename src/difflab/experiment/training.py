@@ -34,6 +34,7 @@ from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import Recipe
 from difflab.experiment.reflow import Teacher
 from difflab.experiment.run import Run
+from difflab.experiment.tensor_cache import TensorCache
 from difflab.experiment.trainer import rank, single_device_trainer, trainer
 from difflab.experiment.wandb_job import WandbJob
 from difflab.experiment.weights import facts_of, load_into, save_weights, weights_name
@@ -132,12 +133,10 @@ class Training:
         """The ways in which the run is to be measured: one for each seed of the noise."""
         if self.sampling is None or not self.sampling.protocol.n:
             return []
-        model, cache = cast(Diffusion, self.model), Path(self.config["runs_dir"]) / ".cache"
-        weights, about = weights_name(self.config["ema"][0]), provenance(self.config)
-        return [
-            Evaluation(self.run, model, weights, self.data, *self.sampling, seed, cache, about)
-            for seed in self.sampling.protocol.seeds
-        ]
+        weights, cache = weights_name(self.config["ema"][0]), TensorCache(Path(self.config["runs_dir"]) / ".cache")
+        known = self.run, cast(Diffusion, self.model), weights, self.data, *self.sampling
+        about = provenance(self.config)
+        return [Evaluation(*known, seed, cache, about) for seed in self.sampling.protocol.seeds]
 
     def __call__(self, requested: bool = True, launch: Callable[[], None] | None = None) -> tuple[Training, bool]:
         """Train, unless that is done: the job at the run that is now finished, and whether this call trained it.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from difflab.metric.cache import kept
+from difflab.metric.cache import Cache
 from difflab.metric.card import installed_versions
 from difflab.metric.distance import squared_distances, thinned
 from difflab.metric.reference import Split
@@ -32,7 +31,7 @@ class Memorisation:
         return likest, self.neighbour[likest]
 
 
-def memorisation(generated: Tensor, train: Split, held_out: Split, cache: str | Path) -> Memorisation:
+def memorisation(generated: Tensor, train: Split, held_out: Split, cache: Cache) -> Memorisation:
     """Compare generated samples, as the codec measures them, with their nearest training samples by Euclidean distance.
 
     A sample's closeness is its distance to the nearest training sample over the mean of those to the 10 nearest: a
@@ -66,7 +65,7 @@ def memorisation(generated: Tensor, train: Split, held_out: Split, cache: str | 
     return Memorisation(found, close, neighbour)
 
 
-def calibration(train: Split, held_out: Split, cache: str | Path) -> dict[str, Tensor]:
+def calibration(train: Split, held_out: Split, cache: Cache) -> dict[str, Tensor]:
     """The `threshold` of closeness below which a sample passes for a copy, and the `floor`, from `cache` if there."""
 
     def calibrate() -> dict[str, Tensor]:
@@ -75,7 +74,7 @@ def calibration(train: Split, held_out: Split, cache: str | Path) -> dict[str, T
         return {"threshold": threshold, "floor": (usual <= threshold).double().mean()}
 
     identity = ("copies", train.sha256, held_out.sha256, NEIGHBOURS, RARE, installed_versions())
-    return kept(cache, "copies", identity, calibrate)
+    return cache("copies", identity, calibrate)
 
 
 def closeness(x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:

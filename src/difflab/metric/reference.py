@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from difflab.metric.cache import kept
+from difflab.metric.cache import Cache
 from difflab.metric.card import installed_versions
 from difflab.metric.distance import thinned
 from difflab.metric.features import Extractor
@@ -27,7 +26,7 @@ class Split(Protocol):
 
 
 def measure(
-    extractor: Extractor, fake: Tensor, reference: Split, other: Split, cache: str | Path, also: str | None = None
+    extractor: Extractor, fake: Tensor, reference: Split, other: Split, cache: Cache, also: str | None = None
 ) -> dict[str, float | int]:
     """Each score of generated samples, as the codec measures them, against the reference split, beside its floor.
 
@@ -55,7 +54,7 @@ def _against(
     n: int,
     reference: Split,
     other: Split,
-    cache: str | Path,
+    cache: Cache,
     suffix: str,
 ) -> dict[str, float | int]:
     real, n_floor = real_features(extractor, reference, len(reference.x), cache), min(n, len(other.x))
@@ -73,8 +72,8 @@ def scores(extractor: Extractor, generated: dict[str, Tensor], real: dict[str, T
     return {name: value for score in extractor.scores for name, value in score(generated, real).items()}
 
 
-def floor(extractor: Extractor, reference: Split, other: Split, n: int, cache: str | Path) -> dict[str, float]:
-    """The scores of n samples of the other split, the same ones every time, from the cache folder if they are there."""
+def floor(extractor: Extractor, reference: Split, other: Split, n: int, cache: Cache) -> dict[str, float]:
+    """The scores of n samples of the other split, the same ones every time, from the cache if they are there."""
 
     def compute() -> dict[str, Tensor]:
         real = real_features(extractor, reference, len(reference.x), cache)
@@ -83,14 +82,14 @@ def floor(extractor: Extractor, reference: Split, other: Split, n: int, cache: s
 
     names = [name for score in extractor.scores for name in score.names]
     identity = ("floor", reference.sha256, names, *_facts(extractor, other, n))
-    found = kept(cache, f"{extractor.name}-floor-{n}", identity, compute)
+    found = cache(f"{extractor.name}-floor-{n}", identity, compute)
     return {name: found[name].item() for name in names if name in found}
 
 
-def real_features(extractor: Extractor, split: Split, n: int, cache: str | Path) -> dict[str, Tensor]:
-    """Features of n samples of a split, the same ones every time, from the cache folder if they are there."""
+def real_features(extractor: Extractor, split: Split, n: int, cache: Cache) -> dict[str, Tensor]:
+    """Features of n samples of a split, the same ones every time, from the cache if they are there."""
     identity = _facts(extractor, split, n)
-    return kept(cache, f"{extractor.name}-{n}", identity, lambda: extractor(thinned(split.x, n)))
+    return cache(f"{extractor.name}-{n}", identity, lambda: extractor(thinned(split.x, n)))
 
 
 def _facts(extractor: Extractor, split: Split, n: int) -> tuple[object, ...]:
