@@ -19,7 +19,7 @@ from difflab.process.gaussian import discretised_log_likelihood, kl, scale
 from difflab.process.noise import keyed
 from difflab.process.schedule import Schedule
 
-FAINT = -20.0  # a log-SNR at which nothing of the sample is left
+MIN_LOG_SNR = -20.0  # a log-SNR at which nothing of the sample is left
 
 
 def bits(nats: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def continuous_bits_per_dim(
     start = torch.tensor(schedule.t_min, dtype=torch.float64)
     clean = schedule.log_snr(start)
     # Where the straight path ends log-SNR is minus infinity: a chain that begins at a faint one is as valid a model.
-    noisy = schedule.log_snr(torch.tensor(schedule.t_max, dtype=torch.float64)).clamp(min=FAINT)
+    noisy = schedule.log_snr(torch.tensor(schedule.t_max, dtype=torch.float64)).clamp(min=MIN_LOG_SNR)
     # In the mean over the samples the integrand is seen at len(x0) n equidistant places.
     offset = (torch.rand(1, generator=g, dtype=torch.float64) + torch.arange(len(x0)) / len(x0)) % 1
     errors = []

@@ -35,10 +35,11 @@ def chord_end(schedule: Schedule, m: Mix) -> Tensor:
 class Rescheduled(AnyDenoiser):
     """A denoiser on another schedule than the one it was trained on: any network along any path.
 
-    Exact where the two schedules share the log-SNR. Beyond the trained ends the nearest trained level speaks, and for
-    a network trained on a table its nearest step, whose log-SNR is at most half a step off; `x0` is kept and `eps` is
-    what then explains `x`. What it says is in terms of the clean sample, whatever target was trained. A chord from `t`
-    to `s` is the same pair on both schedules, so a flow map is given the matching time of `s`, which is 0 for data.
+    Exact where the two schedules share the log-SNR. Outside the trained log-SNR range the nearest trained level is
+    used, and for a network trained on a discrete schedule its nearest step, whose log-SNR is at most half a step off.
+    There `x0` is kept, and `eps` follows from it and `x`. The output is in terms of the clean sample for every target.
+    A chord from `t` to `s` is the same pair on both schedules, so a flow map is given the matching time of `s`, which
+    is 0 for data.
     """
 
     def __init__(self, denoiser: AnyDenoiser, schedule: Schedule) -> None:

@@ -44,9 +44,9 @@ class Unguided:
 
 
 class Guided(AnyDenoiser):
-    """A denoiser made from the one that it wraps, whose facts are its own."""
+    """Base class of guided denoisers: its attributes are those of the denoiser that it wraps."""
 
-    always_on: bool = False  # at every noise level, whatever limits the guidance
+    always_on: bool = False  # at every noise level, also under a guidance that limits others to some
 
     def __init__(self, denoiser: AnyDenoiser) -> None:
         super().__init__()

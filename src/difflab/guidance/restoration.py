@@ -44,7 +44,7 @@ class Measured(NamedTuple):
 
 
 class Restoration:
-    """What every method gives: a guidance for each measurement. It need only say `update`."""
+    """Base class of the methods: a guidance for each measurement. Subclasses implement `update`."""
 
     def __call__(self, operator: Operator, y: Tensor, noise_std: float = 0.0) -> Guidance:
         """The guidance towards what was measured, `y` in rows as those sampled.

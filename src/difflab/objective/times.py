@@ -12,7 +12,7 @@ from difflab.process.schedule import Schedule
 
 
 class Times:
-    """What every law of training times gives; most need only say `__call__`."""
+    """Base class of distributions of training times; most implement `__call__` only."""
 
     observes: bool = False  # whether `observe` is to be told the losses
 

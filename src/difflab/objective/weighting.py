@@ -96,8 +96,8 @@ class Likelihood:
 class Sigmoid:
     """`sigmoid(bias - log_snr)` times the likelihood's weight: the bound of data under a little Gaussian noise.
 
-    Kingma & Gao 2023 (arXiv:2303.00848), to whom any factor that never falls with time means that. A lower `bias` looks
-    away from fine detail: Hoogeboom et al. 2024 (arXiv:2410.19324) fit it to the resolution.
+    Kingma & Gao 2023 (arXiv:2303.00848), where any weight that is non-decreasing in t is such a bound. A lower `bias`
+    gives fine detail less weight: Hoogeboom et al. 2024 (arXiv:2410.19324) fit it to the resolution.
     """
 
     bias: float = 2.0

@@ -1,4 +1,4 @@
-"""Discrete noise schedules: a ladder of noise levels at the integers 1..T, where 0 is clean data.
+"""Discrete noise schedules: noise levels at the integers 1..T, where 0 is clean data.
 
 Networks are trained and chains are sampled at the integers; between them the levels are interpolated smoothly, so that
 an ODE can be followed through a table.
@@ -24,7 +24,7 @@ class DiscreteSchedule(Schedule):
 
     Between the integers the log-SNR is a cubic Hermite spline with centred differences as slopes, limited where they
     would make it rise: Fritsch & Carlson 1980 (doi:10.1137/0717021). Below 1, `sigma^2 / alpha^2` is linear in time.
-    Raises ValueError for a ladder that does not fall.
+    Raises ValueError for log-SNRs that do not fall.
     """
 
     T: int = 1000

@@ -18,7 +18,7 @@ from difflab.process.gaussian import Bridge, Mix, bridge
 
 
 class Schedule:
-    """What every schedule gives; a continuous one need only say `__call__`."""
+    """Base class of noise schedules; a continuous one implements `__call__`."""
 
     step: float = 1e-3  # one step of the finest chain, where a step must be spoken of
     discrete: bool = False  # whether networks are trained at the whole ticks alone

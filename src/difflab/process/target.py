@@ -16,7 +16,7 @@ from difflab.process.schedule import Schedule
 
 
 class Target:
-    """What every target gives; most need only say `mix`."""
+    """Base class of targets; most implement `mix` only."""
 
     def mix(self, schedule: Schedule, t: Tensor) -> Mix:
         """The target as a mix of `(x0, eps)` at time `t`."""
@@ -86,7 +86,7 @@ class Score(Target):
 
 @dataclass(frozen=True)
 class PosteriorMean(Target):
-    """The mean of q(x_s | x_t, x0) one tick earlier. Ho et al. 2020 (arXiv:2006.11239), eq. 7."""
+    """The mean of q(x_s | x_t, x0) one step earlier. Ho et al. 2020 (arXiv:2006.11239), eq. 7."""
 
     @override
     def mix(self, schedule: Schedule, t: Tensor) -> Mix:

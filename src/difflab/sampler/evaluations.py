@@ -65,7 +65,7 @@ def timing(denoiser: AnyDenoiser) -> Iterator[Callable[[], float]]:
 
 
 class CountingProbe:
-    """A `Denoise` that says nothing of `x`, and adds up what the denoiser's calls would have cost."""
+    """Stand-in that returns zeros and counts network evaluations, for dry runs."""
 
     def __init__(self, denoiser: AnyDenoiser) -> None:
         self.denoiser, self.schedule, self.nfe = denoiser, denoiser.schedule, 0

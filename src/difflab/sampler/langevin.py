@@ -34,7 +34,7 @@ def update(
 
 
 def best_step(fall: float, updates: int) -> float:
-    """The step that leaves the variance least above sigma^2 on a ladder whose sigma^2 falls by the factor `fall`.
+    """The step that leaves the variance least above sigma^2 on levels whose sigma^2 falls by the factor `fall`.
 
     Around one point, `updates` updates of step h take the variance w, in units of sigma^2, to `c (w - w') + w'` with
     `c = (1 - h)^(2 updates)` and `w' = 2 / (2 - h)`, and the next level multiplies it by `fall`. Technique 4 of Song &
@@ -55,7 +55,7 @@ class Langevin:
     Algorithm 1, where it is `epsilon / sigma_L^2`. Where alpha is not theirs, 1, it is their algorithm in `x / alpha`.
     The data end is the clean estimate: Jolicoeur-Martineau et al. 2021 (arXiv:2009.05475).
 
-    `step_size = None` takes the `best_step` between the two levels. On a fine ladder the variance then ends above the
+    `step_size = None` takes the `best_step` between the two levels. On many levels the variance then ends above the
     data's by the share `sqrt(log(fall) / corrections) / 2`: as many evaluations do better on more levels than in more
     corrections. A `precondition` makes it the preconditioned dynamics of Ma et al. 2022 (arXiv:2207.02196).
     """

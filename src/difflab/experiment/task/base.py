@@ -108,7 +108,7 @@ class Job:
     def integrate(
         self, what: str, times: Tensor, x: Tensor | None, labels: Tensor, indices: Sequence[int] | None = None
     ) -> Samples:
-        """Take samples, or fresh noise, along the times by the recipe's sampler: see `difflab.generate.travel`."""
+        """Run the recipe's sampler along the times, from samples or from noise: see `difflab.sampler.integrate`."""
         with autocast(self.denoiser.device, self.recipe.precision), self.bar(what, len(labels)) as progress:
             return integrate(
                 self.guided,
