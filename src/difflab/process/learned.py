@@ -61,7 +61,7 @@ class LearnedSchedule(nn.Module, Schedule):
         self.factors = []  # what is computed from here on belongs to the next loss
 
     def squared(self, y: Tensor) -> Tensor:
-        """Register a hook that multiplies the gradient of `y` by 2 loss, if `square` is called before the backward pass."""
+        """Register a hook that scales the gradient of `y` by 2 loss, if `square` is called before the backward pass."""
         factors = self.factors
 
         def by_chain_rule(grad: Tensor) -> Tensor:
