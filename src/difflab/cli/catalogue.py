@@ -1,4 +1,4 @@
-"""The README's table of samplers, made from the samplers themselves: `python -m difflab.catalogue`."""
+"""The README's table of samplers, made from the samplers themselves: `difflab catalogue`."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def trajectory(
 
 
 class Samples(NamedTuple):
-    """Generated samples and what each of them count_nfe."""
+    """Generated samples and what each of them cost."""
 
     images: Tensor  # (n, *) on the CPU
     nfe: float  # network evaluations per sample, as counted
