@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from difflab.cli.sample import sample
+from difflab.data.gaussian_array import GaussianArray
+from difflab.data.module import DataModule
 from difflab.denoiser.exact import Gaussian
-from difflab.experiment.config import conf_dir, plain
 from difflab.experiment.recipe import Recipe, trained
 from difflab.experiment.run import Run, find
 from difflab.experiment.task.base import Job, silently
@@ -30,22 +29,22 @@ from difflab.process.schedule import VP, Linear
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.dpm_solver import DPMSolverPP
 from difflab.sampler.grid import LogSNR
-from helpers.conf import built, composed, options
+from helpers.conf import composed, samplers
+from helpers.jobs import run_here
 
 MEAN, VAR = 0.3, 0.25
 HERE = Path()
-DETERMINISTIC = [
-    pytest.param(sampler, id=option)
-    for option in options("sampler")
-    if not (sampler := built("sampler", option)).stochastic
-]
+DETERMINISTIC = {name: sampler for name, sampler in samplers().items() if not sampler.stochastic}
 
 
 def gaussian_job(sampler, schedule, steps):
     """Images of 2x2 numbers, independent and N(MEAN, VAR)."""
     one = torch.ones(1, 2, 2, dtype=torch.float64)
+    data = DataModule(
+        GaussianArray(shape=[1, 2, 2], mean=MEAN, var=VAR, n=4, held_out=4), [1, 2, 2], 0, 1.0, batch_size=4
+    )
     recipe = Recipe(sampler, LogSNR(), Chain(), steps * (sampler.evaluations or 1))
-    return Job(Run(HERE), Gaussian(schedule, MEAN * one, VAR * one), recipe, 4, 0, None, 4, HERE, silently)
+    return Job(Run(HERE), Gaussian(schedule, MEAN * one, VAR * one), recipe, 4, 0, None, 4, HERE, data, silently)
 
 
 def there_and_back(sampler, schedule, steps):
@@ -60,8 +59,8 @@ def there_and_back(sampler, schedule, steps):
 
 
 def test_inversion_follows_the_exact_flow_up_and_back_to_the_order_of_the_solver(subtests):
-    for sampler in DETERMINISTIC:
-        with subtests.test(str(sampler)):
+    for name, sampler in DETERMINISTIC.items():
+        with subtests.test(name):
             coarse, fine = (there_and_back(sampler, VP(), steps) for steps in (15, 60))
             if sampler.evaluations is None:
                 assert max(fine) < 1e-3  # as its tolerances ask
@@ -72,8 +71,8 @@ def test_inversion_follows_the_exact_flow_up_and_back_to_the_order_of_the_solver
 
 def test_inversion_reaches_pure_noise(subtests):
     """Where alpha = 0 the last step up is into a log-SNR of minus infinity, which no history must enter."""
-    for sampler in DETERMINISTIC:
-        with subtests.test(str(sampler)):
+    for name, sampler in DETERMINISTIC.items():
+        with subtests.test(name):
             noise, again = there_and_back(sampler, Linear(), 60)
             assert noise < 0.25
             assert again < 0.25
@@ -117,14 +116,14 @@ def runs(tmp_path_factory):
     return folder
 
 
-def configured(folder, *words):
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        return compose("sample", [f"runs_dir={folder}", "precision=fp32", *words])
-
-
 def job_of(folder, *words, n=4, seed=0):
-    run, denoiser, _, recipe = trained(plain(configured(folder, *words)))
-    return Job(run, denoiser, recipe, n, seed, None, 3, HERE, silently)
+    run, denoiser, _, recipe, data = trained(composed(f"runs_dir={folder}", "precision=fp32", *words, name="sample"))
+    return Job(run, denoiser, recipe, n, seed, None, 3, HERE, data, silently)
+
+
+def sample(folder, *words):
+    """What `difflab-sample` does with these words."""
+    run_here("sample", f"runs_dir={folder}", "precision=fp32", *words)
 
 
 def test_held_out_images_are_of_the_labels_in_turn_and_of_the_seed(runs):
@@ -243,7 +242,7 @@ def test_every_task_writes_its_pictures_and_how_they_were_made(runs, tmp_path, c
     for k, (words, pictures) in enumerate(WRITTEN):
         out = tmp_path / str(k)
         with subtests.test(" ".join(words)):
-            sample(configured(runs, *words, f"out={out}"))
+            sample(runs, *words, f"out={out}")
             side = 48 if words[0] == "run=digits" else 160
             for name, tiles in pictures.items():
                 picture = Image.open(out / name)
@@ -258,7 +257,7 @@ def test_every_task_writes_its_pictures_and_how_they_were_made(runs, tmp_path, c
 
 
 def test_what_inversion_prints_is_what_it_writes(runs, tmp_path, capsys):
-    sample(configured(runs, "run=points", "task=invert", "nfe=99", "n=200", f"out={tmp_path}"))
+    sample(runs, "run=points", "task=invert", "nfe=99", "n=200", f"out={tmp_path}")
     measured = json.loads((tmp_path / "report.json").read_text())["measured"]
     assert f"rmse {measured['rmse']:.4g}" in capsys.readouterr().out
     assert measured["rmse"] < 0.01
@@ -271,7 +270,7 @@ def test_tasks_do_not_share_a_folder(runs):
         ["task=interpolate"],
         ["task=interpolate", "task.to=2"],
     ):
-        sample(configured(runs, "run=digits", "n=1", *words))
+        sample(runs, "run=digits", "n=1", *words)
     folders = {path.parent.name for path in find(runs, "digits").folder.glob("samples/*/report.json")}
     assert len(folders) == 4
 
@@ -299,7 +298,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is(runs, tmp_path, subte
     ]:
         with subtests.test(" ".join(words)):
             with pytest.raises(SystemExit, match=message):
-                sample(configured(runs, *words, f"out={tmp_path / 'out'}"))
+                sample(runs, *words, f"out={tmp_path / 'out'}")
             assert not (tmp_path / "out").exists()
 
 
