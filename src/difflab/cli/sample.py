@@ -21,16 +21,18 @@ def sample(config: dict[str, Any], context: Context) -> Found:
     from difflab.experiment.files import write_json
     from difflab.experiment.identity import line
     from difflab.experiment.recipe import trained
+    from difflab.experiment.references import with_runs
     from difflab.experiment.task.base import Job, Task
     from difflab.metric.card import digest
 
+    with_guides, _ = with_runs(config, lambda _, rest: trained(rest))
     with user_errors():
-        run, denoiser, weights, recipe, data = trained(config)
+        run, denoiser, weights, recipe, data = trained(with_guides)
         asked = {key: config[key] for key in ("problem", "restoration") if config[key]}
         if "problem" in asked:
             asked["problem"] = {**asked["problem"], "shape": list(denoiser.shape)}
         task: Task = build({**config["task"], **asked})
-        seed, label, points = config["seed"], config["label"], build(run.config["data"]).codec.cloud
+        seed, label, points = config["seed"], config["label"], data.codec.cloud
         n = config["n"] if config["n"] is not None else POINTS if points else task.n
         how = {key: line(getattr(recipe, key)) for key in ("sampler", "grid", "path", "precision")}
         how["guidance"] = ", ".join(map(line, recipe.guidance.parts))

@@ -111,10 +111,12 @@ class Space:
         Its `run` and its `protocol` beside it.
         """
         from difflab.experiment.jobs import train
+        from difflab.experiment.process_group import launcher
         from difflab.metric.card import ProtocolCard
 
         config = self.configuration(point)
-        found = train({**config, "study": config["study"] or study}, "evaluate")
+        launch = launcher(config, ["evaluate", *self.words(point)])
+        found = train({**config, "study": config["study"] or study}, "evaluate", launch)
         assert found is not None  # a search is one process
         counts = {key: found[key] for key in ("run", *COUNTS)}
         protocol = {"protocol": ProtocolCard(**found["card"]).protocol}

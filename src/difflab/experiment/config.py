@@ -74,7 +74,21 @@ def compose(command: str, words: Sequence[str] = ()) -> dict[str, Any]:
 
     Raises ValueError for overrides that do not fit, and for values that are still to be given.
     """
+    return as_plain(command, words, composed(command, words))
+
+
+def compose_job(command: str, words: Sequence[str] = ()) -> dict[str, Any]:
+    """The same of one job. Raises ValueError also for an experiment that is a sweep and leaves a choice open."""
     whole = composed(command, words)
+    given = {word.partition("=")[0] for word in words}
+    swept = whole.hydra.sweeper.get("params") or {}
+    if left := [f"{key}={values}" for key, values in swept.items() if key not in given]:
+        raise ValueError(f"{' '.join(words)} is a sweep: choose one of each of {' '.join(left)}")
+    return as_plain(command, words, whole)
+
+
+def as_plain(command: str, words: Sequence[str], whole: DictConfig) -> dict[str, Any]:
+    """The plain configuration of a composed one, with the options chosen, the command and the study's name."""
     choices = chosen(OmegaConf.to_container(whole.hydra.runtime.choices))
     config = plain(OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]))
     line = shlex.join([f"difflab-{command}", *words])
@@ -97,6 +111,22 @@ def spelled(command: str, word: str) -> str:
     if option in ("[]", "null") and (key in placed or Path(conf_dir(), key).is_dir()):
         raise UserError(f"{word} chooses nothing: leave it out, or say {key}=none where there is that option")
     return f"{placed.get(key, key)}{equals}{option}"
+
+
+def quoted(value: object) -> str:
+    """A plain value in Hydra's grammar, text in quotes."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case list() | tuple():
+            return f"[{','.join(map(quoted, value))}]"
+        case str() | Path():
+            return QuotedString(str(value), Quote.single).with_quotes()
+    return str(value)
 
 
 def placements(command: str) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from difflab.experiment.build import build
-from difflab.experiment.config import compose
+from difflab.experiment.config import compose_job, quoted
 from difflab.experiment.errors import user_errors
 from difflab.experiment.estimate import estimate
 from difflab.experiment.evaluation import Evaluation, evaluate_all, provenance
@@ -15,7 +15,7 @@ from difflab.experiment.hardware import best_device
 from difflab.experiment.identity import flat
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import RECIPE, trained
-from difflab.experiment.references import replaced, training_of, words_in
+from difflab.experiment.references import check_training, with_runs
 from difflab.experiment.run import Run
 from difflab.experiment.tensor_cache import TensorCache
 from difflab.experiment.trainer import rank
@@ -36,14 +36,9 @@ def train(
     is a `plan`. `launch`, where given, trains in processes of its own. Raises UserError for what cannot work, before
     any work.
     """
-    config = whole(config)
-    for place, words in words_in(config):
-        with user_errors():
-            needed = Training.of(whole(training_of(words, config)))
-        if config["dry_run"] and needed.run.result is None:
-            return {"plan": estimate([], needed)}
-        there, _ = needed(requested=False)
-        config = replaced(config, place, there.run.folder.name)
+    config, waiting = with_runs(whole(config), check_training)
+    if waiting:
+        return plan_of(waiting)
     with user_errors():
         training = Training.of(config)
         evaluations = training.evaluations
@@ -74,7 +69,9 @@ def evaluate(config: Mapping[str, Any]) -> Result | None:
     """
     if "run" not in config:
         return train(config, "evaluate")
-    config = whole(config, "evaluate")
+    config, waiting = with_runs(whole(config, "evaluate"), lambda _, rest: trained(rest))
+    if waiting:
+        return plan_of(waiting)
     with user_errors():
         run, evaluations, own = evaluations_of(config)
     if config["dry_run"]:
@@ -89,6 +86,12 @@ def evaluate(config: Mapping[str, Any]) -> Result | None:
         "evaluations": found,
         "paths": [str(e.path) for e in evaluations],
     }
+
+
+def plan_of(missing: Training) -> Result:
+    """The plan of a dry run that cannot see beyond a training which the job needs first."""
+    print(f"{missing.run.folder} is to be trained first; what comes after it is not counted", flush=True)
+    return {"plan": estimate([], missing)}
 
 
 def evaluations_of(config: Mapping[str, Any]) -> tuple[Run, list[Evaluation], dict[str, Any]]:
@@ -124,13 +127,4 @@ def whole(config: Mapping[str, Any], command: str = "train") -> dict[str, Any]:
     if "choices" in config:
         return dict(config)
     with user_errors():
-        return compose(command, [f"{key}={spelled(value)}" for key, value in flat(config).items()])
-
-
-def spelled(value: object) -> str:
-    """A plain value in Hydra's grammar."""
-    if value is None:
-        return "null"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(spelled, value))}]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        return compose_job(command, [f"{key}={quoted(value)}" for key, value in flat(config).items()])

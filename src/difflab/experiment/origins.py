@@ -41,5 +41,5 @@ def start_of(config: Mapping[str, Any], teacher: Teacher | None) -> tuple[Run, f
     if config["init"] == "none":
         return None
     if config["init"]:
-        return find(Path(config["runs_dir"]), config["init"]), None
+        return find(Path(config["runs_dir"]), config["init"], "init"), None
     return (teacher.trained.run, teacher.ema) if teacher and teacher.starts else None

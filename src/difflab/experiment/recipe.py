@@ -134,12 +134,12 @@ class Trained(NamedTuple):
     data: DataModule
 
 
-def trained(config: Mapping[str, Any]) -> Trained:
-    """The run of a plain configuration, its recipe being the run's own but for what is chosen.
+def trained(config: Mapping[str, Any], word: str = "run") -> Trained:
+    """The run of a plain configuration, its recipe being the run's own but for what is chosen; `word` as in `find`.
 
     Raises ValueError if there is no such run, if it has no weights, or if the recipe does not go with it.
     """
-    run, device = find(Path(config["runs_dir"]), config["run"]), best_device()
+    run, device = find(Path(config["runs_dir"]), config["run"], word), best_device()
     denoiser, weights = load_denoiser(run, config["ema"])
     own = run.config
     chosen = {key: own[key] if config.get(key) is None else config[key] for key in RECIPE}

@@ -2,25 +2,71 @@
 
 from __future__ import annotations
 
+import os.path
 import shlex
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from difflab.experiment.config import compose
+from difflab.experiment.config import compose_job, quoted
+from difflab.experiment.errors import user_errors
+from difflab.experiment.process_group import launcher
+from difflab.experiment.reflow import check_student
+from difflab.experiment.training import Training
 
 PLACES = (("init",), ("teacher", "run"), ("protocol", "classifier"))
 LOADERS = ("difflab.experiment.FromRun", "difflab.experiment.TrainedClassifier")  # whose `run` takes one, too
 SHARED = ("runs_dir", "logger", "dry_run")  # settings that such a training takes over
 
+Config = Mapping[str, Any]  # plain values
 Place = tuple[str, ...]
+Check = Callable[[Config, Config], object]
 
 
-def words_in(config: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+def with_runs(config: Config, check: Check) -> tuple[Config, Training | None]:
+    """The configuration with a run's name in place of words that train one: the run is trained where it is missing.
+
+    In a dry run nothing is trained, and the first training that is missing is returned, too. Before any training
+    `check(config, rest)` is called for what does not depend on it: `rest` has no such words, see `without`. Raises
+    UserError for what cannot work.
+    """
+    places = [*words_in(config)]
+    if places:
+        with user_errors():
+            refuse(config, check)
+    for place, words in places:
+        needed, missing = with_runs(training_of(words, config), check_training)
+        if missing:
+            return config, missing
+        with user_errors():
+            training = Training.of(needed)
+        if training.run.result is None:
+            if config.get("dry_run"):
+                return config, training
+            print(f"{'.'.join(place)}: {training.run.folder} is trained first", flush=True)
+        finished, _ = training(requested=False, launch=launcher(needed, command_of(words, config)))
+        config = replaced(config, place, finished.run.folder.name)
+    return config, None
+
+
+def refuse(config: Config, check: Check) -> None:
+    """Raise ValueError, OSError or ImportError for words that cannot work: those of other trainings, and the rest."""
+    rest = config
+    for place, words in words_in(config):
+        refuse(training_of(words, config), check_training)
+        rest = without(rest, place)
+    check(config, rest)
+
+
+def check_training(config: Config, rest: Config) -> None:
+    """Build a training without what it needs from others, and see that it could use a teacher."""
+    check_student(config, Training.of(rest).model)
+
+
+def words_in(config: Config) -> Iterator[tuple[Place, str]]:
     """The places in a configuration that hold words which train a run, rather than a run's name; and the words."""
     for place in (*PLACES, *loaders(config)):
         value = at(config, place)
-        if isinstance(value, str) and "=" in value and not (Path(value) / "config.yaml").is_file():
+        if isinstance(value, str) and "=" in value and not os.path.isfile(os.path.join(value, "config.yaml")):
             yield place, value
 
 
@@ -40,15 +86,39 @@ def at(node: Any, place: Place) -> object:  # noqa: ANN401  # plain values
     return node
 
 
-def replaced(node: Mapping[str, Any], place: Place, value: object) -> dict[str, Any]:
+def replaced(node: Config, place: Place, value: object) -> dict[str, Any]:
     """The configuration with another value at a place."""
     key, *rest = place
     return {**node, key: replaced(node[key], tuple(rest), value) if rest else value}
 
 
-def training_of(words: str, config: Mapping[str, Any]) -> dict[str, Any]:
+def without(config: Config, place: Place) -> Config:
+    """The configuration without the run at a place: no guidance by it, no measuring with it, no such teacher or start.
+
+    A guidance that was cut already stays so.
+    """
+    if "guidance" in place:
+        *outer, group, name = place[: place.index("guidance") + 2]
+        guidance = at(config, (*outer, group))
+        assert isinstance(guidance, Mapping)
+        return replaced(config, (*outer, group), {key: node for key, node in guidance.items() if key != name})
+    if place[:2] == ("protocol", "extractor"):
+        return {**config, "protocol": {**config["protocol"], "n": 0, "extractor": None}}
+    return replaced(config, place, None)
+
+
+def training_of(words: str, config: Config) -> dict[str, Any]:
     """The configuration that the words stand for, with its run where those of `config` lie.
 
-    Raises ValueError for words that make no sense.
+    Raises UserError for words that make no sense.
     """
-    return {**compose("train", shlex.split(words)), **{key: config[key] for key in SHARED if key in config}}
+    shared = {key: config[key] for key in SHARED if config.get(key) is not None}
+    with user_errors():
+        return {**compose_job("train", shlex.split(words)), **shared}
+
+
+def command_of(words: str, config: Config) -> list[str]:
+    """The words of the command that does the same training beside the runs of `config`, with its logger."""
+    logger = config.get("choices", {}).get("logger")
+    shared = [f"runs_dir={quoted(config['runs_dir'])}", *([f"logger={logger}"] if logger else [])]
+    return ["train", *shlex.split(words), *shared]

@@ -38,19 +38,15 @@ class Teacher:
     def of(cls, config: Mapping[str, Any], student: Paradigm) -> Teacher | None:
         """The teacher of a configuration, if it has one.
 
-        Raises ValueError if the student has no use for a teacher, and as `check` does.
+        Raises ValueError as `check_student` and `check` do.
         """
         words = config.get("teacher") or {}
         if not words.get("run"):
             return None
-        if not student.couples or words["starts"] is None:
-            raise ValueError(
-                f"teacher={words['run']}: {type(student).__name__} is not trained on a teacher's pairs; choose "
-                f"paradigm=rectified_flow, flow_matching or ot_flow"
-            )
-        found = trained({**words, "runs_dir": config["runs_dir"], "precision": None})
+        check_student(config, student)
+        found = trained({**words, "runs_dir": config["runs_dir"], "precision": None}, "teacher")
         teacher = cls(found, words["ema"], words["pairs"], config["seed"], words["starts"])
-        teacher.check(config)
+        teacher.check()
         return teacher
 
     @property
@@ -67,25 +63,15 @@ class Teacher:
         """The same, with what a run keeps of it for people and reports."""
         return {**self.identity, **record(self.trained.run.config, self.trained.run.folder.name)}
 
-    def check(self, config: Mapping[str, Any]) -> None:
+    def check(self) -> None:
         """Raise ValueError unless such pairs can be drawn and trained on.
 
-        That is: the teacher is a flow with a network, its sampler draws no noise on the way, the pairs fill a batch,
-        and they are not drawn from the noise that the student is measured with.
+        That is: the teacher is a flow with a network, and its sampler draws no noise on the way.
         """
-        name, protocol = self.trained.run.folder.name, config["protocol"]
+        name = self.trained.run.folder.name
         if not [*self.trained.denoiser.parameters()]:
             raise ValueError(
                 f"teacher={name} has no network: choose a trained rectified_flow, flow_matching or ot_flow"
-            )
-        if self.n - self.n // 10 < config["batch_size"]:
-            raise ValueError(
-                f"teacher.pairs={self.n}: nine tenths of them are trained on, and must fill a batch of "
-                f"{config['batch_size']}"
-            )
-        if self.seed in range(protocol["seed"], protocol["seed"] + protocol["seeds"]):
-            raise ValueError(
-                f"seed={self.seed} is that of the noise that samples are measured with: choose another for the pairs"
             )
 
         def refuse(like: Tensor) -> Tensor:
@@ -109,3 +95,31 @@ class Teacher:
                 with atomic(path) as unfinished:
                     save_pairs(unfinished, x, SampleNoise(self.seed, range(self.n))(x, 0), y)
         return path
+
+
+def check_student(config: Mapping[str, Any], student: Paradigm) -> None:
+    """Raise ValueError for a student that no teacher could teach by pairs of noise and samples.
+
+    That is: it is not trained on pairs, or is given a file of them; the pairs would not fill a batch; or they would be
+    drawn from the noise that the student is measured with.
+    """
+    words, protocol = config.get("teacher") or {}, config["protocol"]
+    if not words.get("run"):
+        return
+    if not student.couples or words["starts"] is None:
+        raise ValueError(
+            f"teacher={words['run']}: {type(student).__name__} is not trained on a teacher's pairs; choose "
+            f"paradigm=rectified_flow, flow_matching or ot_flow"
+        )
+    if pairs := config["data"].get("pairs"):
+        raise ValueError(f"data.pairs={pairs}: a teacher draws the pairs; leave out one of the two")
+    n, seed = words["pairs"], config["seed"]
+    if n - n // 10 < config["batch_size"]:
+        raise ValueError(
+            f"teacher.pairs={n}: nine tenths of them are trained on, and must fill a batch of {config['batch_size']}"
+        )
+    if seed in range(protocol["seed"], protocol["seed"] + protocol["seeds"]):
+        raise ValueError(
+            f"seed={seed} is that of the noise that samples are measured with: choose another for the pairs, as seed="
+            f"{protocol['seed'] + protocol['seeds']}"
+        )

@@ -13,6 +13,7 @@ RUN/config.yaml          the resolved configuration
 from __future__ import annotations
 
 import json
+import os.path
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -104,21 +105,24 @@ def stamp(path: Path) -> str:
     return lines[1].removeprefix("fingerprint: ").strip() if lines[1].startswith("fingerprint: ") else ""
 
 
-def find(runs_dir: Path, name: str) -> Run:
-    """The run that a folder, or the unique beginning of a run's name, stands for.
+def find(runs_dir: Path, name: str, word: str = "run") -> Run:
+    """The run that a folder, a run's name or the unique beginning of one stands for; `word` is the key of the name.
 
     Raises ValueError if there is none, or more than one.
     """
-    if (Path(name) / "config.yaml").is_file():
-        return Run(Path(name))
-    if Path(name).is_dir():
-        raise ValueError(f"run={name} is no run: it holds no config.yaml")
+    if os.path.isfile(os.path.join(name, "config.yaml")):  # a name that is too long for a path is none
+        folder = Path(name)
+        return Run(folder.resolve() if folder.name in ("", "..") else folder)  # run=. has a name, too
+    if os.path.isdir(name):
+        raise ValueError(f"{word}={name} is no run: it holds no config.yaml")
     known = sorted(path.parent.name for path in runs_dir.glob("*/config.yaml"))
-    match [n for n in known if n.startswith(name)]:
+    match [n for n in known if n == name] or [n for n in known if n.startswith(name)]:
         case [only]:
             return Run(runs_dir / only)
         case []:
             listing = ", ".join(known) or "none yet; difflab-train makes one"
-            raise ValueError(f"run={name}: no such folder, and no run in {runs_dir}/ begins so. Runs there: {listing}")
+            raise ValueError(
+                f"{word}={name}: no such folder, and no run in {runs_dir}/ begins so. Runs there: {listing}"
+            )
         case several:
-            raise ValueError(f"run={name} may be {', '.join(several)}: give more of the name")
+            raise ValueError(f"{word}={name} may be {', '.join(several)}: give more of the name")
