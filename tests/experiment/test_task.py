@@ -9,6 +9,7 @@ import torch
 import yaml
 from PIL import Image
 
+from difflab.data.codec import Arrays
 from difflab.data.gaussian_array import GaussianArray
 from difflab.data.module import DataModule
 from difflab.denoiser.exact import Gaussian
@@ -40,9 +41,8 @@ DETERMINISTIC = {name: sampler for name, sampler in samplers().items() if not sa
 def gaussian_job(sampler, schedule, steps):
     """Images of 2x2 numbers, independent and N(MEAN, VAR)."""
     one = torch.ones(1, 2, 2, dtype=torch.float64)
-    data = DataModule(
-        GaussianArray(shape=[1, 2, 2], mean=MEAN, var=VAR, n=4, held_out=4), [1, 2, 2], 0, 1.0, batch_size=4
-    )
+    source = GaussianArray(shape=[1, 2, 2], mean=MEAN, var=VAR, n=4, held_out=4)
+    data = DataModule(source, source.shape, 0, VAR**0.5, batch_size=4, codec=Arrays())
     recipe = Recipe(sampler, LogSNR(), Chain(), steps * (sampler.evaluations or 1))
     return Job(Run(HERE), Gaussian(schedule, MEAN * one, VAR * one), recipe, 4, 0, None, 4, HERE, data, silently)
 
