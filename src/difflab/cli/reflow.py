@@ -21,14 +21,18 @@ STORED = ("format", "fingerprint", "origins")  # of the run's configuration, and
 
 def reflow(config: dict[str, Any], context: Context) -> Found:
     """Train the run's network on from its weights, on its own pairs."""
+    from difflab.experiment.recipe import data_of, located, root_of
     from difflab.experiment.run import find
 
     with user_errors():
-        own = find(Path(config["runs_dir"]), config["run"]).config
+        run, root = find(Path(config["runs_dir"]), config["run"]), root_of(config["data"])
+        own, data = run.config, located(run, root)
+        if root is not None:
+            data_of(run, config["data"])  # refuses other data than the run's
     settings = {key: value for key, value in own.items() if key not in STORED}
     settings |= {key: config[key] for key in OWN}
     settings |= {"init": None, "teacher": {"starts": True, **{key: config[key] for key in TEACHER}}}
-    settings["data"] = {**own["data"], "seed": config["seed"], "pairs": None}
+    settings["data"] = {**data, "seed": config["seed"], "pairs": None}
     settings["model"] = {**own["model"], "seed": config["seed"]}
     if config["precision"]:
         settings["precision"] = config["precision"]

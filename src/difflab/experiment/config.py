@@ -66,7 +66,18 @@ def composed(command: str, words: Sequence[str] = ()) -> DictConfig:
         return composition(command, [spelled(command, word) for word in words])
     except HydraException as error:
         reason = "; ".join(str(e).splitlines()[0] for e in (error, error.__cause__) if e)
-        raise ValueError(f"{' '.join(words)}: {reason}") from error
+        raise ValueError(unknown_option(words) or f"{' '.join(words)}: {reason}") from error
+
+
+def unknown_option(words: Sequence[str]) -> str:
+    """Which word chooses an option that does not exist, and which do; empty if all exist."""
+    known = groups()
+    for word in words:
+        group, _, option = word.partition("=")
+        option = option.strip("'")
+        if group in known and option.isidentifier() and option not in known[group]:
+            return f"{group}={option} does not exist; {suggestion(option, known[group])}"
+    return ""
 
 
 def compose(command: str, words: Sequence[str] = ()) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -58,7 +59,8 @@ def train(
     result = {**(training.run.result or {}), **(found[0] if found else {}), **counts}
     mirror.log_cached(training.wandb_job(requested == "train"), result, {})
     folder = training.run.folder
-    said = {"run": folder.name, "folder": str(folder), "next": training.model.hint.format(run=folder.name)}
+    name = folder.name if config["runs_dir"] == "runs" else shlex.quote(str(folder))  # what the commands find it by
+    said = {"run": folder.name, "folder": str(folder), "next": training.model.hint.format(run=name)}
     return {**said, **result, "evaluations": found}
 
 
@@ -105,7 +107,8 @@ def evaluations_of(config: Mapping[str, Any]) -> tuple[Run, list[Evaluation], di
     if "references" not in words:
         raise ValueError(f"{run.folder.name} is of an older difflab, whose protocol reads otherwise: protocol=quick")
     chosen = {key: config[key] for key in MEASURED if config[key] is not None}
-    protocol = Protocol.of({**words, **chosen}, best_device(), config["runs_dir"])
+    beside = (config if config["protocol"] else own)["runs_dir"]  # where the classifier that it names lies
+    protocol = Protocol.of({**words, **chosen}, best_device(), beside)
     protocol.dry_run(data)
     if not protocol.n:
         raise ValueError("n=0: there is nothing to measure; give a number, as n=2000")

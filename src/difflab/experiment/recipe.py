@@ -155,14 +155,8 @@ def data_of(run: Run, elsewhere: Mapping[str, Any] | None = None) -> DataModule:
 
     Raises ValueError if what lies there has another content, once it is loaded.
     """
-    config = run.config
-    node = {**config["data"], "pairs": None}
-    root = (elsewhere or {}).get("source", {}).get("root")
-    if root is not None:
-        if "root" not in node["source"]:
-            raise ValueError(f"data.source.root={root}: the data of {run.folder.name} come from no folder")
-        node["source"] = {**node["source"], "root": root}
-    data: DataModule = build(node)
+    config, root = run.config, root_of(elsewhere)
+    data: DataModule = build({**located(run, root), "pairs": None})
     expected = config.get("origins", {}).get("data", {}).get("images")
     if root is not None and expected is not None and data.images.train.labelled_sha256 != expected:
         raise ValueError(
@@ -170,6 +164,22 @@ def data_of(run: Run, elsewhere: Mapping[str, Any] | None = None) -> DataModule:
             f"differs; name the folder with the same files"
         )
     return data
+
+
+def root_of(data: Mapping[str, Any] | None) -> str | None:
+    """The `data.source.root` of a configuration that takes a run, if it has one."""
+    root: str | None = (data or {}).get("source", {}).get("root")
+    return root
+
+
+def located(run: Run, root: str | None) -> dict[str, Any]:
+    """The configuration of a run's data, at another root if one is given. Raises ValueError if they have no root."""
+    node: dict[str, Any] = run.config["data"]
+    if root is None:
+        return node
+    if "root" not in node["source"]:
+        raise ValueError(f"data.source.root={root}: the data of {run.folder.name} come from no folder")
+    return {**node, "source": {**node["source"], "root": root}}
 
 
 def balanced(n: int, classes: int) -> Tensor:

@@ -46,7 +46,7 @@ class Teacher:
         check_student(config, student)
         found = trained({**words, "runs_dir": config["runs_dir"], "precision": None}, "teacher")
         teacher = cls(found, words["ema"], words["pairs"], config["seed"], words["starts"])
-        teacher.check()
+        teacher.check(student)
         return teacher
 
     @property
@@ -63,12 +63,19 @@ class Teacher:
         """The same, with what a run keeps of it for people and reports."""
         return {**self.identity, **record(self.trained.run.config, self.trained.run.folder.name)}
 
-    def check(self) -> None:
-        """Raise ValueError unless such pairs can be drawn and trained on.
+    def check(self, student: Paradigm) -> None:
+        """Raise ValueError unless such pairs can be drawn, and the student can be trained on them.
 
-        That is: the teacher is a flow with a network, and its sampler draws no noise on the way.
+        That is: the teacher is a flow with a network, of samples and classes as the student's, and its sampler draws no
+        noise on the way.
         """
-        name = self.trained.run.folder.name
+        name, classes = self.trained.run.folder.name, self.trained.recipe.guided(self.trained.denoiser).classes
+        made, wanted = (self.trained.denoiser.shape, classes), (student.learned.shape, student.learned.classes)
+        if made[0] != wanted[0] or wanted[1] not in (0, made[1]):
+            raise ValueError(
+                f"teacher={name} makes samples of shape {list(made[0])} and {made[1]} classes, this model takes "
+                f"{list(wanted[0])} and {wanted[1]}: choose the data that it was trained on"
+            )
         if not [*self.trained.denoiser.parameters()]:
             raise ValueError(
                 f"teacher={name} has no network: choose a trained rectified_flow, flow_matching or ot_flow"

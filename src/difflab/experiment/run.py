@@ -69,7 +69,8 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The resolved configuration: plain values, from which nothing is run.
 
-        Raises ValueError if it is damaged, or if a later difflab wrote it.
+        Its `runs_dir` is where the run lies now, also where others that lay beside it are named. Raises ValueError if
+        it is damaged, or if a later difflab wrote it.
         """
         path = self.folder / "config.yaml"
         try:
@@ -82,7 +83,9 @@ class Run:
             raise ValueError(
                 f"{path} is of format {config['format']}; this difflab reads {FORMAT}: install a later one"
             )
-        return config if "format" in config else translated(config)
+        config = config if "format" in config else translated(config)
+        here: dict[str, Any] = moved(config, config.get("runs_dir"), str(self.folder.parent))
+        return here
 
     def write_config(self, config: Mapping[str, Any], fingerprint: str, origins: Mapping[str, Any]) -> None:
         """Write the configuration, the run's fingerprint first, by which it is found; and what it was made from.
@@ -96,6 +99,15 @@ class Run:
         """Hold the run of a fingerprint against other processes; while one of them trains it, wait and print that."""
         lock = self.folder.parent / f".{fingerprint[:SUFFIX]}.lock"
         return locked(lock, f"{self.folder} is being trained by another process: waiting for it")
+
+
+def moved(node: Any, old: object, new: str) -> Any:  # noqa: ANN401  # plain values
+    """Plain values in which each `runs_dir` that was `old` is `new`."""
+    if isinstance(node, list):
+        return [moved(each, old, new) for each in node]
+    if not isinstance(node, Mapping):
+        return node
+    return {key: new if key == "runs_dir" and value == old else moved(value, old, new) for key, value in node.items()}
 
 
 def stamp(path: Path) -> str:
