@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from difflab.experiment.run import Run, find
 from difflab.experiment.weights import load_denoiser
-from helpers.jobs import TINY, finish, start
+from helpers.jobs import TINY, said_here, start
 
 TOY = ["experiment=toy", "batch_size=64", "nfe=4", "protocol.n=64", "trainer=cpu", "logger=local"]
 SHORT = [*TINY, "images=160", "ema=[0.9]"]
@@ -31,7 +31,7 @@ def measured(run):
 def finished(tmp_path_factory):
     """A folder in which one DDPM has been trained."""
     folder = tmp_path_factory.mktemp("finished")
-    finish(start("train", *SHORT, cwd=folder))
+    said_here("train", *SHORT, cwd=folder)
     return folder, the_run(folder)
 
 
@@ -39,7 +39,7 @@ def test_the_same_weights_under_another_preset_are_the_same_run(finished):
     """DDIM trains what DDPM trains: the run is found by its fingerprint, and only measured in another way."""
     folder, run = finished
     trained, measured = run.weights.stat().st_mtime_ns, len(list(folder.glob("runs/*/evaluations/*.json")))
-    said = finish(start("train", *SHORT, "paradigm=ddim", cwd=folder))
+    said = said_here("train", *SHORT, "paradigm=ddim", cwd=folder)
     assert str(run.folder.name) in said
     assert "DDIM(eta=0.0)" in said
     assert run.weights.stat().st_mtime_ns == trained
@@ -50,12 +50,12 @@ def test_the_same_weights_under_another_preset_are_the_same_run(finished):
 def test_a_run_may_start_from_the_weights_of_another(finished):
     folder, run = finished
     words = [*TINY, "images=16", "ema=[0.0]", "model.optimisation.lr=0.0", "protocol.n=0", "seed=1"]
-    finish(start("train", *words, f"init={run.folder.name}", cwd=folder))
+    said_here("train", *words, f"init={run.folder.name}", cwd=folder)
     (started,) = (path.parent for path in folder.glob("runs/*-s1-*/config.yaml"))
     assert started.name != run.folder.name
     theirs, ours = load_denoiser(run)[0].state_dict(), load_denoiser(Run(started))[0].state_dict()
     torch.testing.assert_close(ours, theirs)
-    said = finish(start("train", *TINY, f"init={run.folder.name}", "backbone.width=32", cwd=folder), status=1)
+    said = said_here("train", *TINY, f"init={run.folder.name}", "backbone.width=32", cwd=folder, status=1)
     assert "its weights are of another network" in said
 
 
@@ -69,14 +69,14 @@ def test_what_learns_besides_the_network_is_resumed_and_kept(words, tmp_path):
     words = [*TOY, *words, "images=6400", "check_every=640", "protocol.n_likelihood=4"]
     for folder in ("whole", "parts"):
         (tmp_path / folder).mkdir()
-    finish(start("train", *words, cwd=tmp_path / "whole"))
+    said_here("train", *words, cwd=tmp_path / "whole")
     process = start("train", *words, cwd=tmp_path / "parts")
     while not list((tmp_path / "parts").glob("runs/*/checkpoints/last.ckpt")):
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
     process.kill()
     process.communicate()
-    finish(start("train", *words, cwd=tmp_path / "parts"))
+    said_here("train", *words, cwd=tmp_path / "parts")
     whole, parts = the_run(tmp_path / "whole"), the_run(tmp_path / "parts")
     torch.testing.assert_close(load_file(parts.weights), load_file(whole.weights), rtol=0, atol=0)
     assert measured(parts)["metrics"] == measured(whole)["metrics"]
@@ -85,24 +85,24 @@ def test_what_learns_besides_the_network_is_resumed_and_kept(words, tmp_path):
 
 def test_a_flow_is_straightened_by_one_command(tmp_path):
     """Pairs are drawn once, trained on, and the second run is straighter than the first."""
-    finish(start("train", *TOY, "paradigm=rectified_flow", "images=19200", "protocol.n_likelihood=0", cwd=tmp_path))
+    said_here("train", *TOY, "paradigm=rectified_flow", "images=19200", "protocol.n_likelihood=0", cwd=tmp_path)
     words = ["run=rectified", "pairs=2000", "images=19200", "nfe=20"]
-    said = finish(start("reflow", *words, cwd=tmp_path))
+    said = said_here("reflow", *words, cwd=tmp_path)
     assert "straightness" in said
     first, second = find(tmp_path / "runs", "rectified").result, find(tmp_path / "runs", "reflow").result
     assert second["straightness"] < 0.2 * first["straightness"]
     (pairs,) = tmp_path.glob("runs/*/pairs/*.safetensors")
     before = pairs.stat().st_mtime_ns
-    finish(start("reflow", *words, cwd=tmp_path))
+    said_here("reflow", *words, cwd=tmp_path)
     assert pairs.stat().st_mtime_ns == before
-    said = finish(start("reflow", *words, "sampler=ancestral", cwd=tmp_path), status=1)
+    said = said_here("reflow", *words, "sampler=ancestral", cwd=tmp_path, status=1)
     assert "pairs need the flow alone" in said
 
 
 def test_a_sweep_ends_in_a_table(tmp_path):
     words = [*TINY, "experiment=ddpm_objectives", "images=32", "schedule.T=16", "weighting=simple", "target=eps,x0"]
     finish_words = ["draws=two,chain", "protocol.n=8"]
-    said = finish(start("train", *words, *finish_words, cwd=tmp_path))
+    said = said_here("train", *words, *finish_words, cwd=tmp_path)
     table = said[said.rindex("loss_spread") :]
     assert len(list(tmp_path.glob("runs/*/result.json"))) == 4
     for word in ("draws=two", "draws=chain", "target=eps", "target=x0"):
@@ -111,7 +111,7 @@ def test_a_sweep_ends_in_a_table(tmp_path):
 
 
 def test_a_closed_form_is_measured_without_training(tmp_path):
-    said = finish(start("train", *TOY, "data=mixture", "paradigm=exact", "denoiser=known", "nfe=60", cwd=tmp_path))
+    said = said_here("train", *TOY, "data=mixture", "paradigm=exact", "denoiser=known", "nfe=60", cwd=tmp_path)
     assert "training:" not in said
     metrics = measured(the_run(tmp_path))["metrics"]
     assert metrics["w2"] < 3 * metrics["w2_floor"]

@@ -1,6 +1,8 @@
 """The commands, run as a user runs them, with a budget of moments."""
 
+import contextlib
 import importlib
+import io
 import os
 import subprocess
 import sys
@@ -36,6 +38,19 @@ def start(command, *words, cwd):
 def run_here(command, *words):
     """Run a command in this process, which has imported what takes a new one most of its time."""
     importlib.import_module(f"difflab.cli.{command}").main([f"difflab-{command}", *words])
+
+
+def said_here(command, *words, cwd, status=0):
+    """What a command prints that is run in this process in folder `cwd`, which must end with this status."""
+    printed, ended = io.StringIO(), 0
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        try:
+            run_here(command, *words)
+        except SystemExit as end:
+            ended = 1 if isinstance(end.code, str) else end.code or 0
+            print(end.code)
+    assert ended == status, printed.getvalue()
+    return printed.getvalue()
 
 
 def finish(process, status=0):
