@@ -170,8 +170,8 @@ class FromRun:
         return self.module
 
 
-def start_from(run: Run, module: nn.Module, ema: float | None = None) -> str:
-    """Load the averaged weights of a run into a module that will be trained; return the sha256 of their file.
+def start_from(run: Run, module: nn.Module, ema: float | None = None) -> None:
+    """Load the averaged weights of a run into a module that will be trained.
 
     Raises ValueError if the run has no weights, or those of another network.
     """
@@ -179,5 +179,3 @@ def start_from(run: Run, module: nn.Module, ema: float | None = None) -> str:
         load_into(module, run, ema)
     except ValueError as error:
         raise ValueError(f"init={run.folder}: {error}; init=none starts from scratch") from error
-    sha256: str = facts_of(run)["sha256"]
-    return sha256

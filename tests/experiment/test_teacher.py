@@ -1,0 +1,123 @@
+"""A student of a teacher: what of the teacher names the run, and what is refused before any work."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from difflab.experiment import UserError, train
+from difflab.experiment.run import find
+from difflab.experiment.training import Training
+from helpers.conf import composed
+from helpers.jobs import run_here
+
+FLOW = ["experiment=toy", "data=moons", "paradigm=rectified_flow", "backbone.width=16", "images=640", "batch_size=64"]
+FLOW += ["data.source.n=500", "data.source.held_out=100", "ema=[0.9,0.5]", "nfe=4", "protocol.n=32"]
+FLOW += ["protocol.n_likelihood=0", "logger=local", "trainer=cpu"]
+PAIRS = ["seed=1", "teacher.pairs=200", "teacher.nfe=3"]
+STUDENT = [*FLOW, *PAIRS, "teacher=rectified"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The folder of a trained flow."""
+    runs = tmp_path_factory.mktemp("teacher") / "runs"
+    train(composed(*FLOW, f"runs_dir={runs}"))
+    return runs
+
+
+@pytest.fixture
+def here(runs, tmp_path, monkeypatch):
+    """A working directory with a copy of it."""
+    shutil.copytree(runs, tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs"
+
+
+def names(runs):
+    """The runs of a folder."""
+    return sorted(path.parent.name for path in runs.glob("*/config.yaml"))
+
+
+def named(*words):
+    """The fingerprint of a student."""
+    return Training.of(composed(*STUDENT, *words)).fingerprint
+
+
+def test_all_that_a_teacher_is_asked_for_names_the_run(here):
+    """The words of the pairs and their weights, each; but no name or place of the teacher."""
+    words = [
+        (),
+        ("teacher.nfe=2",),
+        ("teacher.pairs=300",),
+        ("teacher.sampler=heun",),
+        ("teacher.grid=cosine",),
+        ("teacher.guidance=none",),
+        ("teacher.ema=0.5",),
+        ("init=none",),
+        ("seed=2",),
+    ]
+    fingerprints = [named(*each) for each in words]
+    assert len(set(fingerprints)) == len(words)
+    assert named("teacher.ema=0.9") == fingerprints[0], "its first decay is the default"
+    assert named("teacher.sampler=euler", "teacher.grid=uniform") == fingerprints[0], "they are the teacher's own"
+    teacher = find(here, "rectified").folder
+    moved = teacher.rename(here / "other")
+    assert named("teacher=other") == fingerprints[0]
+    assert named(f"teacher={moved.resolve()}") == fingerprints[0]
+    shutil.copytree(moved, here / "copied")
+    assert named("teacher=copied") == fingerprints[0]
+
+
+def test_reflow_is_short_for_a_teacher_with_the_configuration_of_the_run(here):
+    run_here("train", *STUDENT)
+    (student,) = set(names(here)) - {find(here, "rectified").folder.name}
+    trained = Path(here, student, "weights.safetensors").stat().st_mtime_ns
+    run_here("reflow", "run=rectified", "pairs=200", "nfe=3", "images=640", "seed=1")
+    assert len(names(here)) == 2
+    assert Path(here, student, "weights.safetensors").stat().st_mtime_ns == trained
+    assert find(here, student).config["origins"]["teacher"]["run"] == find(here, "rectified").folder.name
+
+
+def test_words_that_train_the_teacher_stand_for_its_run(here):
+    words = " ".join(FLOW)
+    run_here("train", *FLOW, *PAIRS, f'teacher="{words}"')
+    assert len(names(here)) == 2, "the teacher was there"
+    (student,) = set(names(here)) - {find(here, "rectified").folder.name}
+    assert find(here, student).config["fingerprint"] == named()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["paradigm=ddpm"], "DDPM is not trained on a teacher's pairs; choose paradigm=rectified_flow"),
+        (["paradigm=classifier", "data=digits", "backbone=half_unet"], "not trained on a teacher's pairs"),
+        (["teacher.pairs=50"], "nine tenths of them are trained on, and must fill a batch of 64"),
+        (["seed=0"], "choose another for the pairs, as seed=1"),
+        (["data.pairs=FILE"], "leave out one of the two"),
+        (["sampler=ancestral", "nfe=1", "images=32"], "less than one batch"),
+    ],
+)
+def test_a_student_that_no_teacher_can_teach_is_refused_before_the_teacher_is_trained(words, reason, tmp_path):
+    runs = tmp_path / "runs"
+    config = composed(*FLOW, *PAIRS, f'teacher="{" ".join(FLOW)}"', *words, f"runs_dir={runs}")
+    for dry_run in (False, True):
+        with pytest.raises(UserError, match=reason):
+            train({**config, "dry_run": dry_run})
+    assert not names(runs)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["teacher.sampler=euler_maruyama"], "pairs need the flow alone"),
+        (["data=gaussian_array"], "choose the data that it was trained on"),
+        (["teacher.ema=0.7"], "valid: 0.9, 0.5"),
+        (["teacher=nothing"], "teacher=nothing: no such folder"),
+    ],
+)
+def test_a_teacher_that_cannot_teach_is_refused_before_its_pairs_are_drawn(words, reason, here):
+    before = sorted(here.rglob("*"))
+    with pytest.raises(UserError, match=reason):
+        train(composed(*STUDENT, "backbone=mlp", *words))
+    assert sorted(here.rglob("*")) == before
