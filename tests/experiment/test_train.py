@@ -263,5 +263,7 @@ def test_help_lists_groups_and_settings_without_loading_torch(tmp_path, subtests
             said = finish(start(command, "--help", cwd=tmp_path))
             for word in ("sampler", "nfe", f"difflab-{command}"):
                 assert word in said
-            light = f"import sys, difflab.{command}; assert not {{'torch', 'lightning', 'wandb'}} & set(sys.modules)"
+            light = (
+                f"import sys, difflab.cli.{command}; assert not {{'torch', 'lightning', 'wandb'}} & set(sys.modules)"
+            )
             subprocess.run([sys.executable, "-c", light], check=True)
