@@ -116,7 +116,8 @@ class Space:
 
         config = self.configuration(point)
         launch = launcher(config, ["evaluate", *self.words(point)])
-        found = train({**config, "study": config["study"] or study}, "evaluate", launch)
+        named = any(word.startswith("study=") for word in self.fixed)
+        found = train(config if named else {**config, "study": study}, "evaluate", launch)
         assert found is not None  # a search is one process
         counts = {key: found[key] for key in ("run", *COUNTS)}
         protocol = {"protocol": ProtocolCard(**found["card"]).protocol}
