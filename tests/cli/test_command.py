@@ -89,7 +89,7 @@ def test_wrong_words_are_refused_in_one_line(tmp_path, monkeypatch, capsys, subt
         (["images=3"], "difflab-train: images=3 is less than one batch"),
         (["--config-dir", "nowhere"], "difflab-train: --config-dir nowhere: there is no such folder"),
         (["sampler=ddim,hein", "-m"], "difflab-train: sampler=hein does not exist; valid: "),
-        (["teacher=nothing", "paradigm=rectified_flow", "seed=1"], "difflab-train: run=nothing: no such folder"),
+        (["teacher=nothing", "paradigm=rectified_flow", "seed=1"], "difflab-train: teacher=nothing: no such folder"),
         (["teacher=nothing"], "difflab-train: teacher=nothing: DDPM is not trained on a teacher's pairs"),
     ]:
         with subtests.test(" ".join(words)):
