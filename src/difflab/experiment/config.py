@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -74,7 +75,7 @@ def unknown_option(words: Sequence[str]) -> str:
     known = groups()
     for word in words:
         group, _, option = word.partition("=")
-        option = option.strip("'")
+        option = option.strip('"')
         if group in known and option.isidentifier() and option not in known[group]:
             return f"{group}={option} does not exist; {suggestion(option, known[group])}"
     return ""
@@ -136,8 +137,13 @@ def quoted(value: object) -> str:
         case list() | tuple():
             return f"[{','.join(map(quoted, value))}]"
         case str() | Path():
-            return QuotedString(str(value), Quote.single).with_quotes()
+            return QuotedString(str(value), Quote.double).with_quotes()
     return str(value)
+
+
+def word_for(text: str) -> str:
+    """Text as a value on the command line: as it is, or in quotes for Hydra and for the shell where it needs them."""
+    return text if re.fullmatch(r"[\w./-]+", text) else shlex.quote(quoted(text))
 
 
 def placements(command: str) -> Iterator[tuple[str, str]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from difflab.experiment.build import build
-from difflab.experiment.config import compose_job, quoted
+from difflab.experiment.config import compose_job, quoted, word_for
 from difflab.experiment.errors import user_errors
 from difflab.experiment.estimate import estimate
 from difflab.experiment.evaluation import Evaluation, evaluate_all, provenance
@@ -59,7 +58,7 @@ def train(
     result = {**(training.run.result or {}), **(found[0] if found else {}), **counts}
     mirror.log_cached(training.wandb_job(requested == "train"), result, {})
     folder = training.run.folder
-    name = folder.name if config["runs_dir"] == "runs" else shlex.quote(str(folder))  # what the commands find it by
+    name = word_for(folder.name if config["runs_dir"] == "runs" else str(folder))  # what the commands find it by
     said = {"run": folder.name, "folder": str(folder), "next": training.model.hint.format(run=name)}
     return {**said, **result, "evaluations": found}
 
