@@ -100,8 +100,11 @@ def without(config: Config, place: Place) -> Config:
     if "guidance" in place:
         *outer, group, name = place[: place.index("guidance") + 2]
         guidance = at(config, (*outer, group))
-        assert isinstance(guidance, Mapping)
+        if not isinstance(guidance, Mapping):  # it went with its teacher
+            return config
         return replaced(config, (*outer, group), {key: node for key, node in guidance.items() if key != name})
+    if place == ("teacher", "run"):
+        return {**config, "teacher": {}}
     if place[:2] == ("protocol", "extractor"):
         return {**config, "protocol": {**config["protocol"], "n": 0, "extractor": None}}
     return replaced(config, place, None)

@@ -8,9 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
 from torch import Tensor
 
+from difflab.data.module import DataModule
 from difflab.data.pairs import save_pairs
+from difflab.experiment.conf_files import read
 from difflab.experiment.files import atomic, locked
 from difflab.experiment.identity import identity, record
 from difflab.experiment.progress import Drawing
@@ -18,7 +21,9 @@ from difflab.experiment.recipe import Trained, balanced, trained
 from difflab.experiment.weights import weights_identity
 from difflab.metric.card import digest
 from difflab.paradigm.base import Paradigm
-from difflab.process.noise import VERSION, SampleNoise
+from difflab.process.noise import VERSION, SampleNoise, keyed
+
+PAIRS = 3  # a stream of seeds that no command measures by: students are not measured with the noise of their pairs
 
 
 @dataclass(frozen=True)
@@ -35,18 +40,18 @@ class Teacher:
     starts: bool  # whether the student starts from the teacher's weights
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], student: Paradigm) -> Teacher | None:
-        """The teacher of a configuration, if it has one.
+    def of(cls, config: Mapping[str, Any], student: Paradigm, data: DataModule) -> Teacher | None:
+        """The teacher of a configuration, if it has one, for a student that is measured on `data`.
 
         Raises ValueError as `check_student` and `check` do.
         """
+        check_student(config, student)
         words = config.get("teacher") or {}
         if not words.get("run"):
             return None
-        check_student(config, student)
         found = trained({**words, "runs_dir": config["runs_dir"], "precision": None}, "teacher")
         teacher = cls(found, words["ema"], words["pairs"], config["seed"], words["starts"])
-        teacher.check(student)
+        teacher.check(student, data)
         return teacher
 
     @property
@@ -63,11 +68,11 @@ class Teacher:
         """The same, with what a run keeps of it for people and reports."""
         return {**self.identity, **record(self.trained.run.config, self.trained.run.folder.name)}
 
-    def check(self, student: Paradigm) -> None:
+    def check(self, student: Paradigm, data: DataModule) -> None:
         """Raise ValueError unless such pairs can be drawn, and the student can be trained on them.
 
-        That is: the teacher is a flow with a network, of samples and classes as the student's, and its sampler draws no
-        noise on the way.
+        That is: the teacher is a flow with a network, was trained on the student's data, and its sampler draws no noise
+        on the way.
         """
         name, classes = self.trained.run.folder.name, self.trained.recipe.guided(self.trained.denoiser).classes
         made, wanted = (self.trained.denoiser.shape, classes), (student.learned.shape, student.learned.classes)
@@ -75,6 +80,12 @@ class Teacher:
             raise ValueError(
                 f"teacher={name} makes samples of shape {list(made[0])} and {made[1]} classes, this model takes "
                 f"{list(wanted[0])} and {wanted[1]}: choose the data that it was trained on"
+            )
+        known = self.trained.run.config.get("origins", {}).get("data", {}).get("images")
+        if known not in (None, data.images.train.labelled_sha256):
+            raise ValueError(
+                f"teacher={name} was trained on other images than data= gives, by their sha256: choose the data that it "
+                f"was trained on"
             )
         if not [*self.trained.denoiser.parameters()]:
             raise ValueError(
@@ -96,22 +107,25 @@ class Teacher:
         with locked(path.with_name(f".{path.name}.lock"), f"{path} is being drawn by another process: waiting for it"):
             if not path.exists():
                 denoiser, recipe = self.trained.denoiser, self.trained.recipe
+                seed = keyed(PAIRS, self.seed).initial_seed()
                 y = balanced(self.n, recipe.guided(denoiser).classes)
                 with Drawing("pairs", self.n) as progress:
-                    x = recipe.draw(denoiser, y, self.seed, progress=progress).x
+                    x = recipe.draw(denoiser, y, seed, progress=progress).x
                 with atomic(path) as unfinished:
-                    save_pairs(unfinished, x, SampleNoise(self.seed, range(self.n))(x, 0), y)
+                    save_pairs(unfinished, x, SampleNoise(seed, range(self.n))(x, 0), y)
         return path
 
 
 def check_student(config: Mapping[str, Any], student: Paradigm) -> None:
     """Raise ValueError for a student that no teacher could teach by pairs of noise and samples.
 
-    That is: it is not trained on pairs, or is given a file of them; the pairs would not fill a batch; or they would be
-    drawn from the noise that the student is measured with.
+    That is: it is not trained on pairs, or is given a file of them; or the pairs would not fill a batch. Raise it also
+    for settings of a teacher where there is none.
     """
-    words, protocol = config.get("teacher") or {}, config["protocol"]
+    words = config.get("teacher") or {}
     if not words.get("run"):
+        if given := changed(words):
+            raise ValueError(f"{' '.join(given)}: there is no teacher; add teacher=RUN, or leave out teacher.*")
         return
     if not student.couples or words["starts"] is None:
         raise ValueError(
@@ -120,13 +134,15 @@ def check_student(config: Mapping[str, Any], student: Paradigm) -> None:
         )
     if pairs := config["data"].get("pairs"):
         raise ValueError(f"data.pairs={pairs}: a teacher draws the pairs; leave out one of the two")
-    n, seed = words["pairs"], config["seed"]
+    n = words["pairs"]
     if n - n // 10 < config["batch_size"]:
         raise ValueError(
             f"teacher.pairs={n}: nine tenths of them are trained on, and must fill a batch of {config['batch_size']}"
         )
-    if seed in range(protocol["seed"], protocol["seed"] + protocol["seeds"]):
-        raise ValueError(
-            f"seed={seed} is that of the noise that samples are measured with: choose another for the pairs, as seed="
-            f"{protocol['seed'] + protocol['seeds']}"
-        )
+
+
+def changed(words: Mapping[str, Any]) -> list[str]:
+    """The settings of a teacher, as `teacher.nfe`, that differ from the defaults; `starts` is the paradigm's."""
+    defaults = {setting.key: yaml.safe_load(setting.value) for setting in read("train").settings}
+    settings = {f"teacher.{key}": value for key, value in words.items() if key != "starts"}
+    return [key for key, value in settings.items() if value != defaults.get(key)]

@@ -72,7 +72,7 @@ class Training:
         data: DataModule = build(config["data"])
         torch.manual_seed(config["seed"])
         model: Paradigm = build(config["model"])
-        teacher = Teacher.of(config, model)
+        teacher = Teacher.of(config, model, data)
         origins = origins_of(config, data, model, teacher)
         run = Run.of(Path(config["runs_dir"]), label(config), fingerprint(config, origins))
         sampling = None
