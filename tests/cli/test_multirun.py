@@ -1,4 +1,4 @@
-"""Sweeps: what is there is not done again, what fails does not stop the rest, and what is left is done next time."""
+"""Sweeps: finished jobs are not done again, a failure does not stop the rest, and the next call does the rest."""
 
 import json
 import time
@@ -56,7 +56,7 @@ def test_a_job_that_fails_is_listed_and_the_others_go_on(capsys):
     """The linear path has no eps at t = 1: its job cannot work, and says why; so twice."""
     words = ["-m", *POINTS, "paradigm=vp_sde", "schedule=vp,linear,ddpm_cosine", "nfe=4"]
     for expected in ([3, 2, 2, 0, 1], [3, 0, 0, 2, 1]):
-        with pytest.raises(SystemExit, match="1 of the jobs failed; the same command does what is left"):
+        with pytest.raises(SystemExit, match="1 of the jobs failed; the same command goes on with the rest"):
             run_here("evaluate", *words)
         said = capsys.readouterr().out
         assert "failed: schedule=linear: difflab-evaluate: target Eps() is singular" in said

@@ -73,7 +73,7 @@ def test_a_grid_of_its_own_steps_names_the_evaluations_that_they_take(subtests):
             denoiser = Chain((ClassifierFree(3.0), Interval(0.2, 2.0)))(labelled(LinearBetas()))
             taken = count_nfe(denoiser, DDIM(), grid(LinearBetas(), steps))
             assert len(times_for(denoiser, DDIM(), grid, taken)) == steps + 1
-            with pytest.raises(ValueError, match=f"nfe={taken - 1} does not pay for {steps} steps"):
+            with pytest.raises(ValueError, match=f"nfe={taken - 1} is too small for {steps} steps"):
                 times_for(denoiser, DDIM(), grid, taken - 1)
             with pytest.raises(ValueError, match=f"give nfe={taken}"):
                 times_for(denoiser, DDIM(), grid, 30)

@@ -67,7 +67,7 @@ class Attention(nn.Module):
 class Transformer(nn.Module):
     """Vision transformer over patches, up to the last block; `DiT` says what the settings mean.
 
-    `labels`: how many classes it is told of, 0 for none.
+    `labels`: the number of classes that it is conditioned on, 0 for none.
     """
 
     positions: Tensor  # (N, width): row by row, half the width for the row, half for the column

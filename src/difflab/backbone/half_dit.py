@@ -14,7 +14,7 @@ class HalfDiT(Transformer):
     """The blocks of a DiT, and attention pooling of their tokens in place of the way back to pixels.
 
     Peebles & Xie 2023 (arXiv:2212.09748) for the blocks, Dhariwal & Nichol 2021 (arXiv:2105.05233), section 4, for the
-    pooling. `classes` are told, not heard of; the other settings are those of `DiT`.
+    pooling. `classes` is the number of outputs; the other settings are those of `DiT`.
 
     Raises ValueError as `DiT` does.
     """

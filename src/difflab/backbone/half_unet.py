@@ -15,8 +15,8 @@ from difflab.backbone.unet import Encoder
 class HalfUNet(Encoder):
     """The way down and the middle of a U-Net, and attention pooling in place of the way up.
 
-    Dhariwal & Nichol 2021 (arXiv:2105.05233), section 4. `classes` are told, not heard of; the other settings are those
-    of `UNet`. Raises ValueError as `UNet` does.
+    Dhariwal & Nichol 2021 (arXiv:2105.05233), section 4. `classes` is the number of outputs; the other settings
+    are those of `UNet`. Raises ValueError as `UNet` does.
     """
 
     def __init__(

@@ -70,7 +70,7 @@ class Up(nn.Module):
 class Encoder(nn.Module):
     """The half of a U-Net that looks: the way down and the middle; `UNet` says what the settings mean.
 
-    `labels`: how many classes it is told of, 0 for none.
+    `labels`: the number of classes that it is conditioned on, 0 for none.
     """
 
     def __init__(

@@ -143,7 +143,7 @@ def run(line: Line, job: Job, multirun: bool, config_dir: str | None) -> None:
         finally:
             failed = outcomes.close()
         if failed:
-            raise SystemExit(f"{line.program}: {failed} of the jobs failed; the same command does what is left")
+            raise SystemExit(f"{line.program}: {failed} of the jobs failed; the same command goes on with the rest")
     except HydraException as error:
         reason = "; ".join(str(e).splitlines()[0] for e in (error, error.__cause__) if e)
         raise UserError(explanation(line.name, line.overrides) or reason) from error

@@ -1,6 +1,6 @@
 """`difflab-evaluate`: measure a run with any sampler, with the protocol beside the numbers.
 
-`run=` names a run that is there. Without it the words are those of training, and what is missing is trained.
+`run=` names an existing run. Without it the words are those of training, and a missing run is trained first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from difflab.experiment.hardware import keep_heap
 
 
 def evaluate(config: dict[str, Any], context: Context) -> Found:
-    """Measure the run, whatever of it is not measured yet: a card and a file for each seed of the noise."""
+    """Measure the run for each seed of the noise; a measurement with its card is a file, and is made once."""
     keep_heap()  # before torch loads
     from difflab.cli.console import show_evaluation
     from difflab.experiment import jobs

@@ -60,7 +60,7 @@ class Composed:
         """A value as it is typed."""
         try:
             value = OmegaConf.select(self.config, key, throw_on_missing=True)
-        except OmegaConfBaseException:  # still to be given, or made from what is
+        except OmegaConfBaseException:  # a value that has to be given, or that depends on one
             return "???"
         return typed(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
 

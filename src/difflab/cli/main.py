@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 COMMANDS = {
     "train": "train a run, measure it, and print what was found",
-    "evaluate": "measure a run with any sampler; train what is missing",
+    "evaluate": "measure a run with any sampler; train it first if it is missing",
     "sample": "draw from a trained run; invert, interpolate, edit, restore",
     "report": "compare what was measured: a page, tables and figures",
     "search": "search settings for the best distance at the fewest network evaluations",

@@ -33,7 +33,7 @@ Dimension = CategoricalDistribution | FloatDistribution | IntDistribution
 
 Point = Mapping[str, Any]  # a value for each dimension
 PROGRAM = "difflab-evaluate"  # which does a point alone
-DIGITS = 6  # of a number between two others: no more are told, or trained with
+DIGITS = 6  # of a number between two others, as printed and as trained with
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def chosen(point: Point) -> list[str]:
 
 
 def rounded(value: str | float) -> str | float:
-    """A value as it is told."""
+    """A value as it is printed."""
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 

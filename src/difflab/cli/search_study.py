@@ -175,8 +175,8 @@ class Trials:
         console.print(table)
         for line in (*(row["command"] for row in front), *(f"failed: {each}" for each in failed)):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-        told = {"space": self.space.typed, "fixed": self.space.fixed, "measured": len(self.measured)}
-        print(write_json(self.space.runs_dir / f"{self.name}.json", {**told, "failed": failed, "front": front}))
+        summary = {"space": self.space.typed, "fixed": self.space.fixed, "measured": len(self.measured)}
+        print(write_json(self.space.runs_dir / f"{self.name}.json", {**summary, "failed": failed, "front": front}))
 
 
 def holds(url: str, name: str) -> bool:

@@ -29,7 +29,7 @@ MEASURED = ("n", "n_likelihood", "seed")  # settings of the protocol that `diffl
 def train(
     config: Mapping[str, Any], requested: Requested = "train", launch: Callable[[], None] | None = None
 ) -> Result | None:
-    """Train a run and measure it, whatever of it is not done; the first process's result alone.
+    """Train a run and measure it, each unless it is done already; return the result in the first process alone.
 
     `config` is a whole configuration, as `difflab.experiment.compose` gives it, or the settings that differ from the
     defaults: `train({"paradigm": "vp_sde", "backbone": {"width": 32}})`. With `dry_run` nothing is done, and the result
@@ -64,7 +64,7 @@ def train(
 
 
 def evaluate(config: Mapping[str, Any]) -> Result | None:
-    """Measure a run, whatever of it is not measured; without `run` train what is missing first, as `train` does.
+    """Measure a run, unless it is measured already; without `run` train it first, as `train` does.
 
     Raises UserError for what cannot work, before any work.
     """

@@ -43,7 +43,7 @@ class Bar:
 
 
 class Drawing:
-    """The bar of `total` samples being drawn, to be told how many are done."""
+    """A progress bar of drawing `total` samples; a call gives the number that are done."""
 
     def __init__(self, what: str, total: int) -> None:
         self.what, self.total = what, total

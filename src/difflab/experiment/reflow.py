@@ -84,8 +84,8 @@ class Teacher:
         known = self.trained.run.config.get("origins", {}).get("data", {}).get("images")
         if known not in (None, data.images.train.labelled_sha256):
             raise ValueError(
-                f"teacher={name} was trained on other images than data= gives, by their sha256: choose the data that it "
-                f"was trained on"
+                f"teacher={name} was trained on other images than data= gives, by their sha256: choose the data of "
+                f"the teacher"
             )
         if not [*self.trained.denoiser.parameters()]:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What W&B is told of a job: its name, its id, its configuration without secrets, and whether a sweep waits for it."""
+"""A job as W&B records it: its name, its id, its configuration without secrets, and whether a sweep waits for it."""
 
 from __future__ import annotations
 

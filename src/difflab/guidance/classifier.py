@@ -83,7 +83,7 @@ class Classified(Guided):
             x = x if x.requires_grad else x.requires_grad_()
             theirs = self.classifier.schedule
             log_p = self.classifier(*((x, t) if theirs == self.schedule else matched(theirs, x, self.schedule(t))))
-            told = log_p.gather(1, label.clamp(max=self.classes - 1)[:, None])[:, 0]
-            total = torch.where(label < self.classes, told, 0.0).sum()
+            of_label = log_p.gather(1, label.clamp(max=self.classes - 1)[:, None])[:, 0]
+            total = torch.where(label < self.classes, of_label, 0.0).sum()
             (gradient,) = torch.autograd.grad(total, x, create_graph=graph)
         return gradient

@@ -90,7 +90,7 @@ def evaluations_are_the_declared_ones(sampler: Sampler, denoiser: AnyDenoiser, n
     """The evaluations counted in sampling are those of the dry run, at most `nfe`, and one step more exceeds `nfe`.
 
     They are also between those of the fewest and the most evaluations of the denoiser that a call takes at any time:
-    `min * evaluations * (steps - 1) < counted <= max * evaluations * steps`. Where `nfe` does not pay for one step at
+    `min * evaluations * (steps - 1) < counted <= max * evaluations * steps`. Where `nfe` is too small for one step at
     every time, the first of these claims is all that is tested. For samplers that step over a grid.
     """
     schedule, per_step = denoiser.schedule, sampler.evaluations or 0

@@ -45,8 +45,8 @@ def title(key: str) -> str:
     """A score in words: "Precision (DINOv2, train)". Raises ValueError for what is no score."""
     reading, match = _parsed(key)
     notes = (FEATURES.get(match["features"]), match["split"], "floor" if match["floor"] else None)
-    told = ", ".join(note for note in notes if note)
-    return f"{reading.title} ({told})" if told else reading.title
+    remark = ", ".join(note for note in notes if note)
+    return f"{reading.title} ({remark})" if remark else reading.title
 
 
 def _parsed(key: str) -> tuple[Reading, re.Match[str]]:

@@ -14,7 +14,7 @@ from difflab.process.schedule import Schedule
 class Times:
     """Base class of distributions of training times; most implement `__call__` only."""
 
-    observes: bool = False  # whether `observe` is to be told the losses
+    observes: bool = False  # whether `observe` is called with the losses
 
     def __call__(
         self, schedule: Schedule, n: int, generator: Generator, progress: float = 1.0

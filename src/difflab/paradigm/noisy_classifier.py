@@ -13,7 +13,7 @@ from difflab.objective.draws import Noised
 from difflab.objective.times import Times
 from difflab.paradigm.base import Optimisation, Paradigm
 
-EDGES = (-4, -2, 0, 2, 4)  # log-SNRs that the accuracy is told between
+EDGES = (-4, -2, 0, 2, 4)  # log-SNRs between which the accuracy is reported
 BINS = (f"..{EDGES[0]}", *(f"{low}..{low + 2}" for low in EDGES[:-1]), f"{EDGES[-1]}..")
 
 

@@ -21,7 +21,7 @@ class Schedule:
     """Base class of noise schedules; a continuous one implements `__call__`."""
 
     step: float = 1e-3  # one step of the finest chain, where a step must be spoken of
-    discrete: bool = False  # whether networks are trained at the whole ticks alone
+    discrete: bool = False  # whether networks are trained at multiples of `step` alone
 
     @property
     def t_min(self) -> float:

@@ -59,7 +59,7 @@ def warn_once(message: str) -> None:
 
 
 def times_for(denoiser: AnyDenoiser, sampler: Sampler, grid: Grid, nfe: int) -> Tensor:
-    """The grid's times for as many steps as `nfe` network evaluations a sample pay for.
+    """The grid's times for as many steps as fit into `nfe` network evaluations a sample.
 
     They are the axis's two ends if the sampler takes as many as it needs. Raises ValueError where `nfe` does not pay
     for a step, or where the grid cannot have that many; says so where it does not come out even, or is not used.
@@ -71,23 +71,23 @@ def times_for(denoiser: AnyDenoiser, sampler: Sampler, grid: Grid, nfe: int) -> 
     nfe_of_one_step, nfe_of_two_steps = (count_nfe(denoiser, sampler, Uniform()(schedule, steps)) for steps in (1, 2))
     steps = grid.steps or max(1, 1 + (nfe - nfe_of_one_step) // (nfe_of_two_steps - nfe_of_one_step))
     times = grid(schedule, steps)
-    while (spent := count_nfe(denoiser, sampler, times)) > nfe:  # where the price of a call depends on its time
+    while (used := count_nfe(denoiser, sampler, times)) > nfe:  # where the cost of a call depends on its time
         if steps == 1 or grid.steps:
-            raise ValueError(f"nfe={nfe} does not pay for {steps} steps of {sampler}, which take {spent} evaluations")
-        steps = max(1, min(steps - 1, steps * nfe // spent))
+            raise ValueError(f"nfe={nfe} is too small for {steps} steps of {sampler}, which take {used} evaluations")
+        steps = max(1, min(steps - 1, steps * nfe // used))
         times = grid(schedule, steps)
-    more = spent
+    more = used
     while more < nfe and not grid.steps:
         try:
             finer = grid(schedule, steps := steps + 1)
         except ValueError:  # the grid has no more
             break
         if (more := count_nfe(denoiser, sampler, finer)) <= nfe:
-            times, spent = finer, more
-    if grid.steps and spent + nfe_of_two_steps - nfe_of_one_step <= nfe:
-        raise ValueError(f"nfe={nfe}: the {steps} steps of {grid} take {spent} network evaluations: give nfe={spent}")
-    if spent < nfe:
-        warn_once(f"nfe={nfe}: {sampler} uses {spent} in {len(times) - 1} steps, the most that it pays for")
+            times, used = finer, more
+    if grid.steps and used + nfe_of_two_steps - nfe_of_one_step <= nfe:
+        raise ValueError(f"nfe={nfe}: the {steps} steps of {grid} take {used} network evaluations: give nfe={used}")
+    if used < nfe:
+        warn_once(f"nfe={nfe}: {sampler} uses {used} in {len(times) - 1} steps, the most that fit")
     return times
 
 
@@ -107,8 +107,8 @@ def integrate(
 ) -> Samples:
     """Run the sampler from `times[0]` to `times[-1]`, starting from `x: (n, *)` or from noise; rising times add noise.
 
-    Sample k depends on (seed, indices[k], labels[k]), and x[k], alone; `indices` default to 0..n-1; `progress` is told
-    the number of finished samples.
+    Sample k depends on (seed, indices[k], labels[k]), and x[k], alone; `indices` default to 0..n-1; `progress` is
+    called with the number of finished samples.
     """
     indices = range(len(labels)) if indices is None else indices
     done: list[Tensor] = []

@@ -158,8 +158,8 @@ class Sections(Grid):
         """`steps + 1` falling times, the last one 0. Raises ValueError unless `steps` is the sum of the counts."""
         if steps != sum(self.counts):
             raise ValueError(f"grid.counts={list(self.counts)} makes {sum(self.counts)} steps, not {steps}")
-        ticks = round(schedule.t_max / schedule.step)
-        size, rest = divmod(ticks, len(self.counts))
+        timesteps = round(schedule.t_max / schedule.step)
+        size, rest = divmod(timesteps, len(self.counts))
         times: list[Tensor] = []
         start = 1
         for i, count in enumerate(self.counts):

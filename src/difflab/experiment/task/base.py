@@ -27,7 +27,7 @@ from difflab.sampler.generate import Samples, integrate, times_for
 
 COARSE = 20  # steps to cut or to look at, where the sampler makes its own
 
-Progress = Callable[[int], None]  # to be told how many samples are done
+Progress = Callable[[int], None]  # called with the number of samples that are done
 
 
 @contextmanager
