@@ -114,3 +114,11 @@ def test_difflab_lists_its_commands_and_runs_them(capsys):
         main.main(["difflab", "trian"])
     listed = subprocess.run([sys.executable, "-m", "difflab"], capture_output=True, text=True, check=True).stdout
     assert listed == said
+
+
+def test_a_reader_that_has_gone_ends_the_help_without_a_word(tmp_path):
+    command = [sys.executable, "-m", "difflab", "train", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141

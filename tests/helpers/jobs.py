@@ -23,10 +23,10 @@ TINY = [
 ]
 
 
-def start(command, *words, cwd):
+def start(*words, cwd):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     return subprocess.Popen(
-        [sys.executable, "-m", "difflab", command, *words],
+        [sys.executable, "-m", "difflab", *words],
         cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import re
 from collections.abc import Sequence
-from pathlib import Path
-
-import yaml
 
 from difflab.experiment.build import build
-from difflab.experiment.config import conf_dir
+from difflab.experiment.conf_files import options
+from difflab.experiment.config import node_of
 from difflab.sampler.base import Sampler
 
 SOURCE = re.compile(r"[A-Z][\w&,.\- ]+? \d{4} \(arXiv:\d{4}\.\d{5}\)")
@@ -30,14 +29,16 @@ def row(option: str, sampler: Sampler) -> str:
 
 def table() -> str:
     """All options of `sampler=`, in Markdown."""
-    options = sorted(Path(conf_dir(), "sampler").glob("*.yaml"))
-    rows = [row(path.stem, build(yaml.safe_load(path.read_text()))) for path in options]
+    rows = [row(option, build(node_of("sampler", option))) for option in options("sampler")]
     head = ["| `sampler=` | order | evaluations a step | | source |", "|--|--|--|--|--|"]
     return "\n".join([*head, *rows])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the table."""
+    """The console script; `argv` begins with the name of the program."""
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("difflab-catalogue", description=__doc__, formatter_class=shape)
+    parser.parse_args(argv and argv[1:])
     print(table())
 
 

@@ -15,7 +15,6 @@ from typing import Any
 from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
-from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -25,12 +24,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from difflab.cli.explain import explanation
+from difflab.cli.extensions import CONFIG_DIR, outside_of
 from difflab.cli.help import text as help_of
 from difflab.cli.multirun import Outcomes, show
-from difflab.experiment.config import chosen, conf_dir, plain, register_settings, spelled
+from difflab.experiment.config import chosen, plain, register_settings, spelled
 from difflab.experiment.errors import UserError, user_errors
+from difflab.experiment.search_path import Outside, conf_dir, in_full, outside, using
 
-VALUED = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
+VALUED = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn")
 LISTED = ("--info", "-i")  # whose value may be left out
 SILENT = ("cfg", "hydra_help", "shell_completion", "info")  # flags that print something and run no job
 
@@ -46,7 +47,7 @@ class Context:
     @property
     def command(self) -> str:
         """The command that does this job alone."""
-        return shlex.join([self.program, *self.words])
+        return shlex.join([self.program, *in_full(self.words)])
 
 
 Found = dict[str, Any] | None  # plain values; None from a process that has nothing to say
@@ -61,10 +62,14 @@ class Line:
     name: str  # of conf/NAME.yaml
     flags: tuple[str, ...]
     overrides: tuple[str, ...]
+    outside: Outside  # the extensions and the folders of options that the words name
 
     @classmethod
     def of(cls, program: str, name: str, words: Sequence[str]) -> Line:
-        """Tell flags from overrides, wherever they stand. Raises UserError for a word that chooses nothing."""
+        """Tell flags from overrides, wherever they stand, with what is on at this moment.
+
+        Raises UserError for a word that chooses nothing.
+        """
         flags: list[str] = []
         overrides: list[str] = []
         rest = list(words)
@@ -74,9 +79,11 @@ class Line:
                 overrides.append(spelled(name, word))
             elif word in LISTED:  # its optional value must not swallow an override
                 flags.append(f"--info={rest.pop(0) if rest and rest[0].isalpha() else 'all'}")
-            else:
+            elif word in CONFIG_DIR:
+                del rest[:1]
+            elif word.partition("=")[0] not in CONFIG_DIR:  # these folders are `outside`
                 flags += [word, rest.pop(0)] if word in VALUED and rest else [word]
-        return cls(program, name, tuple(flags), tuple(overrides))
+        return cls(program, name, tuple(flags), tuple(overrides), outside())
 
     def override(self, key: str) -> bool:
         """Whether a key is given a value."""
@@ -89,7 +96,7 @@ def main_of(program: str, name: str, words: Sequence[str], job: Job) -> None:
     register_settings()
     parser = get_args_parser()
     parser.prog = program
-    with ends_in_one_line(program):
+    with ends_in_one_line(program), using(outside_of(words)):
         line = Line.of(program, name, words)
         flags = parser.parse_args([*line.flags, *line.overrides])
         if flags.help:
@@ -98,17 +105,22 @@ def main_of(program: str, name: str, words: Sequence[str], job: Job) -> None:
             flags.overrides = [] if flags.hydra_help else flags.overrides  # its text does not depend on ours
             _run_hydra(flags, parser, lambda config: None, conf_dir(), name)
         else:
-            run(line, job, flags.multirun, flags.config_dir)
+            run(line, job, flags.multirun)
 
 
 @contextmanager
 def ends_in_one_line(program: str) -> Iterator[None]:
     """End a command with one line for errors of its user, and with status 130 after Ctrl-C.
 
-    HYDRA_FULL_ERROR=1 gives the whole traceback instead.
+    HYDRA_FULL_ERROR=1 gives the whole traceback instead. Where the reader of its output has gone, as `head` has after
+    ten lines, it ends without a word and with status 141, as other programs do.
     """
     try:
         yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at the end
+        raise SystemExit(141) from None
     except UserError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
@@ -117,13 +129,9 @@ def ends_in_one_line(program: str) -> Iterator[None]:
         raise SystemExit(130) from None
 
 
-def run(line: Line, job: Job, multirun: bool, config_dir: str | None) -> None:
+def run(line: Line, job: Job, multirun: bool) -> None:
     """Compose the configuration and do the job, or each job of a multirun. Raises UserError for wrong words."""
     search_path = create_config_search_path(conf_dir())
-    if config_dir is not None:
-        if not Path(config_dir).is_dir():
-            raise UserError(f"--config-dir {config_dir}: there is no such folder")
-        search_path.prepend("command-line", f"file://{Path(config_dir).resolve()}", SearchPathQuery(provider="schema"))
     hydra = Hydra.create_main_hydra2(line.program, search_path)
     overrides = [*line.overrides]
     try:
@@ -165,10 +173,11 @@ def single(line: Line, job: Job, config: DictConfig) -> UserError | None:
 
 def one_of_many(line: Line, job: Job, outcomes: Outcomes, config: DictConfig) -> Found:
     """Do a job of a multirun, and write down what it found or why it failed."""
-    described, context = job_of(line, config)
-    context = replace(context, multirun=True)
-    number = int(HydraConfig.get().job.num)
-    return outcomes.record(number, context.words, line.program, lambda: job(described, context))
+    with using(line.outside):  # in a launcher's process, nothing is on yet
+        described, context = job_of(line, config)
+        context = replace(context, multirun=True)
+        number = int(HydraConfig.get().job.num)
+        return outcomes.record(number, context.words, line.program, lambda: job(described, context))
 
 
 def job_of(line: Line, config: DictConfig) -> tuple[dict[str, Any], Context]:

@@ -10,8 +10,9 @@ from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from difflab.experiment.config import composition, suggestion
-from difflab.experiment.config import groups as all_groups
+from difflab.experiment.conf_files import groups as all_groups
+from difflab.experiment.config import composition
+from difflab.experiment.errors import suggestion
 
 
 def explanation(name: str, overrides: Sequence[str]) -> str:

@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from difflab.experiment.conf_files import Choice, ConfigFile, conf_dir, options, places, read
+from difflab.experiment.conf_files import Choice, ConfigFile, is_file, options, places, read
 from difflab.experiment.config import composition, loader
 
 WIDTH, COLUMN = 120, 40  # characters of a line, and before the text of a table at most
@@ -43,7 +42,7 @@ class Composed:
         """Compose words without sweeps. Raises HydraException for words that make no sense."""
         config = composition(command, words)
         loaded = loader().compute_defaults_list(command, [*words], RunMode.RUN)
-        own = [d for d in loaded.defaults if Path(conf_dir(), f"{d.config_path}.yaml").is_file()]
+        own = [d for d in loaded.defaults if is_file(str(d.config_path))]
         files = [(d.package or "", read(str(d.config_path))) for d in own]
         return cls(config, config.hydra.runtime.choices, files)
 

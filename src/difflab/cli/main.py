@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("difflab COMMAND ...   (the same as difflab-COMMAND ...)\n")
         print("\n".join(f"  {name:<{width}}  {meaning}" for name, meaning in COMMANDS.items()))
         print("\ndifflab COMMAND --help describes a command.")
+        print_extensions()
         return
     name = words[0]
     if name not in COMMANDS:
@@ -33,3 +34,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         hint = f". Did you mean {close[0]!r}?" if close else ""
         raise SystemExit(f"difflab: {name} is no command; valid: {', '.join(COMMANDS)}{hint}")
     importlib.import_module(f"difflab.cli.{name}").main([f"difflab-{name}", *words[1:]])
+
+
+def print_extensions() -> None:
+    """List the installed extensions, and how each is switched on."""
+    from difflab.experiment.extensions import installed
+    from difflab.experiment.search_path import VARIABLE, outside
+
+    on = outside().extensions
+    for extension in installed().values():
+        state = f"on, by {VARIABLE}" if extension in on else f"off; extensions=[{extension.name}] switches it on"
+        print(f"extension {extension.name} {extension.version}: {state}")

@@ -13,6 +13,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "runs", nargs="*", metavar="RUN", help="a run's folder, or the unique beginning of its name (default: all runs)"
     )
+    made.epilog = "extensions=[NAME] among the runs switches an extension on, for runs that need it."
     made.add_argument("--runs-dir", type=Path, default=Path("runs"), help="the folder of the runs (runs)")
     made.add_argument("--out", type=Path, default=Path("report"), help="the folder to write to (report)")
     made.add_argument("--metric", help="the metric to rank by, as fd_lite0 (the first distance that was measured)")
@@ -26,13 +27,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The console script; `argv` begins with the name of the program. Libraries load after the words are parsed."""
     words = parser().parse_args(argv and argv[1:])
     from difflab.cli.command import ends_in_one_line
+    from difflab.cli.extensions import outside_of
     from difflab.experiment.errors import user_errors
+    from difflab.experiment.search_path import using
     from difflab.report.output import write_report
     from difflab.report.study import load_study
     from difflab.report.tables import print_ranking, ranking_tables
 
-    with ends_in_one_line("difflab-report"), user_errors():
-        study = load_study(words.runs_dir, words.runs, words.metric)
+    extensions = [word for word in words.runs if word.startswith("extensions=")]
+    with ends_in_one_line("difflab-report"), user_errors(), using(outside_of(extensions)):
+        study = load_study(words.runs_dir, [run for run in words.runs if run not in extensions], words.metric)
         page = write_report(study, words.out, words.metric)
         for table in ranking_tables(study, words.metric):
             print_ranking(table)

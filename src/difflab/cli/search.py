@@ -9,9 +9,11 @@ from dataclasses import dataclass, fields
 from omegaconf import OmegaConf, ValidationError
 
 from difflab.cli.command import ends_in_one_line, words_of
+from difflab.cli.extensions import outside_of
 from difflab.experiment.config import spelled
 from difflab.experiment.errors import user_errors
 from difflab.experiment.hardware import keep_heap
+from difflab.experiment.search_path import using
 
 HELP = """\
 Look for the settings that bring samples nearest to the data at the fewest network evaluations. The words are those of
@@ -86,10 +88,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     shape = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("difflab-search", "%(prog)s KEY=VALUE ...", HELP, formatter_class=shape)
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
-    chosen = parser.parse_args(words).words
+    parser.add_argument("--config-dir", action="append", default=[], help="a folder of options beside difflab's own")
+    options = parser.parse_intermixed_args(words)
     keep_heap()  # before torch loads
-    with ends_in_one_line(program):
-        failed = search(chosen, program)
+    added = [f"--config-dir={folder}" for folder in options.config_dir]
+    with ends_in_one_line(program), using(outside_of([*options.words, *added])):
+        failed = search(options.words, program)
     if failed:
         raise SystemExit(f"{program}: {len(failed)} of the points failed; the same command tries them again")
 

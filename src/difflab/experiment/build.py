@@ -9,7 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from difflab.experiment.config import suggestion
+from difflab.experiment.errors import suggestion
+from difflab.experiment.extensions import installed
+from difflab.experiment.search_path import by_package, refusal
 
 FOREIGN = ("lightning.pytorch.Trainer",)  # the only class outside difflab that a configuration may build
 FOLDERS = ("process", "objective", "denoiser", "backbone", "data", "metric", "sampler", "guidance", "paradigm")
@@ -19,8 +21,9 @@ CONCEPTS = (*(f"difflab.{folder}" for folder in FOLDERS), "difflab.experiment") 
 def build(node: Mapping[str, Any], **more: object) -> Any:  # noqa: ANN401  # whatever class the node names
     """Build the object that a plain configuration node names, and those inside it.
 
-    Only classes of difflab are built, and Lightning's Trainer: loading somebody's configuration runs none of their
-    code. Keys and types are held against the class's signature first. Raises ValueError for what does not fit.
+    Only classes that `target` finds are built: loading somebody's configuration runs none of their code, unless it is
+    that of an extension which the user of this process has switched on. Keys and types are held against the class's
+    signature first. Raises ValueError for what does not fit.
     """
     check(node, more.keys())
     return make(node, **more)
@@ -39,14 +42,22 @@ def make(node: Any, **more: object) -> Any:  # noqa: ANN401  # any plain value, 
 def target(path: object) -> type:
     """The class that a `_target_` names by its concept, as `difflab.sampler.DDIM`, whatever file defines it.
 
-    Raises ValueError for anything but the classes that difflab's folders export, and FOREIGN.
+    Raises ValueError for anything but the classes that difflab's folders export, FOREIGN, and the classes that
+    extensions define which are on. A name under which they export a class of others is refused.
     """
-    package, _, name = str(path).rpartition(".")
-    if str(path) in FOREIGN or package in CONCEPTS:
-        found = getattr(importlib.import_module(package), name, None)
-        if isinstance(found, type) and (str(path) in FOREIGN or found.__module__.startswith(f"{package}.")):
+    module, _, name = str(path).rpartition(".")
+    package = module.partition(".")[0]
+    if str(path) in FOREIGN or module in CONCEPTS or by_package(package):
+        found = getattr(importlib.import_module(module), name, None)
+        owner = package if by_package(package) else module
+        if isinstance(found, type) and (str(path) in FOREIGN or f"{found.__module__}.".startswith(f"{owner}.")):
             return found
-    raise ValueError(f"_target_: {path} is refused: a configuration builds classes of difflab and {', '.join(FOREIGN)}")
+    elif package in {extension.package for extension in installed().values()}:
+        raise ValueError(f"_target_: {path} is of {refusal(package)}")
+    raise ValueError(
+        f"_target_: {path} is refused: a configuration builds classes of difflab, of extensions that are on, and "
+        f"{', '.join(FOREIGN)}"
+    )
 
 
 def check(node: object, given: Collection[str] = (), where: str = "") -> None:

@@ -10,14 +10,12 @@ from pathlib import Path
 
 import yaml
 
+from difflab.experiment.search_path import conf_dir, outside
 
-def conf_dir() -> str:
-    """The configuration groups: inside the package in a wheel, beside `src` in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "conf", package.parents[1] / "conf"):
-        if folder.is_dir():
-            return str(folder)
-    raise FileNotFoundError("difflab: no conf/ in the package or at the root of the repository; install it again")
+
+def folders() -> tuple[Path, ...]:
+    """The folders of options, in the order in which they are searched."""
+    return (Path(conf_dir()), *(folder for _, folder in outside().search))
 
 
 @dataclass(frozen=True)
@@ -56,10 +54,29 @@ class ConfigFile:
     settings: tuple[Setting, ...]
 
 
-@cache
 def read(name: str) -> ConfigFile:
-    """A file by its name in conf/, without the suffix, as `train` or `sampler/ddim`."""
-    text = Path(conf_dir(), f"{name}.yaml").read_text()
+    """A file by its name in the folders, without the suffix, as `train` or `sampler/ddim`."""
+    return parsed(path_of(name))
+
+
+def is_file(name: str) -> bool:
+    """Whether a folder has a file of that name; Hydra's own files are none."""
+    return any((folder / f"{name}.yaml").is_file() for folder in folders())
+
+
+def path_of(name: str) -> Path:
+    """The first file of that name. Raises FileNotFoundError if no folder has one."""
+    paths = [folder / f"{name}.yaml" for folder in folders()]
+    for path in paths:
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"none of these is a file: {', '.join(map(str, paths))}")
+
+
+@cache
+def parsed(path: Path) -> ConfigFile:
+    """A file by its path, parsed once in a process."""
+    text = path.read_text()
     lines = text.splitlines()
     head = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)]
     package = head.pop(0).split()[1] if head and head[0].startswith("@package") else None
@@ -117,12 +134,17 @@ def places(command: str) -> dict[str, Choice]:
     return {choice.place: choice for choice in every}
 
 
-@cache
 def inside(outer: Choice) -> tuple[Choice, ...]:
     """The groups that the options of a group have, as protocol.extractor."""
+    return inside_among(outer, folders())
+
+
+@cache
+def inside_among(outer: Choice, searched: tuple[Path, ...]) -> tuple[Choice, ...]:
+    """The same, once for the folders that are searched."""
     found = {}
     for option in options(outer.group):
-        if "@" in Path(conf_dir(), outer.group, f"{option}.yaml").read_text():
+        if "@" in path_of(f"{outer.group}/{option}").read_text():
             for choice in read(f"{outer.group}/{option}").choices:
                 place = f"{outer.place}.{choice.place}"
                 found[place] = Choice(choice.group, place, choice.option, choice.comment, outer.preset)
@@ -131,4 +153,10 @@ def inside(outer: Choice) -> tuple[Choice, ...]:
 
 def options(group: str) -> list[str]:
     """The options of a group."""
-    return sorted(path.stem for path in Path(conf_dir(), group).glob("*.yaml"))
+    return sorted({path.stem for folder in folders() for path in (folder / group).glob("*.yaml")})
+
+
+def groups() -> dict[str, list[str]]:
+    """The configuration groups with their options."""
+    names = {path.name for folder in folders() for path in folder.iterdir() if path.is_dir()}
+    return {name: found for name in sorted(names) if (found := options(name))}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,33 +12,49 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from difflab.experiment.conf_files import conf_dir as conf_dir
-from difflab.experiment.conf_files import places
-from difflab.experiment.errors import UserError
+from difflab.experiment.conf_files import groups, places
+from difflab.experiment.errors import UserError, suggestion
+from difflab.experiment.search_path import Outside, conf_dir, outside
 from difflab.experiment.settings import schemas
 
 if TYPE_CHECKING:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 
-def groups() -> dict[str, list[str]]:
-    """The configuration groups with their options."""
-    folders = sorted(folder for folder in Path(conf_dir()).iterdir() if folder.is_dir())
-    return {folder.name: sorted(option.stem for option in folder.glob("*.yaml")) for folder in folders}
-
-
 @cache
 def register_settings() -> None:
-    """Give Hydra the types of the commands' settings, once in a process; those of a launcher need it, too."""
-    from hydra.core.config_store import ConfigStore
+    """Give Hydra the types of the commands' settings, and the folders outside conf/, once in a process.
 
+    Those of a launcher need it, too.
+    """
+    from hydra.core.config_search_path import ConfigSearchPath
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class FoldersOutside(SearchPathPlugin):
+        """Search the folders that are on at the moment after conf/."""
+
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            for owner, folder in outside().search:
+                search_path.append(owner, f"file://{folder.resolve()}")
+
+    Plugins.instance().register(FoldersOutside)
     for name, schema in schemas():
         ConfigStore.instance().store(name, schema)
 
 
-@cache
 def loader() -> ConfigLoaderImpl:
-    """Hydra's reader of conf/. It uses none of Hydra's globals, so that a running job can compose another."""
+    """Hydra's reader of conf/ and the folders outside it.
+
+    It uses none of Hydra's globals, so that a running job can compose another.
+    """
+    return loader_of(outside())
+
+
+@cache
+def loader_of(now: Outside) -> ConfigLoaderImpl:
+    """The same, once for what is on."""
     from hydra import version
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.utils import create_config_search_path
@@ -89,6 +104,11 @@ def compose(command: str, words: Sequence[str] = ()) -> dict[str, Any]:
     return as_plain(command, words, composed(command, words))
 
 
+def node_of(group: str, option: str) -> Any:  # noqa: ANN401  # plain values
+    """One option of a group, composed with the defaults of everything else. Raises ValueError as `compose` does."""
+    return compose("train", [f"{group}={option}"])[group]
+
+
 def compose_job(command: str, words: Sequence[str] = ()) -> dict[str, Any]:
     """The same of one job. Raises ValueError also for an experiment that is a sweep and leaves a choice open."""
     whole = composed(command, words)
@@ -120,7 +140,7 @@ def spelled(command: str, word: str) -> str:
     """
     placed = dict(placements(command))
     key, equals, option = word.partition("=")
-    if option in ("[]", "null") and (key in placed or Path(conf_dir(), key).is_dir()):
+    if option in ("[]", "null") and (key in placed or key in groups()):
         raise UserError(f"{word} chooses nothing: leave it out, or say {key}=none where there is that option")
     return f"{placed.get(key, key)}{equals}{option}"
 
@@ -159,12 +179,6 @@ def placements(command: str) -> Iterator[tuple[str, str]]:
                 yield choice.group, choice.word
     if command == "train":
         yield "teacher", "teacher.run"
-
-
-def suggestion(word: str, valid: Sequence[str]) -> str:
-    """The valid words, and the one that may have been meant."""
-    close = difflib.get_close_matches(word, valid, 1)
-    return f"valid: {', '.join(valid)}" + (f". Did you mean {close[0]!r}?" if close else "")
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -19,3 +20,9 @@ def user_errors() -> Iterator[None]:
         raise
     except (ValueError, OSError, ImportError) as error:
         raise UserError(str(error)) from error
+
+
+def suggestion(word: str, valid: Sequence[str]) -> str:
+    """The valid words, and the one that may have been meant."""
+    close = difflib.get_close_matches(word, valid, 1)
+    return f"valid: {', '.join(valid)}" + (f". Did you mean {close[0]!r}?" if close else "")

@@ -34,6 +34,7 @@ from difflab.sampler.evaluations import timing
 
 POINTS = 500  # in a picture of points
 STEPS, FOLLOWED = 12, 4  # times and samples in the picture of the way from noise to data
+PARTS = ("model", "data", *RECIPE[:3], "protocol")  # the keys of a configuration whose classes make a number
 PICTURES = ("samples", "steps", "pairs")
 PAIRS = 10  # of a generated image and the training image that it is nearest to
 ROWS = 2  # of the picture of samples; where there are classes, a class a column
@@ -44,7 +45,8 @@ UNLABELLED = 8  # columns of it, where there are none
 class Evaluation:
     """The samples of one seed of the noise that a recipe draws from a run's weights, measured by a protocol.
 
-    `provenance` is kept beside the result: the `choices` of options, the `command` and the `study`.
+    `provenance` is kept beside the result: the `choices` of options, the `command` and the `study`. `extensions` are
+    those whose classes take part, by package, with the sha256 of their source.
     """
 
     run: Run
@@ -56,6 +58,7 @@ class Evaluation:
     seed: int
     cache: Cache
     provenance: Mapping[str, Any]
+    extensions: Mapping[str, str]
 
     @cached_property
     def classes(self) -> int:
@@ -89,6 +92,7 @@ class Evaluation:
             precision=recipe.precision,
             seed=self.seed,
             noise=NOISE,
+            extensions=", ".join(f"{package} {sha256[:12]}" for package, sha256 in self.extensions.items()),
         )
 
     @property

@@ -23,12 +23,14 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 from difflab.experiment.build import build, target
+from difflab.experiment.search_path import by_package
 from difflab.metric.card import digest
 from difflab.process.noise import VERSION as NOISE
 
 IDENTITY = ("model", "seed", "images", "batch_size", "precision", "ema")  # of a configuration: what decides the weights
 SEEDS = ("seed", "model.seed", "data.seed")  # by which repetitions of one training differ
 REPEATED = ("run", "seeds", "seed", "sha256", "weights")  # of an origin: what differs between its repetitions
+SOURCE = "source_sha256"  # of a class of an extension: the sha256 of its package's source
 RECORDS = ("run", "kind", "seeds")  # what is kept of an origin for people and reports, and names no content
 
 
@@ -56,6 +58,8 @@ def identity(value: object) -> Any:  # noqa: ANN401  # plain values
 def described(cls: type, given: Mapping[str, object]) -> dict[str, Any]:
     """A class with the arguments that it was given, and the defaults of the others."""
     found: dict[str, Any] = {"class": name_of(cls)}
+    if extension := by_package(cls.__module__.partition(".")[0]):
+        found[SOURCE] = extension.sha256
     outside = {*getattr(cls, "outside_identity", ()), *getattr(cls, "paths", ())}
     before = getattr(cls, "as_before", {})
     defaults = {f.name: f.default_factory() for f in fields(cls) if f.default_factory is not dataclasses.MISSING}
@@ -95,7 +99,8 @@ def line(value: object) -> str:
     """An identity in one line, as cards and tables have it: `DDIM(eta=0.0)`."""
     plain = identity(value)
     if isinstance(plain, dict):
-        arguments = ", ".join(f"{key}={line(each)}" for key, each in plain.items() if key != "class")
+        own = {key: each for key, each in plain.items() if key not in ("class", SOURCE)}
+        arguments = ", ".join(f"{key}={line(each)}" for key, each in own.items())
         return f"{str(plain.get('class', '')).rpartition(':')[2]}({arguments})"
     return f"[{', '.join(map(line, plain))}]" if isinstance(plain, list) else repr(plain)
 
@@ -125,8 +130,31 @@ def seedless(config: Mapping[str, Any]) -> dict[str, Any]:
         name: {k: v for k, v in each.items() if k not in REPEATED} if "kind" in each else each.get("sha256", "")
         for name, each in config.get("origins", {}).items()
     }
-    leaves = flat({**{key: identity(config[key]) for key in (*IDENTITY, "data")}, "origins": origins})
-    return {key: value for key, value in leaves.items() if key not in SEEDS}
+    decisive = {key: identity(config[key]) for key in (*IDENTITY, "data")}
+    leaves = flat({**decisive, "origins": origins, "extensions": sources_of(config)})
+    return {key: value for key, value in leaves.items() if key not in SEEDS and not key.endswith(f".{SOURCE}")}
+
+
+def packages(node: object) -> set[str]:
+    """The top-level packages of the classes that plain values name."""
+    if isinstance(node, list):
+        return set().union(*map(packages, node))
+    if not isinstance(node, Mapping):
+        return set()
+    own = {str(node["_target_"]).partition(".")[0]} if "_target_" in node else set()
+    return own.union(*map(packages, node.values()))
+
+
+def sources(node: object) -> dict[str, str]:
+    """The sha256 of the source of each extension whose classes plain values name, by package."""
+    on = {package: by_package(package) for package in sorted(packages(node))}
+    return {package: extension.sha256 for package, extension in on.items() if extension}
+
+
+def sources_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """The same of a stored configuration, as they were when it was stored."""
+    stored = config.get("extensions")
+    return dict(stored) if isinstance(stored, Mapping) else {}
 
 
 def seeds(config: Mapping[str, Any]) -> tuple[int, ...]:

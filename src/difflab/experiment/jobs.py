@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec
 
 from difflab.experiment.build import build
 from difflab.experiment.config import compose_job, quoted, word_for
 from difflab.experiment.errors import user_errors
 from difflab.experiment.estimate import estimate
-from difflab.experiment.evaluation import Evaluation, evaluate_all, provenance
+from difflab.experiment.evaluation import PARTS, Evaluation, evaluate_all, provenance
+from difflab.experiment.extensions import named
 from difflab.experiment.hardware import best_device
-from difflab.experiment.identity import flat
+from difflab.experiment.identity import flat, sources
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import RECIPE, trained
 from difflab.experiment.references import check_training, with_runs
 from difflab.experiment.run import Run
+from difflab.experiment.search_path import Outside, using
 from difflab.experiment.tensor_cache import TensorCache
 from difflab.experiment.trainer import rank
 from difflab.experiment.training import Training
 
 Requested = Literal["train", "evaluate"]  # what a command was started for; the other job it only needs
 Result = dict[str, Any]  # plain values
+P = ParamSpec("P")
 MEASURED = ("n", "n_likelihood", "seed")  # settings of the protocol that `difflab-evaluate run=` has at its top level
 
 
+def with_extensions(job: Callable[Concatenate[Mapping[str, Any], P], Result | None]) -> Callable[..., Result | None]:
+    """A job during which the `extensions` of its configuration are on; those of a stored one switch nothing on."""
+
+    @functools.wraps(job)
+    def inner(config: Mapping[str, Any], *args: P.args, **more: P.kwargs) -> Result | None:
+        names = config.get("extensions")
+        with using(Outside(named(names if isinstance(names, list) else []))):
+            return job(config, *args, **more)
+
+    return inner
+
+
+@with_extensions
 def train(
     config: Mapping[str, Any], requested: Requested = "train", launch: Callable[[], None] | None = None
 ) -> Result | None:
@@ -63,6 +80,7 @@ def train(
     return {**said, **result, "evaluations": found}
 
 
+@with_extensions
 def evaluate(config: Mapping[str, Any]) -> Result | None:
     """Measure a run, unless it is measured already; without `run` train it first, as `train` does.
 
@@ -114,9 +132,10 @@ def evaluations_of(config: Mapping[str, Any]) -> tuple[Run, list[Evaluation], di
     model = build({key: node for key, node in own["model"].items() if key != "denoiser"}, denoiser=denoiser)
     choices = {**own.get("choices", {}), **config["choices"]}
     about, cache = provenance({**config, "choices": choices}), TensorCache(Path(config["runs_dir"]) / ".cache")
-    evaluations = [
-        Evaluation(run, model, weights, data, recipe, protocol, seed, cache, about) for seed in protocol.seeds
-    ]
+    parts = {**own, **{key: config[key] for key in (*RECIPE, "protocol") if config[key] is not None}}
+    known = run, model, weights, data, recipe, protocol
+    extensions = sources([parts[key] for key in PARTS])
+    evaluations = [Evaluation(*known, seed, cache, about, extensions) for seed in protocol.seeds]
     sampling = {key: config[key] for key in RECIPE if config[key] is not None}
     return run, evaluations, {**own, **sampling, "choices": about["choices"]}
 

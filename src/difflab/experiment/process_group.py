@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from difflab.experiment.search_path import in_full
+
 GROUP = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -25,7 +27,7 @@ def launcher(config: Mapping[str, Any], words: Sequence[str]) -> Callable[[], No
 def run_apart(words: Sequence[str]) -> None:
     """Run `difflab WORDS` as a command of its own. Raises SystemExit if it fails, or after a signal."""
     environment = {key: value for key, value in os.environ.items() if key not in GROUP}
-    with subprocess.Popen([sys.executable, "-m", "difflab", *words], env=environment) as group:
+    with subprocess.Popen([sys.executable, "-m", "difflab", *in_full(words)], env=environment) as group:
         signals = (signal.SIGINT, signal.SIGTERM)  # the group acts on them: it saves what it has
         before = {number: signal.signal(number, lambda n, _: group.send_signal(n)) for number in signals}
         try:

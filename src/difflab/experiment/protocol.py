@@ -12,7 +12,7 @@ from torch import Tensor
 from difflab.data.images import Split
 from difflab.data.module import DataModule
 from difflab.experiment.build import build
-from difflab.experiment.config import suggestion
+from difflab.experiment.errors import suggestion
 from difflab.experiment.recipe import balanced
 from difflab.experiment.trained_classifier import TrainedClassifier
 from difflab.metric.cache import Cache

@@ -140,8 +140,10 @@ def trained(config: Mapping[str, Any], word: str = "run") -> Trained:
     Raises ValueError if there is no such run, if it has no weights, or if the recipe does not go with it.
     """
     run, device = find(Path(config["runs_dir"]), config["run"], word), best_device()
-    denoiser, weights = load_denoiser(run, config["ema"])
     own = run.config
+    if run.changes:
+        print(run.changes, flush=True)
+    denoiser, weights = load_denoiser(run, config["ema"])
     chosen = {key: own[key] if config.get(key) is None else config[key] for key in RECIPE}
     if "_target_" not in chosen["sampler"]:  # another path alone
         chosen["sampler"] = {**own["sampler"], **chosen["sampler"]}

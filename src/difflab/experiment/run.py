@@ -24,7 +24,9 @@ import yaml
 
 from difflab.experiment.build import absolute
 from difflab.experiment.files import locked, write_text
+from difflab.experiment.identity import sources, sources_of
 from difflab.experiment.legacy import translated
+from difflab.experiment.search_path import by_package, refusal
 
 FORMAT = 2  # of config.yaml; difflab 0.1 wrote none
 SUFFIX = 8  # of the fingerprint's hex digits, in a folder's name
@@ -70,7 +72,7 @@ class Run:
         """The resolved configuration: plain values, from which nothing is run.
 
         Its `runs_dir` is where the run lies now, also where others that lay beside it are named. Raises ValueError if
-        it is damaged, or if a later difflab wrote it.
+        it is damaged, if a later difflab wrote it, or if it needs an extension that is off.
         """
         path = self.folder / "config.yaml"
         try:
@@ -84,15 +86,26 @@ class Run:
                 f"{path} is of format {config['format']}; this difflab reads {FORMAT}: install a later one"
             )
         config = config if "format" in config else translated(config)
+        if off := [package for package in sources_of(config) if not by_package(package)]:
+            raise ValueError(f"{self.folder} needs {' and '.join(map(refusal, off))}")
         here: dict[str, Any] = moved(config, config.get("runs_dir"), str(self.folder.parent))
         return here
+
+    @property
+    def changes(self) -> str:
+        """A sentence on the extensions that it needs whose source has changed since its training; empty for none."""
+        stored = sources_of(self.config)
+        changed = [name for name, sha256 in stored.items() if (now := by_package(name)) and now.sha256 != sha256]
+        return f"{self.folder.name} was trained with another source of {', '.join(changed)}" if changed else ""
 
     def write_config(self, config: Mapping[str, Any], fingerprint: str, origins: Mapping[str, Any]) -> None:
         """Write the configuration, the run's fingerprint first, by which it is found; and what it was made from.
 
+        That is its origins, and the extensions that it needs, by package, with the sha256 of their source.
         Paths of data become absolute: they say where the data lay, for commands that are started elsewhere.
         """
-        whole = {"format": FORMAT, "fingerprint": fingerprint, **absolute(config), "origins": dict(origins)}
+        about = {"origins": dict(origins), "extensions": sources(config)}
+        whole = {"format": FORMAT, "fingerprint": fingerprint, **absolute(config), **about}
         write_text(self.folder / "config.yaml", yaml.safe_dump(whole, sort_keys=False))
 
     def claim(self, fingerprint: str) -> AbstractContextManager[None]:

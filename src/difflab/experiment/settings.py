@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 from omegaconf import MISSING
 
-from difflab.experiment.conf_files import Setting, conf_dir, family, read
+from difflab.experiment.conf_files import Setting, family, read
+from difflab.experiment.search_path import conf_dir
 
 TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 
@@ -21,9 +22,9 @@ def hint(setting: Setting) -> Any:  # noqa: ANN401  # a type hint may be any obj
     Raises ValueError for a setting with neither.
     """
     default = yaml.safe_load(setting.value)
-    if isinstance(default, list):
+    if isinstance(default, list) and default:
         return list[type(default[0])]  # type: ignore[misc]  # known only here
-    if default not in (None, MISSING):
+    if default not in (None, MISSING, []):
         return type(default)
     name, colon, _ = setting.comment.partition(":")
     if name not in TYPES or not colon:
@@ -31,6 +32,8 @@ def hint(setting: Setting) -> Any:  # noqa: ANN401  # a type hint may be any obj
             f"conf/: {setting.key}: {setting.value} needs a comment that begins with its type, as `# int: ...`; "
             f"valid: {', '.join(TYPES)}"
         )
+    if default == []:
+        return list[TYPES[name]]  # type: ignore[valid-type]  # known only here
     return TYPES[name] | None if default is None else TYPES[name]
 
 

@@ -14,7 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities import rank_zero_only
 
 from difflab.experiment.build import build
-from difflab.experiment.config import suggestion
+from difflab.experiment.errors import suggestion
 
 PRECISION: dict[str, Literal["bf16-mixed", "32-true"]] = {"bf16": "bf16-mixed", "fp32": "32-true"}  # Lightning's words
 SILENT: dict[str, Any] = {

@@ -22,11 +22,11 @@ from difflab.experiment.callback.checkpoint import Resumable, saved_step
 from difflab.experiment.callback.ema import EMA, Averages
 from difflab.experiment.callback.pictures import Pictures, sample_grid
 from difflab.experiment.callback.progress import RunProgress
-from difflab.experiment.evaluation import Evaluation, provenance
+from difflab.experiment.evaluation import PARTS, Evaluation, provenance
 from difflab.experiment.files import write_json
 from difflab.experiment.hardware import best_device, settle_precision
 from difflab.experiment.held_out import denoising_error
-from difflab.experiment.identity import fingerprint, label
+from difflab.experiment.identity import fingerprint, label, sources
 from difflab.experiment.metrics_file import MetricsFile
 from difflab.experiment.origins import origins_of
 from difflab.experiment.picture import save_png
@@ -135,8 +135,8 @@ class Training:
             return []
         weights, cache = weights_name(self.config["ema"][0]), TensorCache(Path(self.config["runs_dir"]) / ".cache")
         known = self.run, cast(Diffusion, self.model), weights, self.data, *self.sampling
-        about = provenance(self.config)
-        return [Evaluation(*known, seed, cache, about) for seed in self.sampling.protocol.seeds]
+        about, extensions = provenance(self.config), sources([self.config[key] for key in PARTS])
+        return [Evaluation(*known, seed, cache, about, extensions) for seed in self.sampling.protocol.seeds]
 
     def __call__(self, requested: bool = True, launch: Callable[[], None] | None = None) -> tuple[Training, bool]:
         """Train, unless that is done: the job at the run that is now finished, and whether this call trained it.

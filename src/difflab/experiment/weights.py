@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +18,12 @@ from torch import Tensor, nn
 
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.build import build
-from difflab.experiment.config import suggestion
+from difflab.experiment.errors import suggestion
+from difflab.experiment.extensions import named
 from difflab.experiment.files import atomic, write_json
 from difflab.experiment.legacy import renamed
 from difflab.experiment.run import Run, find
+from difflab.experiment.search_path import Outside, using
 
 FORMAT = 4  # of weights.json; difflab 0.1 wrote 3
 
@@ -127,13 +130,21 @@ def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str
     return module, weights
 
 
-def load(path: str | Path, ema: float | None = None, device: torch.device | str = "cpu") -> AnyDenoiser:
+def load(
+    path: str | Path, ema: float | None = None, device: torch.device | str = "cpu", extensions: Sequence[str] = ()
+) -> AnyDenoiser:
     """The denoiser of a run, ready to be sampled, by its folder or the unique beginning of that: `runs/ddpm-digits`.
 
-    Raises ValueError if there is no such run, if it has no weights yet or no such decay, or if it generates nothing.
+    `extensions` are the names of those whose classes it may be built of: name only those whose code you trust.
+    Raises ValueError if there is no such run, if it has no weights yet or no such decay, if it generates nothing, or if
+    it needs an extension that is off.
     """
     path = Path(path)
-    return load_denoiser(find(path.parent, str(path) if path.is_dir() else path.name), ema, device)[0]
+    with using(Outside(named(extensions))):
+        run = find(path.parent, str(path) if path.is_dir() else path.name)
+        if run.changes:
+            warnings.warn(run.changes, stacklevel=2)
+        return load_denoiser(run, ema, device)[0]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from importlib.metadata import version
 from typing import Any
 
 NOISE_BEFORE = 1  # the version of the noise law that cards without one mean
-AXES = ("sampler", "grid", "path", "nfe", "guidance", "weights", "seed")  # what is compared; all else is the protocol
+# What is compared; all else is the protocol.
+AXES = ("sampler", "grid", "path", "nfe", "guidance", "weights", "seed", "extensions")
 
 
 def digest(value: object) -> str:
@@ -49,6 +50,7 @@ class ProtocolCard:
     precision: str  # of the network while sampling: "fp32", "bf16"
     seed: int  # of the noise
     noise: int = NOISE_BEFORE  # the version of the law that makes the noise from the seed
+    extensions: str = ""  # the extensions whose classes took part, each with the sha256 of its source
     versions: dict[str, str] = field(default_factory=installed_versions, hash=False)
 
     def __post_init__(self) -> None:
@@ -64,6 +66,8 @@ class ProtocolCard:
         values = self.to_dict()
         if self.noise == NOISE_BEFORE:
             del values["noise"]
+        if not self.extensions:
+            del values["extensions"]
         return digest(values)[:12]
 
     @property

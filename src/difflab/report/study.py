@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
-from difflab.experiment.config import suggestion
+from difflab.experiment.errors import suggestion
 from difflab.experiment.run import Run, find
 from difflab.metric.card import digest
 from difflab.report.factors import ALWAYS_NAMED, SAMPLED, factor_label, factors_of

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import torch
-import yaml
 from torch import Tensor
 
 from difflab.experiment.build import build
-from difflab.experiment.config import conf_dir
+from difflab.experiment.conf_files import options
+from difflab.experiment.config import node_of
 from difflab.experiment.picture import save_png, sheet
 from difflab.experiment.task.base import Job, Outcome, silently
 from difflab.metric.psnr import psnr
@@ -25,8 +24,7 @@ COLUMNS = 16  # samples in a picture
 
 def deterministic() -> list[str]:
     """The options of `sampler=` that draw no noise."""
-    options = sorted(Path(conf_dir(), "sampler").glob("*.yaml"))
-    return [option.stem for option in options if not build(yaml.safe_load(option.read_text())).stochastic]
+    return [option for option in options("sampler") if not build(node_of("sampler", option)).stochastic]
 
 
 def require_flow(job: Job) -> None:
