@@ -11,7 +11,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from difflab.experiment.config import suggestion
 
-FOREIGN = ("lightning.pytorch.Trainer",)  # the only class outside difflab that a configuration may build
+FOREIGN = (  # the only classes outside difflab that a configuration may build
+    "lightning.pytorch.Trainer",
+    "lightning.pytorch.callbacks.DeviceStatsMonitor",
+    "lightning.pytorch.callbacks.LearningRateMonitor",
+    "lightning.pytorch.callbacks.RichModelSummary",
+)
 FOLDERS = ("process", "objective", "denoiser", "backbone", "data", "metric", "sampler", "guidance", "paradigm")
 CONCEPTS = (*(f"difflab.{folder}" for folder in FOLDERS), "difflab.experiment")  # whose classes it may build
 
@@ -19,7 +24,7 @@ CONCEPTS = (*(f"difflab.{folder}" for folder in FOLDERS), "difflab.experiment") 
 def build(node: Mapping[str, Any], **more: object) -> Any:  # noqa: ANN401  # whatever class the node names
     """Build the object that a plain configuration node names, and those inside it.
 
-    Only classes of difflab are built, and Lightning's Trainer: loading somebody's configuration runs none of their
+    Only classes of difflab are built, and those of FOREIGN: loading somebody's configuration runs none of their
     code. Keys and types are held against the class's signature first. Raises ValueError for what does not fit.
     """
     check(node, more.keys())

@@ -24,9 +24,9 @@ import yaml
 
 from difflab.experiment.build import absolute
 from difflab.experiment.files import locked, write_text
-from difflab.experiment.legacy import translated
+from difflab.experiment.legacy import current
 
-FORMAT = 2  # of config.yaml; difflab 0.1 wrote none
+FORMAT = 3  # of config.yaml; difflab 0.1 wrote none
 SUFFIX = 8  # of the fingerprint's hex digits, in a folder's name
 
 
@@ -83,7 +83,7 @@ class Run:
             raise ValueError(
                 f"{path} is of format {config['format']}; this difflab reads {FORMAT}: install a later one"
             )
-        config = config if "format" in config else translated(config)
+        config = current(config)
         here: dict[str, Any] = moved(config, config.get("runs_dir"), str(self.folder.parent))
         return here
 
