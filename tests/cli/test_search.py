@@ -179,7 +179,7 @@ def test_a_list_is_told_as_it_is(searched, capsys):
 def test_what_makes_no_sense_is_refused_in_one_line(tmp_path, subtests):
     for words, said in [
         (["sampler=ddim,huen"], "Did you mean 'heun'?"),
-        (["nfe=4,6", "model.optimisation.lrr=1.0"], "Did you mean 'lr'?"),
+        (["nfe=4,6", "optimizer.beta=1.0"], "Did you mean 'betas'?"),
         (["nfe=4,six"], "could not be converted to Integer"),
         (["nfe=range(4,4)"], "nfe=range(4,4): an empty range"),
         (["nfe=tag(log,range(4,64,4))"], "nfe=tag(log,range(4,64,4)): "),

@@ -136,7 +136,7 @@ def test_the_two_sides_of_conf_match():
     named = set()
     for path in Path(conf_dir()).glob("*/*.yaml"):
         node = yaml.safe_load(path.read_text())
-        if path.parent.name == "guidance":  # whose options are merged, each under its own name
+        if path.parent.name in ("guidance", "callbacks"):  # whose options are merged, each under its own name
             assert [*node] == [path.stem]
             node = node[path.stem]
         if "_target_" in node:
@@ -163,6 +163,10 @@ def test_a_configuration_cannot_name_foreign_code(tmp_path, subtests):
         "difflab.nowhere.Thing",
         "torch.hub.load",
         "pathlib.Path",
+        "torch.optim.AdamW",
+        "lightning.pytorch.callbacks.LambdaCallback",
+        "lightning.pytorch.callbacks.EarlyStopping",
+        "lightning.pytorch.callbacks.lr_monitor.LearningRateMonitor",
     ]:
         with subtests.test(hostile):
             witness = tmp_path / "witness"
@@ -207,7 +211,8 @@ def test_mistyped_words_are_named_with_the_valid_ones(subtests):
         (["sampler=ddim", "sampler.etta=1"], "'etta' is not a key of sampler as chosen; valid: eta"),
         (["backbone.widht=3"], "'widht' .*Did you mean 'width'"),
         (["experiment=fst"], "experiment=fst does not exist"),
-        (["model.optimisation.rl=1"], "'rl' is not a key of model.optimisation as chosen; valid: lr"),
+        (["optimizer.beta=1"], "'beta' is not a key of optimizer as chosen; .*Did you mean 'betas'"),
+        (["optimizer=moun"], "optimizer=moun does not exist; .*Did you mean 'muon'"),
     ]:
         with subtests.test(" ".join(overrides)):
             assert re.match(message, explanation("train", overrides))

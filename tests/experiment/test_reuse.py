@@ -49,7 +49,7 @@ def test_the_same_weights_under_another_preset_are_the_same_run(finished):
 
 def test_a_run_may_start_from_the_weights_of_another(finished):
     folder, run = finished
-    words = [*TINY, "images=16", "ema=[0.0]", "model.optimisation.lr=0.0", "protocol.n=0", "seed=1"]
+    words = [*TINY, "images=16", "ema=[0.0]", "lr=0.0", "protocol.n=0", "seed=1"]
     said_here("train", *words, f"init={run.folder.name}", cwd=folder)
     (started,) = (path.parent for path in folder.glob("runs/*-s1-*/config.yaml"))
     assert started.name != run.folder.name

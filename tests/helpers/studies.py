@@ -38,7 +38,7 @@ def config(paradigm="ddpm", seed=0, data="fashion16", **overrides):
         "target": {"_target_": f"difflab.process.{target_class}"},
     }
     made = {
-        "format": 2,
+        "format": 3,
         "seed": seed,
         "images": 80_000,
         "batch_size": 128,

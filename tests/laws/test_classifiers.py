@@ -10,8 +10,8 @@ from difflab.backbone.unet import UNet
 from difflab.denoiser.classifier import Classifier
 from difflab.objective.draws import Noised
 from difflab.objective.times import Uniform
-from difflab.paradigm.base import Optimisation
 from difflab.paradigm.noisy_classifier import BINS, NoisyClassifier
+from difflab.paradigm.optimisation import Optimisation
 from difflab.process.schedule import VP
 from helpers.classifiers import HALVES, SHAPE, BayesOfMixture, half
 from helpers.networks import inputs, perturbed

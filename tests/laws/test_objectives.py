@@ -15,8 +15,9 @@ from difflab.laws import Worst
 from difflab.objective.coupling import Independent, OptimalTransport
 from difflab.objective.times import Uniform
 from difflab.objective.weighting import Simple
-from difflab.paradigm.base import TRAINING, Optimisation
+from difflab.paradigm.base import TRAINING
 from difflab.paradigm.ddpm import ImprovedDDPM
+from difflab.paradigm.optimisation import Optimisation
 from difflab.paradigm.rectified_flow import FlowMatching, RectifiedFlow, straightness
 from difflab.process.gaussian import Mix, det, scale
 from difflab.process.schedule import Linear

@@ -1,6 +1,5 @@
 """What training computes, on data whose optimal network is known."""
 
-import itertools
 import math
 
 import pytest
@@ -13,8 +12,9 @@ from difflab.objective.coupling import Independent
 from difflab.objective.draws import Chain, One, Two
 from difflab.objective.times import Stratified
 from difflab.objective.weighting import SNR, Simple
-from difflab.paradigm.base import HELD_OUT, TRAINING, Optimisation
+from difflab.paradigm.base import HELD_OUT, TRAINING
 from difflab.paradigm.ddpm import DDPM
+from difflab.paradigm.optimisation import Optimisation
 from difflab.process.discrete import LinearBetas
 from difflab.process.gaussian import scale
 from difflab.process.target import Eps
@@ -163,13 +163,3 @@ def test_averages_follow_the_recursion_with_warm_up():
         decay = min(0.9, (1 + n) / (10 + n))
         expected = value if expected is None else decay * expected + (1 - decay) * value
         assert average.module.weight.item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_learning_rate_warms_up_and_decays_to_zero():
-    o = Optimisation(warmup=0.1)
-    factors = [o.factor(step, 1000) for step in range(1000)]
-    assert factors[0] == pytest.approx(0.01, abs=1e-3)
-    assert max(factors) == pytest.approx(1, abs=1e-2)
-    assert factors.index(max(factors)) == pytest.approx(100, abs=2)
-    assert factors[-1] < 1e-5
-    assert all(a >= b for a, b in itertools.pairwise(factors[101:]))

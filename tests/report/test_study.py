@@ -56,7 +56,7 @@ def test_a_difference_that_no_option_explains_is_a_factor():
         ({"images": 40_000}, "images", "40000"),
         ({"model__denoiser__backbone__width": 64}, "backbone.width", "64"),
         ({"model__denoiser__schedule__T": 64}, "schedule.T", "64"),
-        ({"model__optimisation__lr": 0.001}, "model.optimisation.lr", "0.001"),
+        ({"model__optimisation__lr": 0.001}, "lr", "0.001"),
     ]
     for overrides, name, value in differences:
         study = Study.of([record(config(**c), card(), fd_lite0=1.0) for c in ({}, overrides)])

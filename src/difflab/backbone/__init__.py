@@ -13,6 +13,9 @@ What a label means is looked up inside the backbone, in a `Book`: a table of cla
 It has the attributes `shape` (of one sample), `classes: int` and `learned_variance: bool`; with `classes = 0` labels
 are ignored. The output is zero at initialisation.
 
+For optimizer=muon it has `outer_layers`: the modules that read the sample, the noise level and the label, and the one
+that makes the output. The matrices of all other layers are hidden.
+
 The `half_` ones tell classes instead: `forward(x, code)` returns logits (B, classes); they have `shape` and `classes`.
 """
 

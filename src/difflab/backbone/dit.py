@@ -147,6 +147,11 @@ class DiT(Transformer):
         self.classes, self.learned_variance = classes, learned_variance
         self.leave = zeroed(nn.Linear(width, (1 + learned_variance) * self.shape[0] * patch**2))
 
+    @property
+    def outer_layers(self) -> tuple[nn.Module, ...]:
+        """The layers that read the sample, the noise level and the label, and the one that makes the output."""
+        return self.condition, self.enter, self.leave
+
     def forward(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
         """(B, C, H, W), (B,), (B,) int64 -> (B, C or 2C, H, W), in the dtype of x also under autocast."""
         patches = self.leave(self.tokens(x, self.condition(code, label)))  # (B, N, C or 2C patch^2)

@@ -31,6 +31,11 @@ class HalfDiT(Transformer):
         """The last layer, from features to logits."""
         return self.pool.project
 
+    @property
+    def outer_layers(self) -> tuple[nn.Module, ...]:
+        """The layers that read the sample and the noise level, and the one that makes the logits."""
+        return self.condition, self.enter, self.readout
+
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """(B, C, H, W), (B,) -> (B, classes), in the dtype of x also under autocast."""
         logits: Tensor = self.pool(self.tokens(x, self.condition(code)))

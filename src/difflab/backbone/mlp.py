@@ -62,6 +62,11 @@ class MLP(nn.Module):
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
         self.leave = zeroed(nn.Linear(width, (1 + learned_variance) * size))
 
+    @property
+    def outer_layers(self) -> tuple[nn.Module, ...]:
+        """The layers that read the sample, the noise level and the label, and the one that makes the output."""
+        return self.condition, self.waves, self.enter, self.leave
+
     def forward(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
         """(B, D), (B,), (B,) int64 -> (B, D or 2D), in the dtype of x also under autocast."""
         condition = self.condition(code, label)  # (B, width)

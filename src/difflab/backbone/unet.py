@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -126,6 +127,11 @@ class Encoder(nn.Module):
             [Stage(self.block(deepest, deepest), self.attend(deepest)), Stage(self.block(deepest, deepest))]
         )
 
+    @property
+    def stem(self) -> nn.Module:
+        """The first convolution."""
+        return cast(Down, self.down[0]).enter
+
     def stages(self, level: int, sources: Sequence[int]) -> list[Stage]:
         """New stages of a level, which come from so many channels each."""
         width = self.widths[level]
@@ -200,6 +206,11 @@ class UNet(Encoder):
             for i in reversed(range(len(widths)))
         )
         nn.utils.convert_conv2d_weight_memory_format(self, torch.channels_last)
+
+    @property
+    def outer_layers(self) -> tuple[nn.Module, ...]:
+        """The layers that read the sample, the noise level and the label, and the one that makes the output."""
+        return self.condition, self.stem, cast(Up, self.up[-1]).leave
 
     def forward(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
         """(B, C, H, W), (B,), (B,) int64 -> (B, C or 2C, H, W), in the dtype of x also under autocast."""

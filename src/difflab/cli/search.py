@@ -21,7 +21,7 @@ difflab-train. Some of them leave a choice, in Hydra's grammar; these are the sp
 
   sampler=ddim,heun                     one of them
   nfe=range(4,65)                       4, 5, .., 64; by tens: range(4,65,10); evenly by logarithm: tag(log,range(4,65))
-  model.optimisation.lr=tag(log,interval(1e-4,1e-2))    any number between
+  lr=tag(log,interval(1e-4,1e-2))       any number between
   backbone.width=int(interval(16,65))   any whole number: 16, .., 64
 
 Settings of the search, with their defaults, as KEY=VALUE:

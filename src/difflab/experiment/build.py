@@ -13,7 +13,12 @@ from difflab.experiment.errors import suggestion
 from difflab.experiment.extensions import installed
 from difflab.experiment.search_path import by_package, refusal
 
-FOREIGN = ("lightning.pytorch.Trainer",)  # the only class outside difflab that a configuration may build
+FOREIGN = (  # the only classes outside difflab that a configuration may build
+    "lightning.pytorch.Trainer",
+    "lightning.pytorch.callbacks.DeviceStatsMonitor",
+    "lightning.pytorch.callbacks.LearningRateMonitor",
+    "lightning.pytorch.callbacks.RichModelSummary",
+)
 FOLDERS = ("process", "objective", "denoiser", "backbone", "data", "metric", "sampler", "guidance", "paradigm")
 CONCEPTS = (*(f"difflab.{folder}" for folder in FOLDERS), "difflab.experiment")  # whose classes it may build
 

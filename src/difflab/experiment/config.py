@@ -17,6 +17,13 @@ from difflab.experiment.errors import UserError, suggestion
 from difflab.experiment.search_path import Outside, conf_dir, outside
 from difflab.experiment.settings import schemas
 
+MOVED = {  # the words of earlier versions, and those of today
+    "model.optimisation.lr": "lr",
+    "model.optimisation.warmup": "lr_schedule.warmup",
+    "model.optimisation.weight_decay": "optimizer.weight_decay",
+    "model.optimisation.betas": "optimizer.betas",
+}
+
 if TYPE_CHECKING:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
@@ -136,10 +143,12 @@ def chosen(choices: Any) -> dict[str, Any]:  # noqa: ANN401  # what Hydra says w
 def spelled(command: str, word: str) -> str:
     """An override in Hydra's grammar: `sampler.schedule=vp` as `schedule@sampler.schedule=vp`, a teacher as its run.
 
-    Raises UserError for a group that is given no option.
+    Raises UserError for a group that is given no option, and for a word that is another by now.
     """
     placed = dict(placements(command))
     key, equals, option = word.partition("=")
+    if (today := MOVED.get(key.lstrip("+~"))) and command == "train":
+        raise UserError(f"{word}: the word for it is {today}, as {today}={option or '...'}")
     if option in ("[]", "null") and (key in placed or key in groups()):
         raise UserError(f"{word} chooses nothing: leave it out, or say {key}=none where there is that option")
     return f"{placed.get(key, key)}{equals}{option}"

@@ -8,6 +8,8 @@ A class says what of it is no part of its identity:
 
 - `as_before: ClassVar[Mapping[str, object]]`: for an argument that was added later, the value that means what the class
   did before. That value, and only it, is left out, for ever.
+- `inline: ClassVar[Mapping[str, type]]`: for an argument that was cut out of the class later, the class that does what
+  this one did itself before. The arguments of that class stand among those of this one, as they did.
 - `outside_identity: ClassVar[Sequence[str]]`: arguments that change no result, or whose content enters in another way.
 - `paths: ClassVar[Sequence[str]]`: arguments that name files or folders. What lies there enters by its content.
 - `identity`: a property that states it as plain values instead, as weights do by their sha256.
@@ -61,14 +63,16 @@ def described(cls: type, given: Mapping[str, object]) -> dict[str, Any]:
     if extension := by_package(cls.__module__.partition(".")[0]):
         found[SOURCE] = extension.sha256
     outside = {*getattr(cls, "outside_identity", ()), *getattr(cls, "paths", ())}
-    before = getattr(cls, "as_before", {})
+    before, inline = getattr(cls, "as_before", {}), getattr(cls, "inline", {})
     defaults = {f.name: f.default_factory() for f in fields(cls) if f.default_factory is not dataclasses.MISSING}
     for name, parameter in inspect.signature(cls, eval_str=True).parameters.items():
         if name in outside or (name not in given and name not in defaults and parameter.default is parameter.empty):
             continue
         value = given.get(name, defaults.get(name, parameter.default))
         plain = identity(widened(value, parameter.annotation))
-        if not (name in before and plain == identity(before[name])):
+        if name in inline and plain["class"] == name_of(inline[name]):
+            found |= {key: each for key, each in plain.items() if key != "class"}
+        elif not (name in before and plain == identity(before[name])):
             found[name] = plain
     return found
 

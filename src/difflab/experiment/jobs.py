@@ -64,6 +64,11 @@ def train(
         return {"plan": estimate(evaluations, training)}
     if training.run.result is None and not rank():
         print(f"run: {training.run.folder}   (Ctrl-C is safe: the same command goes on)", flush=True)
+        o, images = training.model.optimisation, config["images"]
+        if (warmup := o.lr_schedule.warmup) > images:  # as a share of the budget it is not
+            print(
+                f"lr_schedule.warmup={warmup:_} is longer than images={images:_}: lr={o.lr} is not reached", flush=True
+            )
     training, new = training(requested == "train", launch)
     if rank():
         return None

@@ -1,4 +1,7 @@
-"""Configurations that difflab 0.1 wrote, in today's names, so that its finished runs can be sampled and evaluated."""
+"""Configurations that earlier versions wrote, as today's, so that their runs can be sampled, evaluated, gone on with.
+
+Version 0.1 wrote no format number.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,10 @@ CLASSES = {
     "target.Mean": "PosteriorMean",
     "paradigm.score_sde.ScoreSDE": "Diffusion",
 }
+OPTIMISATION = {  # by group, the class whose arguments stood in `model.optimisation` before format 3
+    "optimizer": ("AdamW", ("weight_decay", "betas")),
+    "lr_schedule": ("Cosine", ("warmup",)),
+}
 PARADIGMS = {  # by preset, the classes that 0.1 had one name for
     "ncsn": "NCSN",
     "ve_sde": "VESDE",
@@ -48,6 +55,30 @@ PARADIGMS = {  # by preset, the classes that 0.1 had one name for
     "improved_ddpm": "ImprovedDDPM",
     "improved_ddpm_vlb": "ImprovedDDPM",
 }
+
+
+def current(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration of any format as one of today's."""
+    version = config.get("format", 1)
+    found = dict(config) if version > 1 else translated(config)
+    return with_optimizer(found) if version < 3 else found
+
+
+def with_optimizer(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration of format 2, in which all trained by AdamW under a cosine, with the groups of format 3."""
+    old = config.get("model", {}).get("optimisation")
+    if old is None:
+        return dict(config)
+    given = {key: each for key, each in old.items() if key in ("lr", "clip", "_target_")}
+    parts = {
+        group: {"_target_": f"difflab.paradigm.{name}", **{key: old[key] for key in keys if key in old}}
+        for group, (name, keys) in OPTIMISATION.items()
+    }
+    found = {**config, **parts, "lr": old["lr"], "callbacks": None}
+    found["model"] = {**config["model"], "optimisation": {**given, **parts}}
+    if "choices" in config:
+        found["choices"] = {"optimizer": "adamw", "lr_schedule": "cosine", **config["choices"]}
+    return found
 
 
 def translated(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,10 +25,10 @@ import yaml
 from difflab.experiment.build import absolute
 from difflab.experiment.files import locked, write_text
 from difflab.experiment.identity import sources, sources_of
-from difflab.experiment.legacy import translated
+from difflab.experiment.legacy import current
 from difflab.experiment.search_path import by_package, refusal
 
-FORMAT = 2  # of config.yaml; difflab 0.1 wrote none
+FORMAT = 3  # of config.yaml; difflab 0.1 wrote none
 SUFFIX = 8  # of the fingerprint's hex digits, in a folder's name
 
 
@@ -85,7 +85,7 @@ class Run:
             raise ValueError(
                 f"{path} is of format {config['format']}; this difflab reads {FORMAT}: install a later one"
             )
-        config = config if "format" in config else translated(config)
+        config = current(config)
         if off := [package for package in sources_of(config) if not by_package(package)]:
             raise ValueError(f"{self.folder} needs {' and '.join(map(refusal, off))}")
         here: dict[str, Any] = moved(config, config.get("runs_dir"), str(self.folder.parent))

@@ -62,6 +62,18 @@ def trainer(
     return found
 
 
+def watchers(config: Mapping[str, Any]) -> list[pl.Callback]:
+    """The callbacks that a user has chosen. They watch the training and change no weights: no part of its identity.
+
+    Raises ValueError for a class that is no callback.
+    """
+    found = {name: build(node) for name, node in (config["callbacks"] or {}).items()}
+    for name, each in found.items():
+        if not isinstance(each, pl.Callback):
+            raise ValueError(f"callbacks.{name}: {type(each).__name__} is no callback of Lightning")
+    return [*found.values()]
+
+
 def single_device_trainer(device: torch.device, precision: str) -> pl.Trainer:
     """A trainer on one device, to validate with."""
     return pl.Trainer(accelerator=device.type, devices=1, logger=False, precision=PRECISION[precision], **SILENT)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers.logger import DummyLogger, Logger
 from PIL.Image import Image
 
 from difflab.data.module import DataModule
@@ -35,7 +35,7 @@ from difflab.experiment.recipe import Recipe
 from difflab.experiment.reflow import Teacher
 from difflab.experiment.run import Run
 from difflab.experiment.tensor_cache import TensorCache
-from difflab.experiment.trainer import rank, single_device_trainer, trainer
+from difflab.experiment.trainer import rank, single_device_trainer, trainer, watchers
 from difflab.experiment.wandb_job import WandbJob
 from difflab.experiment.weights import facts_of, load_into, save_weights, weights_name
 from difflab.paradigm.base import Paradigm
@@ -89,15 +89,16 @@ class Training:
             self.sampling.recipe.dry_run(cast(Diffusion, self.model).denoiser)
             self.sampling.protocol.dry_run(self.data)
         if self.config["draws"] and "draws" not in self.config["model"]:
-            raise ValueError(
-                "draws= belongs to DDPM's loss: choose paradigm=ddpm, ddim or improved_ddpm, or leave it out"
-            )
+            raise ValueError("draws= belongs to DDPM: choose paradigm=ddpm, ddim or improved_ddpm, or leave it out")
         if self.data.pairs and not self.model.couples:
             raise ValueError("pairs straighten a flow: choose paradigm=rectified_flow, flow_matching or ot_flow")
         training = self.data.images.train if self.teacher else self.data.training
         rows = slice(self.model.batch_size)
         self.model.corrupt(self.data.encoded(training, rows), training.y[rows], 0.0, 0, 0)
         check(self.config["logger"])
+        watchers(self.config)
+        if self.learns:
+            self.model.optimisation(self.model.learned)  # which refuses networks that the optimizer cannot train
         if self.images_remaining:
             _ = self.trainer  # which refuses devices and strategies that are not there
 
@@ -199,11 +200,10 @@ class Training:
         """Lightning's Trainer, with the callbacks that average, show, and save the state."""
         progress = RunProgress(self.config["batch_size"])
         ema = EMA(self.config["ema"], lambda averages: self.export(averages, progress.seconds))
-        callbacks: list[pl.Callback] = [ema, progress, Resumable(self.run.checkpoint, self.every)]
+        callbacks = [*watchers(self.config), ema, progress, Resumable(self.run.checkpoint, self.every)]
         if self.sampling:
-            callbacks.insert(
-                0, Pictures(lambda: self.samples(cast(AnyDenoiser, ema.average())), self.run.folder / "samples")
-            )
+            pictures = self.run.folder / "samples"
+            callbacks.insert(0, Pictures(lambda: self.samples(cast(AnyDenoiser, ema.average())), pictures))
         return trainer(self.config, self.run.folder, callbacks, self.steps, self.every)
 
     def export(self, averages: Averages, seconds: float) -> None:
@@ -214,7 +214,7 @@ class Training:
     def logs(self, start: int, requested: bool) -> list[Logger]:
         """Open the logs of a run that goes on from step `start`."""
         if rank():
-            return []
+            return [DummyLogger()]  # for callbacks that refuse a trainer without a log
         metrics = MetricsFile(self.run.folder / "metrics.jsonl", self.config["batch_size"], start)
         return [metrics, build(self.config["logger"])(self.wandb_job(requested))]
 

@@ -1,9 +1,11 @@
 """Paradigms: each paper's training algorithm and its likelihood, as a LightningModule."""
 
-from difflab.paradigm.base import Optimisation, Paradigm
+from difflab.paradigm.base import Paradigm
 from difflab.paradigm.ddpm import DDPM, ImprovedDDPM
 from difflab.paradigm.diffusion import Diffusion
+from difflab.paradigm.lr_schedule import WSD, Constant, Cosine, InverseSquareRoot
 from difflab.paradigm.noisy_classifier import CleanClassifier, NoisyClassifier
+from difflab.paradigm.optimisation import SGD, Adam, AdamW, Muon, Optimisation
 from difflab.paradigm.rectified_flow import FlowMatching, RectifiedFlow
 from difflab.paradigm.score_sde import EDM, NCSN, VESDE, VPSDE, SubVPSDE
 from difflab.paradigm.vdm import VDM
@@ -12,13 +14,21 @@ __all__ = [
     "DDPM",
     "EDM",
     "NCSN",
+    "SGD",
     "VDM",
     "VESDE",
     "VPSDE",
+    "WSD",
+    "Adam",
+    "AdamW",
     "CleanClassifier",
+    "Constant",
+    "Cosine",
     "Diffusion",
     "FlowMatching",
     "ImprovedDDPM",
+    "InverseSquareRoot",
+    "Muon",
     "NoisyClassifier",
     "Optimisation",
     "Paradigm",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import lightning.pytorch as pl
@@ -11,7 +9,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from difflab.denoiser.base import AnyDenoiser
@@ -19,33 +17,13 @@ from difflab.denoiser.classifier import AnyClassifier
 from difflab.objective.coupling import Coupling, Independent
 from difflab.objective.draws import Noised
 from difflab.objective.times import Times
+from difflab.paradigm.optimisation import Optimisation
 from difflab.process.gaussian import scale
 from difflab.process.noise import keyed
 from difflab.process.schedule import Schedule
 
 TRAINING, HELD_OUT, DROPOUT = 0, 1, 2  # streams of noise that never meet
 Batch = tuple[Tensor, Tensor, Tensor | None]  # x0, label, and the noise that belongs to x0 already
-
-
-@dataclass(frozen=True)
-class Optimisation:
-    """AdamW, linear warm-up over the fraction `warmup` of the budget, then cosine decay to zero.
-
-    Loshchilov & Hutter 2019 (arXiv:1711.05101). `clip` bounds the norm of the whole gradient.
-    """
-
-    lr: float = 1e-3
-    warmup: float = 0.05
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.99)
-    clip: float = 1.0
-
-    def factor(self, step: int, steps: int) -> float:
-        """The learning rate at a step, as a share of `lr`."""
-        progress = (step + 1) / (steps + 1)
-        if progress < self.warmup:
-            return progress / self.warmup
-        return 0.5 + 0.5 * math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))
 
 
 def place() -> tuple[int, int]:
@@ -173,11 +151,11 @@ class Paradigm(pl.LightningModule):
             self.log("val/loss_spread", variance.sqrt() / (first / batches), rank_zero_only=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW in one fused kernel, and its learning rate by step."""
+        """The optimizer, and its learning rate by step."""
         o, steps = self.optimisation, int(self.trainer.estimated_stepping_batches)
-        adamw = AdamW(self.learned.parameters(), o.lr, o.betas, weight_decay=o.weight_decay, fused=True)
-        schedule = LambdaLR(adamw, lambda step: o.factor(step, steps))
-        return {"optimizer": adamw, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        optimizer = o(self.learned)
+        schedule = LambdaLR(optimizer, lambda step: o.factor(step, steps, self.batch_size))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(
         self,

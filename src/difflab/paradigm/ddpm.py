@@ -12,8 +12,8 @@ from difflab.objective.coupling import Coupling
 from difflab.objective.draws import Draws, Noised
 from difflab.objective.times import Times
 from difflab.objective.weighting import Weighting
-from difflab.paradigm.base import Optimisation
 from difflab.paradigm.diffusion import Codec, Diffusion
+from difflab.paradigm.optimisation import Optimisation
 
 
 class DDPM(Diffusion):

@@ -13,7 +13,8 @@ from difflab.objective.coupling import Coupling, Independent
 from difflab.objective.draws import Noised
 from difflab.objective.times import Times
 from difflab.objective.weighting import Weighting
-from difflab.paradigm.base import Optimisation, Paradigm
+from difflab.paradigm.base import Paradigm
+from difflab.paradigm.optimisation import Optimisation
 from difflab.process.gaussian import scale
 
 EXACT = 16  # dimensions up to which a trace is exact, by as many backward passes

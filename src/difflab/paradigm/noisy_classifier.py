@@ -11,7 +11,8 @@ from torch import Tensor
 from difflab.denoiser.classifier import AnyClassifier
 from difflab.objective.draws import Noised
 from difflab.objective.times import Times
-from difflab.paradigm.base import Optimisation, Paradigm
+from difflab.paradigm.base import Paradigm
+from difflab.paradigm.optimisation import Optimisation
 
 EDGES = (-4, -2, 0, 2, 4)  # log-SNRs between which the accuracy is reported
 BINS = (f"..{EDGES[0]}", *(f"{low}..{low + 2}" for low in EDGES[:-1]), f"{EDGES[-1]}..")

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from difflab.experiment.config import MOVED
 from difflab.experiment.identity import seedless
 from difflab.report.text import as_text
 
-TRAINED = ("paradigm", "data", "schedule", "target", "weighting", "coupling", "times", "backbone")  # groups of options
+TRAINED = (  # groups of options
+    *("paradigm", "data", "schedule", "target", "weighting", "coupling", "times", "backbone"),
+    *("optimizer", "lr_schedule"),
+)
 COPIES = ("model.batch_size", "data.batch_size")  # of a key that is listed already
 
 
 def typed(key: str) -> str:
     """A key of the model as users type it: `schedule.beta_max` for `model.denoiser.schedule.beta_max`."""
-    part = key.removeprefix("model.").removeprefix("denoiser.")
-    return part if part.partition(".")[0] in TRAINED else key
+    part = key.removeprefix("model.").removeprefix("denoiser.").removeprefix("optimisation.")
+    return part if part.partition(".")[0] in TRAINED else MOVED.get(key, key)
 
 
 def typed_identity(config: Mapping[str, Any]) -> dict[str, str]:

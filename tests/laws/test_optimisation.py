@@ -1,0 +1,292 @@
+"""Optimizers and learning rates: closed forms, all parameters once, Muon's matrices, and a state that goes on."""
+
+import copy
+import functools
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from difflab.experiment.build import build
+from difflab.laws.backbones import inputs
+from difflab.paradigm import SGD, WSD, Adam, AdamW, Constant, Cosine, InverseSquareRoot, Muon, Optimisation
+from difflab.paradigm.muon import LAYERS, hidden_matrices
+from helpers.conf import composed, every, options
+from helpers.networks import fitting
+
+BACKBONES = options("backbone")
+BUDGET = 100_000
+IMAGES = range(500, BUDGET, 500)
+
+
+@functools.cache
+def built(option):
+    """A backbone of conf/, built once, since composing takes its time."""
+    return fitting(option)
+
+
+def network(option, seed=0):
+    """The same with random weights, so that no gradient is zero by construction."""
+    net, g = copy.deepcopy(built(option)), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(0.1 * torch.randn(p.shape, generator=g))
+    return net
+
+
+def output(net):
+    """What it makes of its kind of sample: a classifier reads no label."""
+    x, timestep, label = inputs(net.shape, net.classes)
+    return net(x, timestep, label) if hasattr(net, "learned_variance") else net(x, timestep)
+
+
+def test_schedules_are_their_closed_forms():
+    for u in IMAGES:
+        share = u / BUDGET
+        cosine = share / 0.1 if share < 0.1 else (1 + math.cos(math.pi * (share - 0.1) / 0.9)) / 2
+        assert Cosine(0.1)(u, BUDGET) == pytest.approx(cosine)
+        assert Constant(20_000)(u, BUDGET) == pytest.approx(min(1, u / 20_000))
+        wsd = u / 20_000 if u < 20_000 else 1 if u < 70_000 else (100_000 - u) / 30_000
+        assert WSD(20_000, 0.3)(u, BUDGET) == pytest.approx(wsd)
+        root = u / 5000 if u < 5000 else 1 if u < 20_000 else math.sqrt(20_000 / u)
+        assert InverseSquareRoot(5000, 20_000)(u, BUDGET) == pytest.approx(root)
+        vaswani = min(u**-0.5, u * 20_000**-1.5) * 20_000**0.5  # eq. 3, 1 at its peak
+        assert InverseSquareRoot(20_000, 20_000)(u, BUDGET) == pytest.approx(vaswani)
+    assert Constant(0)(1, BUDGET) == 1
+
+
+def test_every_schedule_of_conf_rises_to_the_peak_and_stays_below_it():
+    for option, schedule in every("lr_schedule").items():
+        factors = [schedule(u, BUDGET) for u in IMAGES]
+        assert all(0 < factor <= 1 for factor in factors), option
+        assert max(factors) == pytest.approx(1, abs=1e-3), option
+        peak = factors.index(max(factors))
+        assert all(a < b for a, b in itertools.pairwise(factors[: peak + 1])), option
+        assert all(a >= b for a, b in itertools.pairwise(factors[peak:])), option
+
+
+def test_constant_and_inverse_square_root_ignore_the_budget_and_wsd_until_its_decay():
+    longer = 10 * BUDGET
+    for u in IMAGES:
+        for schedule in (Constant(20_000), InverseSquareRoot(5000, 20_000)):
+            assert schedule(u, BUDGET) == schedule(u, longer)
+        if u <= 0.7 * BUDGET:
+            assert WSD(20_000, 0.3)(u, BUDGET) == WSD(20_000, 0.3)(u, longer)
+    assert Cosine(0.1)(BUDGET // 2, BUDGET) != Cosine(0.1)(BUDGET // 2, longer)
+
+
+def test_no_step_of_a_training_has_the_rate_zero():
+    for option, schedule in every("lr_schedule").items():
+        o = Optimisation(lr_schedule=schedule)
+        factors = [o.factor(step, 1000, 128) for step in range(1000)]
+        assert min(factors) > 0, option
+
+
+def test_ho2020_has_the_rate_of_its_code():
+    """`2e-4 min(k / 5000, 1)` in the k-th step of 128 images, whatever the budget; theirs is at k in step k + 1."""
+    for images in (80_000, 102_400_000):
+        config = composed("experiment=ho2020", f"images={images}")
+        o, steps = build(config["model"]["optimisation"]), images // 128
+        assert (config["batch_size"], config["ema"], config["backbone"]["dropout"], o.clip) == (128, [0.9999], 0.1, 1)
+        assert o.optimizer == Adam(0.0, [0.9, 0.999])
+        for step in {0, 1, 100, 4999, 5000, 5001, 700_000} & {*range(steps)}:
+            assert o.lr * o.factor(step, steps, 128) == pytest.approx(2e-4 * min((step + 1) / 5000, 1), rel=1e-12)
+
+
+def test_every_optimizer_takes_every_parameter_of_every_backbone_once():
+    for option, backbone in itertools.product(options("optimizer"), BACKBONES):
+        net = built(backbone)
+        groups = every("optimizer")[option](net, 1e-3).param_groups
+        taken = [id(p) for group in groups for p in group["params"]]
+        assert sorted(taken) == sorted(id(p) for p in net.parameters()), (option, backbone)
+        assert {group["lr"] for group in groups} == {1e-3}
+
+
+def called_layers(net, change):
+    """The linear layers and convolutions, in the order of their calls, whose output `change` of the input changes.
+
+    `change(x, timestep, label)` gives another input. Each layer comes with whether its own input changed, too.
+    """
+
+    def run(x, timestep, label):
+        calls = []
+        hooks = [
+            layer.register_forward_hook(lambda module, given, out: calls.append((module, given[0], out)))
+            for layer in net.modules()
+            if isinstance(layer, LAYERS)
+        ]
+        net(x, timestep, label) if hasattr(net, "learned_variance") else net(x, timestep)
+        for hook in hooks:
+            hook.remove()
+        return calls
+
+    given = inputs(net.shape, net.classes)
+    pairs = zip(run(*given), run(*change(*given)), strict=True)
+    return [a[0] for a, b in pairs if not torch.equal(a[2], b[2])]
+
+
+def test_hidden_matrices_neither_read_what_a_network_is_given_nor_make_its_output():
+    """The first layer that another sample, or another noise level, changes is an outer one; so is the last of all."""
+    for option in BACKBONES:
+        net = network(option)
+        hidden = {id(weight) for weight in hidden_matrices(net)}
+        by_sample = called_layers(net, lambda x, timestep, label: (x + 1, timestep, label))
+        by_level = called_layers(net, lambda x, timestep, label: (x, timestep + 100, label))
+        for layer in (by_sample[0], by_level[0], by_sample[-1]):
+            assert id(layer.weight) not in hidden, option
+        assert any(id(layer.weight) in hidden for layer in by_sample), option
+
+
+def test_hidden_matrices_are_most_of_a_network_and_no_norm_bias_or_embedding():
+    for option in BACKBONES:
+        net = network(option)
+        hidden = hidden_matrices(net)
+        assert all(weight.ndim >= 2 for weight in hidden)
+        others = {*net.parameters()} - {*hidden}
+        embeddings = [p for key, p in net.named_parameters() if "table" in key]
+        assert {*embeddings} <= others
+        assert len(embeddings) == (0 if option.startswith("half_") else 1), option
+        assert sum(w.numel() for w in hidden) > 0.5 * sum(p.numel() for p in net.parameters()), option
+
+
+def test_a_network_that_names_no_outer_layers_is_refused_by_muon_alone():
+    net = nn.Linear(3, 3)
+    assert AdamW()(net, 1e-3)
+    with pytest.raises(ValueError, match=r"Linear has no `outer_layers` .* choose optimizer=adamw"):
+        Muon()(net, 1e-3)
+
+
+class Layers(nn.Module):
+    """A hidden layer between two outer ones."""
+
+    def __init__(self, hidden):
+        super().__init__()
+        self.enter, self.hidden, self.leave = nn.Linear(2, 2), hidden, nn.Linear(2, 2)
+        self.outer_layers = (self.enter, self.leave)
+
+
+def gradients(shape, n, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=g) for _ in range(n)]
+
+
+def stepped(layer, optimizer, grads):
+    """The weight of a layer after steps along some gradients of it; other parameters have none."""
+    for grad in grads:
+        layer.weight.grad = grad.clone(memory_format=torch.preserve_format)
+        optimizer.step()
+    return layer.weight.detach().clone()
+
+
+def test_the_update_of_a_matrix_is_orthogonal_and_has_the_published_size():
+    """The gradient's singular vectors with values near 1, times the rate and `0.2 sqrt(max(out, rest))`.
+
+    A singular value s becomes `p(p(p(p(p(s / |G|)))))`, `p(s) = 3.4445 s - 4.775 s^3 + 2.0315 s^5`, which lies within
+    0.3 of 1: Jordan et al. 2024.
+    """
+    for out, rest, lr in ((16, 64, 0.1), (64, 16, 0.1), (24, 100, 0.01)):
+        layer = nn.Linear(rest, out, bias=False)
+        before = layer.weight.detach().clone()
+        (grad,) = gradients((out, rest), 1)
+        after = stepped(layer, Muon()(Layers(layer), lr), [grad])
+        update = (before - after).double() / (lr * 0.2 * math.sqrt(max(out, rest)))
+        u, s, v = torch.linalg.svd(grad.double(), full_matrices=False)
+        turned = u.mT @ update @ v.mT
+        values = turned.diagonal()
+        expected = s / s.square().sum().sqrt()
+        for _ in range(5):
+            expected = 3.4445 * expected - 4.775 * expected**3 + 2.0315 * expected**5
+        torch.testing.assert_close(values, expected, rtol=0, atol=0.06)  # the iteration is in bf16
+        assert (values - 1).abs().max() < 0.33
+        assert (turned - values.diag()).abs().max() < 0.05
+
+
+def test_convolutions_are_trained_as_matrices():
+    """As torch's Muon trains the flattened weight, exactly; in channels_last up to the rounding of the iteration."""
+    grads = gradients((8, 4, 3, 3), 4)
+    flat = nn.Linear(36, 8, bias=False)
+    conv = nn.Conv2d(4, 8, 3, bias=False)
+    last = copy.deepcopy(conv).to(memory_format=torch.channels_last)
+    assert not last.weight.is_contiguous()
+    with torch.no_grad():
+        flat.weight.copy_(conv.weight.flatten(1))
+    theirs = torch.optim.Muon(flat.parameters(), 0.01, 0.1, 0.95, adjust_lr_fn="match_rms_adamw")
+    expected = stepped(flat, theirs, [grad.flatten(1) for grad in grads]).view(8, 4, 3, 3)
+    ours = stepped(conv, Muon(weight_decay=0.1)(Layers(conv), 0.01), grads)
+    assert torch.equal(ours, expected)
+    turned = [grad.to(memory_format=torch.channels_last) for grad in grads]
+    again = stepped(last, Muon(weight_decay=0.1)(Layers(last), 0.01), turned)
+    torch.testing.assert_close(again, expected, rtol=0, atol=2e-3)
+    assert last.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_parameters_that_muon_leaves_are_adamws():
+    ours, theirs = network("mlp"), network("mlp")
+    optimizers = Muon(betas=(0.8, 0.9))(ours, 0.01), AdamW(betas=(0.8, 0.9))(theirs, 0.01)
+    for net, optimizer in zip((ours, theirs), optimizers, strict=True):
+        output(net).square().mean().backward()
+        optimizer.step()
+    hidden = {id(weight) for weight in hidden_matrices(ours)}
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(p, q) != (id(p) in hidden)
+
+
+def train(net, optimizer, steps):
+    """Fit a fixed target; the loss of each step."""
+    target = inputs(net.shape, net.classes)[0].square()
+    losses = []
+    for _ in range(steps):
+
+        def closure():
+            optimizer.zero_grad()
+            loss = (output(net) - target).square().mean()
+            loss.backward()
+            return loss
+
+        losses.append(optimizer.step(closure).item())
+    return losses
+
+
+def test_every_optimizer_lowers_the_loss():
+    for option, optimizer in every("optimizer").items():
+        for backbone in ("mlp", "unet"):
+            net = copy.deepcopy(built(backbone))
+            losses = train(net, optimizer(net, 0.01), 12)
+            assert losses[-1] < 0.9 * losses[0], (option, backbone)
+
+
+def test_a_saved_state_goes_on_bit_for_bit(tmp_path):
+    for option, optimizer in every("optimizer").items():
+        backbone = "unet" if option == "muon" else "mlp"  # whose convolutions lie in channels_last
+        whole, first = network(backbone), network(backbone)
+        losses = train(whole, optimizer(whole, 0.01), 6)
+        started = optimizer(first, 0.01)
+        assert train(first, started, 3) == losses[:3]
+        torch.save([first.state_dict(), started.state_dict()], tmp_path / "state")
+        second = network(backbone, seed=1)
+        resumed = optimizer(second, 0.5)
+        weights, state = torch.load(tmp_path / "state", weights_only=True)
+        second.load_state_dict(weights)
+        resumed.load_state_dict(state)
+        assert train(second, resumed, 3) == losses[3:], option
+        assert all(torch.equal(p, q) for p, q in zip(whole.parameters(), second.parameters(), strict=True)), option
+
+
+def test_settings_out_of_range_are_refused_by_the_word_that_sets_them(subtests):
+    for wrong, message in [
+        (lambda: Optimisation(lr=-1.0), r"lr=-1\.0 must be 0 or more"),
+        (lambda: Optimisation(clip=0.0), r"model\.optimisation\.clip=0\.0 must be positive"),
+        (lambda: AdamW(betas=(0.9, 1.0)), r"optimizer\.betas\[1\]=1\.0 must lie in \[0, 1\)"),
+        (lambda: Adam(weight_decay=-0.1), r"optimizer\.weight_decay=-0\.1 must be 0 or more"),
+        (lambda: SGD(momentum=1.0), r"optimizer\.momentum=1\.0 must lie in \[0, 1\)"),
+        (lambda: SGD(momentum=0.0, nesterov=True), r"optimizer\.nesterov=true needs optimizer\.momentum above 0"),
+        (lambda: Muon(momentum=-0.1), r"optimizer\.momentum=-0\.1"),
+        (lambda: Cosine(warmup=5000), r"lr_schedule\.warmup=5000 must lie in \[0, 1\).*constant, wsd"),
+        (lambda: Constant(warmup=-1), r"lr_schedule\.warmup=-1 is a number of images"),
+        (lambda: WSD(decay=0.0), r"lr_schedule\.decay=0\.0 must lie in \(0, 1\]"),
+        (lambda: InverseSquareRoot(5000, 4000), r"lr_schedule\.decay_from=4000 .* lr_schedule\.warmup=5000"),
+    ]:
+        with subtests.test(message), pytest.raises(ValueError, match=message):
+            wrong()
