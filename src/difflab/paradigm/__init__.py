@@ -2,7 +2,9 @@
 
 from difflab.paradigm.base import Optimisation, Paradigm
 from difflab.paradigm.ddpm import DDPM, ImprovedDDPM
+from difflab.paradigm.defaults import Defaults, Prediction, Sampling
 from difflab.paradigm.diffusion import Diffusion
+from difflab.paradigm.ema import EMA
 from difflab.paradigm.noisy_classifier import CleanClassifier, NoisyClassifier
 from difflab.paradigm.rectified_flow import FlowMatching, RectifiedFlow
 from difflab.paradigm.score_sde import EDM, NCSN, VESDE, VPSDE, SubVPSDE
@@ -11,17 +13,21 @@ from difflab.paradigm.vdm import VDM
 __all__ = [
     "DDPM",
     "EDM",
+    "EMA",
     "NCSN",
     "VDM",
     "VESDE",
     "VPSDE",
     "CleanClassifier",
+    "Defaults",
     "Diffusion",
     "FlowMatching",
     "ImprovedDDPM",
     "NoisyClassifier",
     "Optimisation",
     "Paradigm",
+    "Prediction",
     "RectifiedFlow",
+    "Sampling",
     "SubVPSDE",
 ]
