@@ -31,10 +31,9 @@ class Labels(LightningDataModule):
     k, `batch_size` at a time. Raises ValueError for no samples or no labels.
     """
 
-    allow_zero_length_dataloader_with_multiple_devices = True  # where there are fewer samples than processes
-
     def __init__(self, n: int, labels: Sequence[int], batch_size: int = 256) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # where there are fewer samples than processes
         if n < 1 or batch_size < 1 or not len(labels):
             raise ValueError(f"Labels(n={n}, labels={labels}, batch_size={batch_size}): give at least one of each")
         self.labels = [int(labels[k % len(labels)]) for k in range(n)]
@@ -45,4 +44,4 @@ class Labels(LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         n = len(self.labels)
         mine = Divided(range(n * rank // world, n * (rank + 1) // world))
-        return DataLoader(Wanted(self.labels), self.batch_size, sampler=mine)
+        return DataLoader(Wanted(self.labels), batch_size=self.batch_size, sampler=mine)

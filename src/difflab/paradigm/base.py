@@ -186,9 +186,9 @@ class Paradigm(pl.LightningModule):
         """
         total, n, first, second, batches = self.trainer.strategy.reduce(self.held_out, reduce_op="sum")
         variance = (second / batches - (first / batches) ** 2).clamp(min=0) * batches / (batches - 1)
-        self.log(f"{self.split}/loss", total / n, rank_zero_only=True)
+        self.log(f"{self.split}/loss", total / n, sync_dist=True)
         if batches > 1:
-            self.log(f"{self.split}/loss_spread", variance.sqrt() / (first / batches), rank_zero_only=True)
+            self.log(f"{self.split}/loss_spread", variance.sqrt() / (first / batches), sync_dist=True)
 
     def on_test_epoch_start(self) -> None:
         """Testing measures what validation does, and perhaps more."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import ClassVar, Protocol
 
 import torch
@@ -44,12 +43,11 @@ class Diffusion(Paradigm):
     Base class of the paradigms that generate; a subclass may define another `loss` and `bits_per_dim`.
 
     - denoiser: a denoiser, or a backbone, of which one is made with `schedule` and `target`;
-    - schedule, target, times, weighting, coupling, sampling: None takes those of the class, its `defaults`;
+    - schedule, target, times, weighting, coupling: None takes those of the class, its `defaults`;
     - label_dropout: for classifier-free guidance, Ho & Salimans 2022 (arXiv:2207.12598), Algorithm 1;
     - codec: the data's; None takes images `(C, H, W)` for 8-bit ones and all else for continuous, as version 0.1 did;
-    - sampling: how `trainer.predict` draws. It may be set at any time.
+    - sampling: how `trainer.predict` draws, by default as the class's `defaults` say. It may be set at any time.
 
-    Where samples are continuous, the default sampling is without guidance: what limits x0 to [-1, 1] is for images.
     Raises ValueError for a coupling or a learned variance that has no meaning in the paradigm, and for a schedule or
     target beside a denoiser, which has its own.
     """
@@ -90,8 +88,7 @@ class Diffusion(Paradigm):
         self.denoiser: AnyDenoiser = denoiser
         self.weighting, self.coupling = weighting or default.weighting, coupling or default.coupling
         self.label_dropout, self.codec = label_dropout, codec
-        plain = default.sampling if self.levels else replace(default.sampling, guidance=Unguided())
-        self.sampling = sampling or plain
+        self.sampling = sampling
         self.check()
 
     @property
@@ -159,7 +156,18 @@ class Diffusion(Paradigm):
         super().on_test_epoch_end()
         total, n = self.trainer.strategy.reduce(self.likelihoods, reduce_op="sum")
         if n > 0:
-            self.log(f"{self.split}/{self.likelihood}", total / n, rank_zero_only=True)
+            self.log(f"{self.split}/{self.likelihood}", total / n, sync_dist=True)
+
+    def default_sampling(self) -> Sampling:
+        """That of the class. Raises ValueError where it limits x0 to the range of images and samples are continuous."""
+        default = self.defaults.sampling
+        if self.levels is None and default.guidance != Unguided():
+            raise ValueError(
+                f"by default {type(self).__name__} samples with {default.guidance}, which is for images in [-1, 1], "
+                f"and these samples are continuous: choose a limit of their own, as model.sampling = "
+                f"Sampling(DDIM(), guidance=Clip(3.0)), or guidance=Unguided()"
+            )
+        return default
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Prediction:
         """The samples of a batch of `difflab.data.Labels`, drawn as `sampling` says.
@@ -172,7 +180,7 @@ class Diffusion(Paradigm):
                 f"samples are drawn for batches of int64 (k, label), with labels in 0..{self.denoiser.classes}, where "
                 f"the last is the null label: give trainer.predict a difflab.data.Labels, as Labels(64, range(10))"
             )
-        how = self.sampling
+        how = self.sampling or self.default_sampling()
         with torch.inference_mode(False):  # guidance may need gradients
             label = label.clone()
             x, nfe = generate(

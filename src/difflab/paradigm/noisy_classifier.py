@@ -82,10 +82,10 @@ class NoisyClassifier(Paradigm):
         """Log the accuracy, too: of all samples, and of each bin that has its share of them."""
         super().on_validation_epoch_end()
         right, seen = self.trainer.strategy.reduce(self.counts, reduce_op="sum").double()
-        self.log(f"{self.split}/accuracy", right.sum() / seen.sum(), rank_zero_only=True)
+        self.log(f"{self.split}/accuracy", right.sum() / seen.sum(), sync_dist=True)
         for name, share, n in zip(BINS, right / seen, seen, strict=True):
             if 0 < n < seen.sum():
-                self.log(f"{self.split}/accuracy@{name}", share, rank_zero_only=True)
+                self.log(f"{self.split}/accuracy@{name}", share, sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """`log p(y | x)` of samples as they are, at the least noisy time; shape `(B, classes)`."""

@@ -33,10 +33,10 @@ class FlowMatching(Diffusion):
         """Log how far from straight the flow is, too."""
         super().on_validation_epoch_end()
         n = min(self.batch_size // place()[1], 64)
-        label = torch.arange(n, device=self.device) % max(self.denoiser.classes, 1)
+        label = torch.arange(self.batch_size, device=self.device)[self.rows(n)] % max(self.denoiser.classes, 1)
         like = torch.empty(n, *self.denoiser.shape, device=self.device)
         bend = straightness(self.denoiser.bind(label), self.normal(like, HELD_OUT))
-        self.log(f"{self.split}/straightness", bend.mean(), rank_zero_only=True)
+        self.log(f"{self.split}/straightness", bend.mean(), sync_dist=True)
 
 
 class RectifiedFlow(FlowMatching):
