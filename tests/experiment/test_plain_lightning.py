@@ -224,13 +224,13 @@ def test_what_cannot_work_is_refused_with_a_way_out(subtests):
 
 
 def test_averages_are_tested_and_sampled_and_the_raw_weights_come_back():
-    model, ema, data = VPSDE(mlp(), sampling=Sampling(DDIM(), nfe=4)), EMA([0.9, 0.99]), points()
+    model, ema, data = RectifiedFlow(mlp(), sampling=Sampling(DDIM(), nfe=4)), EMA([0.9, 0.99]), points()
     plain = trainer(max_steps=20, callbacks=[ema])
     plain.fit(model, data)
     raw = model.denoiser
     (measured,), (drawn,) = plain.test(model, data, verbose=False), plain.predict(model, Labels(4, [0]))
     assert model.denoiser is raw
-    averaged = VPSDE(ema.average(), sampling=model.sampling)
+    averaged = RectifiedFlow(ema.average(), sampling=model.sampling)
     for other, same in ((averaged, True), (model, False)):
         (theirs,) = trainer().test(other, data, verbose=False)
         (again,) = trainer().predict(other, Labels(4, [0]))
@@ -238,7 +238,9 @@ def test_averages_are_tested_and_sampled_and_the_raw_weights_come_back():
         assert torch.equal(drawn.x, again.x) is same
     # A new process that loads the checkpoint has the averages, too.
     (path,) = Path().rglob("*.ckpt")
-    (reread,) = trainer(callbacks=[EMA([0.9, 0.99])]).test(VPSDE(mlp()), data, path, verbose=False, weights_only=True)
+    (reread,) = trainer(callbacks=[EMA([0.9, 0.99])]).test(
+        RectifiedFlow(mlp()), data, path, verbose=False, weights_only=True
+    )
     assert reread == measured
 
 
