@@ -80,9 +80,8 @@ def test_the_notebook_of_the_readme_runs(tmp_path, monkeypatch):
     assert scope["samples"].nfe == 20
     assert scope["scores"]["run"] == scope["result"]["run"]
     assert scope["digits"].shape == (40, 1, 8, 8)
-    assert scope["digits"].float().mean() > 20  # not black, and not white
-    assert scope["digits"].float().mean() < 200
-    assert scope["measured"]["test/bits_per_dim_bound"] < 8
+    assert scope["digits"].float().std() > 20  # of 0..255: neither saturated nor flat
+    assert scope["measured"]["test/bits_per_dim_bound"] < 8  # that of uniform noise
     assert scope["points"].std(0) == pytest.approx(torch.ones(2), abs=0.2)  # of the data: 1
 
 
