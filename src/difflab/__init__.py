@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from difflab.backbone import MLP as MLP
     from difflab.backbone import DiT as DiT
+    from difflab.backbone import HalfUNet as HalfUNet
     from difflab.backbone import UNet as UNet
+    from difflab.data import DataModule as DataModule
+    from difflab.data import Digits as Digits
+    from difflab.data import Fashion16 as Fashion16
+    from difflab.data import Labels as Labels
     from difflab.denoiser import Denoiser as Denoiser
     from difflab.denoiser import Empirical as Empirical
     from difflab.denoiser import Estimate as Estimate
@@ -29,6 +34,18 @@ if TYPE_CHECKING:
     from difflab.guidance import DynamicThreshold as DynamicThreshold
     from difflab.guidance import Interval as Interval
     from difflab.guidance import Rescale as Rescale
+    from difflab.paradigm import DDPM as DDPM
+    from difflab.paradigm import EMA as EMA
+    from difflab.paradigm import NCSN as NCSN
+    from difflab.paradigm import VDM as VDM
+    from difflab.paradigm import VESDE as VESDE
+    from difflab.paradigm import VPSDE as VPSDE
+    from difflab.paradigm import FlowMatching as FlowMatching
+    from difflab.paradigm import ImprovedDDPM as ImprovedDDPM
+    from difflab.paradigm import NoisyClassifier as NoisyClassifier
+    from difflab.paradigm import RectifiedFlow as RectifiedFlow
+    from difflab.paradigm import Sampling as Sampling
+    from difflab.paradigm import SubVPSDE as SubVPSDE
     from difflab.process import VE as VE
     from difflab.process import VP as VP
     from difflab.process import X0 as X0
@@ -67,10 +84,14 @@ if TYPE_CHECKING:
     from difflab.sampler import integrate as integrate
 
 _VOCABULARY = {
-    "backbone": "DiT MLP UNet",
+    "backbone": "DiT HalfUNet MLP UNet",
+    "data": "DataModule Digits Fashion16 Labels",
     "denoiser": "Denoiser Empirical Estimate Gaussian Mixture",
     "experiment": "evaluate load train",
     "guidance": "Autoguidance ClassifierFree ClassifierGuidance Clip DynamicThreshold Interval Rescale",
+    "paradigm": (
+        "DDPM EMA FlowMatching ImprovedDDPM NCSN NoisyClassifier RectifiedFlow Sampling SubVPSDE VDM VESDE VPSDE"
+    ),
     "process": (
         "CosineBetas Eps GeometricSigmas Linear LinearBetas Mix QuadraticBetas SubVP Trigonometric V VE VP Velocity X0 "
         "bridge unmix"

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import difflab
+from difflab import guidance, paradigm
 from difflab.cli.catalogue import table
 from difflab.experiment.config import conf_dir
 from helpers.conf import options
@@ -77,7 +79,20 @@ def test_the_notebook_of_the_readme_runs(tmp_path, monkeypatch):
     assert scope["samples"].images.shape == (64, 1, 8, 8)
     assert scope["samples"].nfe == 20
     assert scope["scores"]["run"] == scope["result"]["run"]
+    assert scope["digits"].shape == (40, 1, 8, 8)
+    assert scope["digits"].float().std() > 20  # of 0..255: neither saturated nor flat
+    assert scope["measured"]["test/bits_per_dim_bound"] < 8  # that of uniform noise
     assert scope["points"].std(0) == pytest.approx(torch.ones(2), abs=0.2)  # of the data: 1
+
+
+def test_the_readmes_table_of_modules_names_what_there_is():
+    lines = README.read_text().split("| what you look for |")[1].split("\n\n")[0].splitlines()[2:]
+    for _, _, module, preset, file, _ in (line.split("|") for line in lines):
+        name = re.search(r"`(?:difflab\.paradigm\.|guidance=)?(\w+)", module)[1]
+        assert hasattr(paradigm, name) or hasattr(guidance, name), name
+        group, option = preset.strip(" `").split("=")
+        assert option in options(group)
+        assert (Path(difflab.__file__).parent / file.strip(" `")).is_file(), file
 
 
 def test_the_readmes_table_of_samplers_is_that_of_the_code():

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from difflab.denoiser.base import Denoiser
-from difflab.experiment.callback.ema import average_of
 from difflab.objective.coupling import Independent
 from difflab.objective.draws import Chain, One, Two
 from difflab.objective.times import Stratified
 from difflab.objective.weighting import SNR, Simple
 from difflab.paradigm.base import HELD_OUT, TRAINING
 from difflab.paradigm.ddpm import DDPM
+from difflab.paradigm.ema import average_of
 from difflab.paradigm.optimisation import Optimisation
 from difflab.process.discrete import LinearBetas
 from difflab.process.gaussian import scale

@@ -15,6 +15,7 @@ from difflab.data.fashion_mnist import FashionMNIST
 from difflab.data.folder import Folder
 from difflab.data.gaussian_array import GaussianArray
 from difflab.data.images import Images, Source, Split
+from difflab.data.labels import Labels
 from difflab.data.module import Batch, DataModule
 from difflab.data.toy import Checkerboard, EightGaussians, Gaussian, Mixture, Moons, SCurve, SwissRoll
 
@@ -33,6 +34,7 @@ __all__ = [
     "Gaussian",
     "GaussianArray",
     "Images",
+    "Labels",
     "Mixture",
     "Moons",
     "Pixels",

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from difflab.data.codec import Codec, codec_of_shape
 from difflab.data.images import Images, Source, Split
-from difflab.data.order import Block, Order, Shard, share
+from difflab.data.order import Block, Divided, Order, Shard, share
 from difflab.data.pairs import load_pairs
 
 
@@ -79,10 +79,10 @@ class DataModule(LightningDataModule):
     - codec: how samples are stored, seen by models, shown and measured; None: see `codec_of_shape`.
 
     Training is one long Lightning epoch of `Trainer(max_steps=...)` that starts at the trainer's global step, so that a
-    resumed run goes on with the next batch. It needs `Trainer(use_distributed_sampler=False)`, for the shards are made
-    here. Raises ValueError for a declaration or a codec that the samples contradict, a batch_size that is larger than
-    the set or no multiple of the processes, mirrored samples that have no left and right, a known law under a codec
-    that changes the numbers, and a trainer without max_steps.
+    resumed run goes on with the next batch. The shards of several processes are made here. Raises ValueError for a
+    declaration or a codec that the samples contradict, a batch_size that is larger than the set or no multiple of the
+    processes, mirrored samples that have no left and right, a known law under a codec that changes the numbers, and a
+    trainer without max_steps.
     """
 
     # What a run's identity leaves out: samples enter it by their content, and the others change no weights.
@@ -185,7 +185,16 @@ class DataModule(LightningDataModule):
         n, size = len(self.held_out), share(self.batch_size, world)
         whole = Block(np.arange(n), np.zeros(n, bool))
         blocks = [whole.cut(start, start + size) for start in range(rank * size, n, self.batch_size)]
-        return DataLoader(Blocks(self.held_out), sampler=blocks, batch_size=None, num_workers=self.workers)
+        mine = Divided(blocks, self.batch_size)
+        return DataLoader(Blocks(self.held_out), sampler=mine, batch_size=None, num_workers=self.workers)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """The same."""
+        return self.val_dataloader()
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """The same, for classifiers."""
+        return self.val_dataloader()
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Encode on the device; pairs are as models see them already."""

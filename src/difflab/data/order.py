@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler
+
+T = TypeVar("T")
 
 
 class Block(NamedTuple):
@@ -71,7 +73,24 @@ def share(batch_size: int, world: int) -> int:
     return batch_size // world
 
 
-class Shard(Sampler[Block]):
+class Divided(DistributedSampler[T]):
+    """The items of one process, in order: they are divided among the processes already.
+
+    Its type tells Lightning, which puts a DistributedSampler in the place of any other, to leave it as it is. Where the
+    items are blocks, `global_batch_size` counts the samples of a block over all processes.
+    """
+
+    def __init__(self, items: Sequence[T], global_batch_size: int | None = None) -> None:
+        self.items, self.global_batch_size = items, global_batch_size
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+
+class Shard(Divided[Block]):
     """One rank's slice of the global batches of the steps start..stop-1; the ranks' slices in turn make up the batch.
 
     Raises ValueError if batch_size is not a multiple of the number of processes.
@@ -79,7 +98,7 @@ class Shard(Sampler[Block]):
 
     def __init__(self, order: Order, start: int, stop: int, rank: int = 0, world: int = 1) -> None:
         self.order, self.start, self.stop, self.rank = order, start, stop, rank
-        self.size = share(order.batch_size, world)
+        self.size, self.global_batch_size = share(order.batch_size, world), order.batch_size
 
     def __len__(self) -> int:
         # Not stop - start: a resumed Lightning counts the batches before start as fetched already, and knows the last

@@ -19,7 +19,6 @@ from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.build import build, check
 from difflab.experiment.callback.checkpoint import Resumable, saved_step
-from difflab.experiment.callback.ema import EMA, Averages
 from difflab.experiment.callback.pictures import Pictures, sample_grid
 from difflab.experiment.callback.progress import RunProgress
 from difflab.experiment.evaluation import PARTS, Evaluation, provenance
@@ -40,6 +39,7 @@ from difflab.experiment.wandb_job import WandbJob
 from difflab.experiment.weights import facts_of, load_into, save_weights, weights_name
 from difflab.paradigm.base import Paradigm
 from difflab.paradigm.diffusion import Diffusion
+from difflab.paradigm.ema import EMA, Averages
 
 
 class Sampling(NamedTuple):

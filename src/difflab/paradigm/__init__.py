@@ -2,7 +2,9 @@
 
 from difflab.paradigm.base import Paradigm
 from difflab.paradigm.ddpm import DDPM, ImprovedDDPM
+from difflab.paradigm.defaults import Defaults, Prediction, Sampling
 from difflab.paradigm.diffusion import Diffusion
+from difflab.paradigm.ema import EMA
 from difflab.paradigm.lr_schedule import WSD, Constant, Cosine, InverseSquareRoot
 from difflab.paradigm.noisy_classifier import CleanClassifier, NoisyClassifier
 from difflab.paradigm.optimisation import SGD, Adam, AdamW, Muon, Optimisation
@@ -13,6 +15,7 @@ from difflab.paradigm.vdm import VDM
 __all__ = [
     "DDPM",
     "EDM",
+    "EMA",
     "NCSN",
     "SGD",
     "VDM",
@@ -24,6 +27,7 @@ __all__ = [
     "CleanClassifier",
     "Constant",
     "Cosine",
+    "Defaults",
     "Diffusion",
     "FlowMatching",
     "ImprovedDDPM",
@@ -32,6 +36,8 @@ __all__ = [
     "NoisyClassifier",
     "Optimisation",
     "Paradigm",
+    "Prediction",
     "RectifiedFlow",
+    "Sampling",
     "SubVPSDE",
 ]

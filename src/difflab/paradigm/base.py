@@ -6,7 +6,6 @@ from typing import ClassVar, cast
 
 import lightning.pytorch as pl
 import torch
-import torch.distributed as dist
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,24 +16,21 @@ from difflab.denoiser.classifier import AnyClassifier
 from difflab.objective.coupling import Coupling, Independent
 from difflab.objective.draws import Noised
 from difflab.objective.times import Times
+from difflab.paradigm.batch import Batch, global_batch_size, place, unpacked
 from difflab.paradigm.optimisation import Optimisation
 from difflab.process.gaussian import scale
 from difflab.process.noise import keyed
 from difflab.process.schedule import Schedule
 
-TRAINING, HELD_OUT, DROPOUT = 0, 1, 2  # streams of noise that never meet
-Batch = tuple[Tensor, Tensor, Tensor | None]  # x0, label, and the noise that belongs to x0 already
-
-
-def place() -> tuple[int, int]:
-    """The rank of this process, and how many processes train together."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+TRAINING, HELD_OUT, DROPOUT, ACCUMULATED = 0, 1, 2, 3  # streams of noise that never meet
 
 
 class Paradigm(pl.LightningModule):
     """Train one module on noisy samples at random times; a paradigm says which, and its `loss`.
 
-    `batch_size` counts the images of a step over all processes.
+    A batch is `(x0, label)` or `(x0, label, eps)`, with `eps` the noise that belongs to each `x0`. `batch_size` counts
+    the samples of a step over all processes, None being that of the data. `seed` is of the training noise; initial
+    weights are the network's own.
     """
 
     learns: ClassVar[str]  # the name of the module that is trained, averaged and exported
@@ -43,9 +39,10 @@ class Paradigm(pl.LightningModule):
     coupling: Coupling = Independent()
     label_dropout: float = 0.0  # the share of training labels replaced by the null label
 
-    def __init__(self, times: Times, optimisation: Optimisation, batch_size: int, seed: int) -> None:
+    def __init__(self, times: Times, optimisation: Optimisation | None, batch_size: int | None, seed: int) -> None:
         super().__init__()
-        self.times, self.optimisation, self.batch_size, self.seed = times, optimisation, batch_size, seed
+        self.times, self.optimisation, self.seed = times, optimisation or Optimisation(), seed
+        self.given_batch_size = batch_size
 
     def loss(self, noised: Noised) -> dict[str, Tensor]:
         """The terms of the loss, each of shape `(B,)`."""
@@ -65,10 +62,27 @@ class Paradigm(pl.LightningModule):
         """The schedule that samples are noised by."""
         return self.learned.schedule
 
-    def rows(self, n: int) -> slice:
-        """The place of this process's `n` samples in the global batch: process r of w begins at r / w of it."""
-        rank, world = place()
-        start = rank * self.batch_size // world
+    @property
+    def batch_size(self) -> int:
+        """The samples of a step over all processes: as given, or else as the trainer's data state it.
+
+        Raises ValueError if neither does.
+        """
+        if self.given_batch_size is not None:
+            return self.given_batch_size
+        if self._trainer is None:
+            raise ValueError(f"without a trainer {type(self).__name__} needs batch_size, the samples of a step")
+        return global_batch_size(self.trainer)
+
+    @property
+    def split(self) -> str:
+        """What held-out values are logged under: `val`, or `test` in `trainer.test`."""
+        return "test" if self.trainer.testing else "val"
+
+    def rows(self, n: int, rank: int | None = None) -> slice:
+        """The place of a process's `n` samples in the global batch: process r of w begins at r / w of it."""
+        own, world = place()
+        start = (own if rank is None else rank) * self.batch_size // world
         return slice(start, start + n)
 
     def whole(self, own: Tensor) -> Tensor:
@@ -103,7 +117,9 @@ class Paradigm(pl.LightningModule):
         if eps is None:
             drawn = torch.randn(n, *x0.shape[1:], generator=g)
             if self.training:
-                eps = self.coupling(lambda: self.whole(x0), drawn)[mine].to(x0)
+                rank, world = place()
+                everyone = torch.cat([drawn[self.rows(len(x0), r)] for r in range(world)])
+                eps = self.coupling(lambda: self.whole(x0), everyone)[rank * len(x0) :][: len(x0)].to(x0)
             else:  # the last held-out batches of the processes may differ in length
                 eps = self.coupling(lambda: x0, drawn[mine]).to(x0)
         t, weight = t[mine], weight[mine]
@@ -111,12 +127,14 @@ class Paradigm(pl.LightningModule):
         return Noised(t, weight, self.schedule(t)(x0, eps), x0, eps, label)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean loss of a batch of `(x0, label, eps or None)`."""
+        """The mean loss of a batch."""
         step = self.global_step
-        torch.manual_seed(keyed(self.seed, DROPOUT, step, self.global_rank).initial_seed())
-        x0, label, eps = batch
+        part = batch_idx % self.trainer.accumulate_grad_batches
+        key = (ACCUMULATED, step, part) if part else (TRAINING, step)
+        torch.manual_seed(keyed(self.seed, DROPOUT, *key[1:], self.global_rank).initial_seed())
+        x0, label, eps = unpacked(batch, self.learned.shape)
         progress = step / int(self.trainer.estimated_stepping_batches)
-        noised = self.corrupt(x0, label, self.label_dropout, TRAINING, step, eps=eps, progress=progress)
+        noised = self.corrupt(x0, label, self.label_dropout, *key, eps=eps, progress=progress)
         losses = self.loss(noised)
         if self.times.observes:
             total = torch.stack(list(losses.values())).detach().sum(0)
@@ -132,7 +150,7 @@ class Paradigm(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add up the held-out losses, each under the same noise every time."""
-        x0, label, eps = batch
+        x0, label, eps = unpacked(batch, self.learned.shape)
         noised = self.corrupt(x0, label, 0.0, HELD_OUT, batch_idx, eps=eps)
         total = torch.stack([scale(noised.weight, v) for v in self.held_out_loss(noised).values()]).sum(0)
         whole = len(x0) * place()[1] == self.batch_size  # a shorter batch has a mean of another variance
@@ -146,9 +164,21 @@ class Paradigm(pl.LightningModule):
         """
         total, n, first, second, batches = self.trainer.strategy.reduce(self.held_out, reduce_op="sum")
         variance = (second / batches - (first / batches) ** 2).clamp(min=0) * batches / (batches - 1)
-        self.log("val/loss", total / n, rank_zero_only=True)
+        self.log(f"{self.split}/loss", total / n, sync_dist=True)
         if batches > 1:
-            self.log("val/loss_spread", variance.sqrt() / (first / batches), rank_zero_only=True)
+            self.log(f"{self.split}/loss_spread", variance.sqrt() / (first / batches), sync_dist=True)
+
+    def on_test_epoch_start(self) -> None:
+        """Testing measures what validation does, and perhaps more."""
+        self.on_validation_epoch_start()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add up the held-out losses."""
+        self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Log them."""
+        self.on_validation_epoch_end()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, and its learning rate by step."""

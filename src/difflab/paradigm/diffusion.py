@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from difflab.denoiser.base import AnyDenoiser, Estimate
+from difflab.denoiser.base import AnyDenoiser, Denoiser, Estimate
 from difflab.denoiser.likelihood import ExactTrace, Hutchinson, flow_bits_per_dim
+from difflab.guidance.base import Unguided
 from difflab.objective.coupling import Coupling, Independent
 from difflab.objective.draws import Noised
 from difflab.objective.times import Times
 from difflab.objective.weighting import Weighting
 from difflab.paradigm.base import Paradigm
+from difflab.paradigm.batch import Batch, unpacked
+from difflab.paradigm.defaults import Defaults, Prediction, Sampling
 from difflab.paradigm.optimisation import Optimisation
 from difflab.process.gaussian import scale
+from difflab.process.schedule import VP, Schedule
+from difflab.process.target import Eps, Target
+from difflab.sampler.ancestral import Ancestral
+from difflab.sampler.generate import generate
 
 EXACT = 16  # dimensions up to which a trace is exact, by as many backward passes
 
@@ -33,33 +43,59 @@ class Diffusion(Paradigm):
 
     Base class of the paradigms that generate; a subclass may define another `loss` and `bits_per_dim`.
 
-    `label_dropout` is for classifier-free guidance: Ho & Salimans 2022 (arXiv:2207.12598), Algorithm 1. `codec` is the
-    data's; None takes images `(C, H, W)` for 8-bit ones and all else for continuous, as version 0.1 did.
-    Raises ValueError for a coupling or a learned variance that has no meaning in the paradigm.
+    - denoiser: a denoiser, or a backbone, of which one is made with `schedule` and `target`;
+    - schedule, target, times, weighting, coupling: None takes those of the class, its `defaults`;
+    - label_dropout: for classifier-free guidance, Ho & Salimans 2022 (arXiv:2207.12598), Algorithm 1;
+    - codec: the data's; None takes images `(C, H, W)` for 8-bit ones and all else for continuous, as version 0.1 did;
+    - sampling: how `trainer.predict` draws, by default as the class's `defaults` say. It may be set at any time.
+
+    Raises ValueError for a coupling or a learned variance that has no meaning in the paradigm, and for a schedule or
+    target beside a denoiser, which has its own.
     """
+
+    # What an identity leaves out: a denoiser that has its own schedule and target, and what changes no weights.
+    as_before: ClassVar[Mapping[str, object]] = {"schedule": None, "target": None}
+    outside_identity: ClassVar[Sequence[str]] = ("sampling",)
+    defaults: ClassVar[Defaults] = Defaults(VP(), Eps(), Sampling(Ancestral()))
 
     learns: ClassVar[str] = "denoiser"
     hint: ClassVar[str] = "difflab-sample run={run} sampler=ddim nfe=20"
     likelihood: ClassVar[str] = "bits_per_dim"  # the name of what `bits_per_dim` gives: of the flow
-    trains_variance: bool = False  # whether the loss has a term for the network's learned variance
 
     def __init__(
         self,
-        denoiser: AnyDenoiser,
-        times: Times,
-        weighting: Weighting,
-        coupling: Coupling,
-        optimisation: Optimisation,
-        batch_size: int,
+        denoiser: nn.Module,
+        times: Times | None = None,
+        weighting: Weighting | None = None,
+        coupling: Coupling | None = None,
+        optimisation: Optimisation | None = None,
+        batch_size: int | None = None,
         label_dropout: float = 0.1,
         seed: int = 0,
         codec: Codec | None = None,
+        schedule: Schedule | None = None,
+        target: Target | None = None,
+        sampling: Sampling | None = None,
     ) -> None:
-        super().__init__(times, optimisation, batch_size, seed)
-        self.codec = codec
-        self.denoiser, self.weighting, self.coupling = denoiser, weighting, coupling
-        self.label_dropout = label_dropout
+        default = copy.deepcopy(self.defaults)  # schedules and times may be modules that learn
+        super().__init__(times or default.times, optimisation, batch_size, seed)
+        if not isinstance(denoiser, AnyDenoiser):
+            denoiser = Denoiser(denoiser, schedule or default.schedule, target or default.target)
+        elif schedule or target:
+            raise ValueError(
+                f"{type(denoiser).__name__} has a schedule and a target of its own: give {type(self).__name__} the "
+                f"backbone alone, or no schedule and no target"
+            )
+        self.denoiser: AnyDenoiser = denoiser
+        self.weighting, self.coupling = weighting or default.weighting, coupling or default.coupling
+        self.label_dropout, self.codec = label_dropout, codec
+        self.sampling = sampling
         self.check()
+
+    @property
+    def trains_variance(self) -> bool:
+        """Whether the loss has a term for the network's learned variance."""
+        return False
 
     def check(self) -> None:
         """Raise ValueError for parts that have no meaning together."""
@@ -101,6 +137,65 @@ class Diffusion(Paradigm):
         few = self.levels is None and math.prod(self.denoiser.shape) <= EXACT
         trace = ExactTrace() if few else Hutchinson()
         return flow_bits_per_dim(self.denoiser.bind(label), x0, levels=self.levels, trace=trace)
+
+    def on_test_epoch_start(self) -> None:
+        """Start the sum of the likelihoods and their count, too."""
+        super().on_test_epoch_start()
+        self.likelihoods = torch.zeros(2, device=self.device)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add up the likelihoods, too, of denoisers that have one."""
+        super().test_step(batch, batch_idx)
+        if self.denoiser.has_density:
+            x0, label, _ = unpacked(batch, self.denoiser.shape)
+            with torch.inference_mode(False), torch.no_grad():  # tensors of inference mode can have no gradients
+                bits = self.bits_per_dim(x0.clone(), label.clone())
+            self.likelihoods += torch.stack([bits.sum(), bits.new_tensor(len(bits))])
+
+    def on_test_epoch_end(self) -> None:
+        """Log their mean over all held-out samples, too."""
+        super().on_test_epoch_end()
+        total, n = self.trainer.strategy.reduce(self.likelihoods, reduce_op="sum")
+        if n > 0:
+            self.log(f"{self.split}/{self.likelihood}", total / n, sync_dist=True)
+
+    def default_sampling(self) -> Sampling:
+        """That of the class. Raises ValueError where it limits x0 to the range of images and samples are continuous."""
+        default = self.defaults.sampling
+        if self.levels is None and default.guidance != Unguided():
+            raise ValueError(
+                f"by default {type(self).__name__} samples with {default.guidance}, which is for images in [-1, 1], "
+                f"and these samples are continuous: choose a limit of their own, as model.sampling = "
+                f"Sampling(DDIM(), guidance=Clip(3.0)), or guidance=Unguided()"
+            )
+        return default
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Prediction:
+        """The samples of a batch of `difflab.data.Labels`, drawn as `sampling` says.
+
+        Raises ValueError for other batches, labels that the denoiser does not know, and a sampling that does not fit.
+        """
+        k, label = batch[0], batch[1]
+        if k.ndim != 1 or k.is_floating_point() or not 0 <= label.min() <= label.max() <= self.denoiser.classes:
+            raise ValueError(
+                f"samples are drawn for batches of int64 (k, label), with labels in 0..{self.denoiser.classes}, where "
+                f"the last is the null label: give trainer.predict a difflab.data.Labels, as Labels(64, range(10))"
+            )
+        how = self.sampling or self.default_sampling()
+        with torch.inference_mode(False):  # guidance may need gradients
+            label = label.clone()
+            x, nfe = generate(
+                how.guidance(self.denoiser),
+                how.sampler,
+                how.grid,
+                nfe=how.nfe,
+                labels=label,
+                indices=k.tolist(),
+                seed=how.seed,
+                batch_size=len(k),
+                device=self.device,
+            )
+        return Prediction(k, label, x, nfe)
 
     def regress(self, estimate: Estimate, noised: Noised) -> Tensor:
         """The weighted squared error in the network's own target, mean over dimensions: shape `(B,)`."""

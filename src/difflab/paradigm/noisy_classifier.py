@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from difflab.denoiser.classifier import AnyClassifier
+from difflab.denoiser.classifier import AnyClassifier, Classifier
 from difflab.objective.draws import Noised
-from difflab.objective.times import Times
+from difflab.objective.times import Times, Uniform
 from difflab.paradigm.base import Paradigm
+from difflab.paradigm.batch import Batch, unpacked
 from difflab.paradigm.optimisation import Optimisation
+from difflab.process.discrete import LinearBetas
+from difflab.process.schedule import Linear, Schedule
 
 EDGES = (-4, -2, 0, 2, 4)  # log-SNRs between which the accuracy is reported
 BINS = (f"..{EDGES[0]}", *(f"{low}..{low + 2}" for low in EDGES[:-1]), f"{EDGES[-1]}..")
@@ -22,17 +26,35 @@ class NoisyClassifier(Paradigm):
     """Tell the class of noisy samples: the cross-entropy of p(y | x_t) at random times.
 
     Dhariwal & Nichol 2021 (arXiv:2105.05233), section 4. The accuracy on held-out samples is logged too, of all of them
-    and by log-SNR.
+    and by log-SNR. `trainer.predict` gives the log-probabilities of clean samples.
+
+    The first argument is a classifier, or a backbone, of which one is made on `schedule`, by default that of Ho et al.
+    2020. Raises ValueError for a schedule beside a classifier, which has its own.
     """
 
+    as_before: ClassVar[Mapping[str, object]] = {"schedule": None}  # the classifier's own
+    default_schedule: ClassVar[Schedule] = LinearBetas(T=1000)
     learns: ClassVar[str] = "classifier"
     hint: ClassVar[str] = "difflab-sample run=... guidance=[classifier,clip] guidance.classifier.classifier.run={run}"
 
     def __init__(
-        self, classifier: AnyClassifier, times: Times, optimisation: Optimisation, batch_size: int, seed: int = 0
+        self,
+        classifier: nn.Module,
+        times: Times | None = None,
+        optimisation: Optimisation | None = None,
+        batch_size: int | None = None,
+        seed: int = 0,
+        schedule: Schedule | None = None,
     ) -> None:
-        super().__init__(times, optimisation, batch_size, seed)
-        self.classifier = classifier
+        super().__init__(times or Uniform(), optimisation, batch_size, seed)
+        if not isinstance(classifier, AnyClassifier):
+            classifier = Classifier(classifier, schedule or self.default_schedule)
+        elif schedule:
+            raise ValueError(
+                f"{type(classifier).__name__} has a schedule of its own: give {type(self).__name__} the backbone "
+                f"alone, or no schedule"
+            )
+        self.classifier: AnyClassifier = classifier
 
     def loss(self, noised: Noised) -> dict[str, Tensor]:
         """The cross-entropy in nats, 0 where the label is null; shape `(B,)`."""
@@ -61,13 +83,20 @@ class NoisyClassifier(Paradigm):
         """Log the accuracy, too: of all samples, and of each bin that has its share of them."""
         super().on_validation_epoch_end()
         right, seen = self.trainer.strategy.reduce(self.counts, reduce_op="sum").double()
-        self.log("val/accuracy", right.sum() / seen.sum(), rank_zero_only=True)
+        self.log(f"{self.split}/accuracy", right.sum() / seen.sum(), sync_dist=True)
         for name, share, n in zip(BINS, right / seen, seen, strict=True):
             if 0 < n < seen.sum():
-                self.log(f"val/accuracy@{name}", share, rank_zero_only=True)
+                self.log(f"{self.split}/accuracy@{name}", share, sync_dist=True)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """`log p(y | x)` of samples as they are, at the least noisy time; shape `(B, classes)`."""
+        x, _, _ = unpacked(batch, self.classifier.shape)
+        log_p: Tensor = self.classifier(x, torch.tensor(self.schedule.t_min, dtype=torch.float64))
+        return log_p
 
 
 class CleanClassifier(NoisyClassifier):
     """Tell the class of clean samples, to measure generated ones: the same on a schedule that ends where it begins."""
 
+    default_schedule: ClassVar[Schedule] = Linear(t_min=0.0, t_max=0.0)
     hint: ClassVar[str] = "difflab-evaluate run=... protocol=quick protocol.classifier={run}"

@@ -9,8 +9,13 @@ import torch
 from torch import Tensor
 
 from difflab.denoiser.base import Denoise, velocity
-from difflab.paradigm.base import HELD_OUT, place
+from difflab.paradigm.base import HELD_OUT
+from difflab.paradigm.batch import place
+from difflab.paradigm.defaults import Defaults, Sampling
 from difflab.paradigm.diffusion import Diffusion
+from difflab.process.schedule import Linear
+from difflab.process.target import Velocity
+from difflab.sampler.adaptive import Adaptive
 
 
 class FlowMatching(Diffusion):
@@ -20,6 +25,7 @@ class FlowMatching(Diffusion):
     (arXiv:2302.00482), section 3.2.
     """
 
+    defaults: ClassVar[Defaults] = Defaults(Linear(sigma_min=1e-4), Velocity(), Sampling(Adaptive(), nfe=0))
     couples: ClassVar[bool] = True
 
     @torch.no_grad()
@@ -27,14 +33,16 @@ class FlowMatching(Diffusion):
         """Log how far from straight the flow is, too."""
         super().on_validation_epoch_end()
         n = min(self.batch_size // place()[1], 64)
-        label = torch.arange(n, device=self.device) % max(self.denoiser.classes, 1)
+        label = torch.arange(self.batch_size, device=self.device)[self.rows(n)] % max(self.denoiser.classes, 1)
         like = torch.empty(n, *self.denoiser.shape, device=self.device)
         bend = straightness(self.denoiser.bind(label), self.normal(like, HELD_OUT))
-        self.log("val/straightness", bend.mean(), rank_zero_only=True)
+        self.log(f"{self.split}/straightness", bend.mean(), sync_dist=True)
 
 
 class RectifiedFlow(FlowMatching):
     """Flow matching on straight paths, which reflow straightens further. Liu et al. 2023 (arXiv:2209.03003), eq. 1."""
+
+    defaults: ClassVar[Defaults] = Defaults(Linear(), Velocity(), Sampling(Adaptive(), nfe=0))
 
 
 def straightness(denoise: Denoise, eps: Tensor, steps: int = 32) -> Tensor:

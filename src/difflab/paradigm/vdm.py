@@ -8,8 +8,14 @@ from torch import Tensor
 
 from difflab.denoiser.likelihood import continuous_bits_per_dim
 from difflab.objective.draws import Noised
+from difflab.objective.times import Stratified
+from difflab.objective.weighting import Likelihood
+from difflab.paradigm.defaults import Defaults, Sampling
 from difflab.paradigm.diffusion import Diffusion
 from difflab.process.learned import LearnedSchedule
+from difflab.process.target import Eps
+from difflab.sampler.ancestral import Ancestral
+from difflab.sampler.grid import Uniform
 
 
 class VDM(Diffusion):
@@ -20,6 +26,13 @@ class VDM(Diffusion):
     the schedule follows the gradient of the squared loss: their appendix H.
     """
 
+    defaults: ClassVar[Defaults] = Defaults(
+        LearnedSchedule(hidden=1024),
+        Eps(),
+        Sampling(Ancestral(), Uniform(), nfe=1000),
+        times=Stratified(),
+        weighting=Likelihood(),
+    )
     likelihood: ClassVar[str] = "bits_per_dim_bound"
 
     def check(self) -> None:

@@ -49,7 +49,7 @@ class LearnedSchedule(nn.Module, Schedule):
 
     @override
     def extra_repr(self) -> str:
-        return f"log_snr_max={self.log_snr_max:g}, log_snr_min={self.log_snr_min:g}"
+        return f"log_snr_max={self.log_snr_max:g}, log_snr_min={self.log_snr_min:g}, hidden={len(self.weight)}"
 
     def square(self, loss: Tensor) -> None:
         """Have the schedule descend `mean(loss^2)` and the rest of the model `mean(loss)`, in one backward pass.

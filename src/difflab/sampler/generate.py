@@ -61,12 +61,16 @@ def warn_once(message: str) -> None:
 def times_for(denoiser: AnyDenoiser, sampler: Sampler, grid: Grid, nfe: int) -> Tensor:
     """The grid's times for as many steps as fit into `nfe` network evaluations a sample.
 
-    They are the axis's two ends if the sampler takes as many as it needs. Raises ValueError where `nfe` does not pay
-    for a step, or where the grid cannot have that many; says so where it does not come out even, or is not used.
+    They are the axis's two ends if the sampler takes as many as it needs, which `nfe=0` stands for. Raises ValueError
+    where `nfe` does not pay for a step, or where the grid cannot have that many; says so where it does not come out
+    even, or is not used.
     """
     schedule = denoiser.schedule
     if sampler.evaluations is None:
-        warn_once(f"nfe={nfe} is not used: {sampler} takes as many evaluations as its tolerances ask, and counts them")
+        if nfe:
+            warn_once(
+                f"nfe={nfe} is not used: {sampler} takes as many evaluations as its tolerances ask, and counts them"
+            )
         return Uniform()(schedule, 1)
     nfe_of_one_step, nfe_of_two_steps = (count_nfe(denoiser, sampler, Uniform()(schedule, steps)) for steps in (1, 2))
     steps = grid.steps or max(1, 1 + (nfe - nfe_of_one_step) // (nfe_of_two_steps - nfe_of_one_step))

@@ -34,8 +34,8 @@ def average_of(network: nn.Module, decay: float) -> AveragedModel:
 class EMA(pl.Callback):
     """Averages of what is learned, and of nothing else, one for each decay, in fp32.
 
-    The raw weights stay what Lightning trains and saves; an average is used through `average`, never swapped in. When
-    training ends the averages are handed to `finished`.
+    The raw weights stay what Lightning trains, validates and saves. `trainer.test` and `trainer.predict` use the
+    average of the first decay, which is also `average()`. When training ends the averages are handed to `finished`.
     """
 
     def __init__(self, decays: Sequence[float], finished: Callable[[Averages], None] = lambda averages: None) -> None:
@@ -43,15 +43,52 @@ class EMA(pl.Callback):
             raise ValueError(f"ema={list(decays)}: give one or more decays in [0, 1), as ema=[0.999,0.9999]")
         self.decays, self.finished = tuple(decays), finished
         self.averages: dict[float, AveragedModel] = {}
+        self.raw: nn.Module | None = None  # what is learned, while an average stands in its place
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Start the averages from the initial weights."""
-        self.averages = {decay: average_of(learned(pl_module), decay) for decay in self.decays}
+        """Start the averages from the weights as they are, unless there are averages already."""
+        self.averages = self.averages or {decay: average_of(learned(pl_module), decay) for decay in self.decays}
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Follow the network to its device; the update count stays on the CPU."""
+    def follow(self, pl_module: pl.LightningModule) -> None:
+        """Move the averages to the device of the network; the update count stays on the CPU."""
         for average in self.averages.values():
             average.module.to(pl_module.device).eval().requires_grad_(False)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Follow the network to its device."""
+        self.follow(pl_module)
+
+    def use(self, pl_module: pl.LightningModule) -> None:
+        """Put the average in the place of what is learned."""
+        self.follow(pl_module)
+        self.raw = learned(pl_module)
+        setattr(pl_module, cast(Paradigm, pl_module).learns, self.average())
+
+    def release(self, pl_module: pl.LightningModule) -> None:
+        """Put what is learned back in its place."""
+        if self.raw is not None:
+            setattr(pl_module, cast(Paradigm, pl_module).learns, self.raw)
+            self.raw = None
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Test the average."""
+        self.use(pl_module)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go back to the raw weights."""
+        self.release(pl_module)
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Predict with the average."""
+        self.use(pl_module)
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go back to the raw weights."""
+        self.release(pl_module)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Go back to the raw weights, too."""
+        self.release(pl_module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """Average in the new weights."""

@@ -1,0 +1,47 @@
+"""What is to be drawn: the labels of samples, as data for `trainer.predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from difflab.data.order import Divided
+
+
+class Wanted(Dataset[tuple[int, int]]):
+    """Sample k and its label."""
+
+    def __init__(self, labels: Sequence[int]) -> None:
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, k: int) -> tuple[int, int]:
+        return k, self.labels[k]
+
+
+class Labels(LightningDataModule):
+    """`n` samples to be drawn, with the `labels` in turn: batches of `(k, label)`, both int64 (B,), for k in 0..n-1.
+
+    `labels` are `range(10)` for as many samples of each of ten classes, `[3]` for one class, `[10]` for the null label
+    of ten classes, and `[0]` for a model without classes. Each sample is drawn by one process, in blocks of consecutive
+    k, `batch_size` at a time. Raises ValueError for no samples or no labels.
+    """
+
+    def __init__(self, n: int, labels: Sequence[int], batch_size: int = 256) -> None:
+        super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # where there are fewer samples than processes
+        if n < 1 or batch_size < 1 or not len(labels):
+            raise ValueError(f"Labels(n={n}, labels={labels}, batch_size={batch_size}): give at least one of each")
+        self.labels = [int(labels[k % len(labels)]) for k in range(n)]
+        self.batch_size = batch_size
+
+    def predict_dataloader(self) -> DataLoader[tuple[int, int]]:
+        """The batches of this process."""
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        n = len(self.labels)
+        mine = Divided(range(n * rank // world, n * (rank + 1) // world))
+        return DataLoader(Wanted(self.labels), batch_size=self.batch_size, sampler=mine)

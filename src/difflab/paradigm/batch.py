@@ -1,0 +1,47 @@
+"""Batches of clean samples: what they hold, and how many samples they are over all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Batch = tuple[Tensor, Tensor, Tensor | None]  # x0, label, and the noise that belongs to x0 already
+
+
+def place() -> tuple[int, int]:
+    """The rank of this process, and how many processes train together."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def global_batch_size(trainer: pl.Trainer) -> int:
+    """The samples of a step over all processes, of the loop that runs.
+
+    Those of difflab's data module have it beside their sampler; another loader's batches are those of one process.
+    Raises ValueError if the loader states no batch size.
+    """
+    held_out = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+    loader = trainer.train_dataloader if trainer.training else held_out
+    if (size := getattr(getattr(loader, "sampler", None), "global_batch_size", None)) is not None:
+        return int(size)
+    if (size := getattr(getattr(loader, "batch_sampler", None), "batch_size", None)) is not None:
+        return int(size) * trainer.world_size
+    raise ValueError(
+        f"{type(loader).__name__} does not state its batch size: give the model batch_size, the number of samples of a "
+        f"step over all processes, or train on a torch DataLoader or a difflab.data.DataModule"
+    )
+
+
+def unpacked(batch: Any, shape: Sequence[int]) -> Batch:  # noqa: ANN401  # whatever a loader gives
+    """A batch `(x0, label)` or `(x0, label, eps)`. Raises ValueError for samples of another shape or type."""
+    x0, label, eps = batch if len(batch) == 3 else (*batch, None)
+    if not x0.is_floating_point() or x0.shape[1:] != torch.Size(shape):
+        raise ValueError(
+            f"a batch is (x, label), with x of float (B, {', '.join(map(str, shape))}), images in [-1, 1], and label "
+            f"of int64 (B,); this x is {x0.dtype} {tuple(x0.shape)}"
+        )
+    return x0, label, eps
