@@ -19,7 +19,7 @@ from difflab.denoiser import AnyClassifier, Denoiser
 from difflab.guidance import Chain, ClassifierFree, ClassifierGuidance, Clip
 from difflab.objective import Chain as ChainOfDraws
 from difflab.objective import OptimalTransport
-from difflab.paradigm import EDM, NCSN, VDM, VESDE, FlowMatching, ImprovedDDPM, RectifiedFlow, SubVPSDE
+from difflab.paradigm import EDM, NCSN, VDM, VESDE, FlowMatching, ImprovedDDPM, Optimisation, RectifiedFlow, SubVPSDE
 from difflab.paradigm import __all__ as exported
 from difflab.paradigm.base import HELD_OUT
 from difflab.process import VP, CosineBetas, Eps
@@ -82,7 +82,7 @@ def trains_tests_and_samples(cls):
 
 def test_a_classifier_trains_tests_and_predicts():
     torch.manual_seed(0)
-    model = NoisyClassifier(HalfUNet((1, 8, 8), 10, 16, (1, 2), 1, (4,), None))
+    model = NoisyClassifier(HalfUNet((1, 8, 8), 10, 16, (1, 2), 1, (4,), None), optimisation=Optimisation(lr=1e-3))
     data = DataModule(Digits(), shape=(1, 8, 8), classes=10, sigma_data=0.75, batch_size=32)
     plain = trainer(max_steps=40)
     plain.fit(model, data)
@@ -96,7 +96,8 @@ def test_a_classifier_trains_tests_and_predicts():
 def test_no_module_is_left_out():
     assert {"NoisyClassifier", "CleanClassifier", *(cls.__name__ for cls in DIFFUSIONS)} == set(exported) - {
         *("Diffusion", "Paradigm", "EMA"),  # not of a paper
-        *("Optimisation", "Defaults", "Sampling", "Prediction"),
+        *("Defaults", "Sampling", "Prediction"),
+        *("Optimisation", "Adam", "AdamW", "Muon", "SGD", "Constant", "Cosine", "InverseSquareRoot", "WSD"),
     }
 
 

@@ -168,6 +168,11 @@ class DataModule(LightningDataModule):
         """The order of the training samples."""
         return Order(len(self.training), self.batch_size, self.seed, self.flip)
 
+    @property
+    def global_batch_size(self) -> int:
+        """The samples of a step over all processes, under the name that the samplers of its loaders have for it."""
+        return self.batch_size
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches from the trainer's global step to its last; without a trainer, one epoch."""
         order, trainer = self.order, self.trainer

@@ -24,6 +24,11 @@ def global_batch_size(trainer: pl.Trainer) -> int:
     Those of difflab's data module have it beside their sampler; another loader's batches are those of one process.
     Raises ValueError if the loader states no batch size.
     """
+    if trainer.training and trainer.train_dataloader is None:  # the optimizer is made before the loader
+        data = getattr(trainer, "datamodule", None)
+        if isinstance(getattr(data, "global_batch_size", None), int):  # its loader begins at the step, not yet known
+            return int(data.global_batch_size)
+        trainer.fit_loop.setup_data()
     held_out = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
     loader = trainer.train_dataloader if trainer.training else held_out
     if (size := getattr(getattr(loader, "sampler", None), "global_batch_size", None)) is not None:
