@@ -22,7 +22,7 @@ MAY_IMPORT = {  # each folder, and those that it may import
 }
 CORE = {"process", "denoiser", "objective", "guidance", "sampler"}
 MAY_IMPORT["paradigm"] = CORE
-MAY_IMPORT["laws"] = CORE | {"paradigm", "backbone"}
+MAY_IMPORT["laws"] = CORE | {"paradigm", "backbone", "data"}
 MAY_IMPORT["experiment"] = CORE | {"paradigm", "backbone", "data", "metric"}
 MAY_IMPORT["report"] = MAY_IMPORT["experiment"] | {"experiment"}
 MAY_IMPORT["cli"] = MAY_IMPORT["report"] | {"report", "laws"}
