@@ -87,7 +87,7 @@ def training_noise_is_a_function_of_the_step_and_the_place(model: Paradigm) -> W
 
 
 def noisy_samples_are_the_mix(model: Paradigm) -> Worst:
-    """`x_t = alpha x0 + sigma eps` of the pair that the loss compares with, and labels are dropped at the given share."""
+    """`x_t = alpha x0 + sigma eps` of the pair that the loss compares with, and the given share of labels is dropped."""
     batch, case = noised(model, model.batch_size, TRAINING, 0, dropout=0.25), name(model)
     with torch.no_grad():
         mixed = model.schedule(batch.t)(batch.x0, batch.eps)

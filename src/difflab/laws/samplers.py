@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from difflab.denoiser.base import AnyDenoiser
-from difflab.laws.gaussian import MEAN, VAR, bound, end, flow, gaussian, marginal, moments
+from difflab.denoiser.base import AnyDenoiser, Denoise, Estimate
+from difflab.laws.gaussian import MEAN, VAR, bound, end, flow, gaussian, marginal, moments, no_noise
 from difflab.laws.worst import Worst, close, violations, worst
 from difflab.process.schedule import Schedule
 from difflab.sampler.base import Sampler
@@ -23,6 +24,24 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """A denoiser that writes down the times of its calls."""
+
+    denoise: Denoise
+    times: list[Tensor]
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule that times refer to."""
+        return self.denoise.schedule
+
+    def __call__(self, x: Tensor, t: Tensor, s: Tensor | None = None) -> Estimate:
+        """The estimate."""
+        self.times.append(t.flatten()[0])
+        return self.denoise(x, t, s)
+
+
 def numbers(value: float, expected: float, atol: float, case: str) -> Worst:
     """Two numbers that differ by `atol` at most."""
     return Worst(case, abs(value - expected), atol)
@@ -32,11 +51,13 @@ def moments_are_the_datas(sampler: Sampler, schedule: Schedule) -> Worst:
     """In the limit of many steps, mean and variance of the samples are those of Gaussian data.
 
     The limit is Richardson's extrapolation from n and 2n steps by the declared order p, `(2^p m_2n - m_n) / (2^p - 1)`.
-    It needs p >= 1. A method of order 2 or more takes 40 evaluations for n steps, one of order 1 takes n = 50. An
-    adaptive sampler is in the limit already.
+    A method of order 2 or more takes 40 evaluations for n steps, one of order 1 takes n = 50. An adaptive sampler is in
+    the limit already; of one without an order, 0, the samples of 200 steps are taken as they are.
     """
     if sampler.evaluations is None:
         mean, var = moments(sampler, schedule, Uniform()(schedule, 1))
+    elif sampler.order == 0:
+        mean, var = moments(sampler, schedule, LogSNR()(schedule, min(200, round(schedule.t_max / schedule.step))))
     else:
         n, ratio = 50 if sampler.order < 2 else 40 // sampler.evaluations, 2**sampler.order
         coarse, fine = (moments(sampler, schedule, LogSNR()(schedule, steps)) for steps in (n, 2 * n))
@@ -67,9 +88,13 @@ def variance_error(sampler: Sampler, schedule: Schedule, steps: int) -> float:
 
 
 def observed_order(sampler: Sampler, schedule: Schedule) -> float:
-    """`log2(error of n steps / error of 2n steps)`: to the flow, or of the variance where the sampler draws noise."""
+    """`log2(error of n steps / error of 2n steps)`: to the flow, or of the variance where the sampler draws noise.
+
+    Infinite where 2n steps are exact.
+    """
     error, steps = (variance_error, 60) if sampler.stochastic else (flow_error, 42)
-    return math.log2(error(sampler, schedule, steps) / error(sampler, schedule, 2 * steps))
+    coarse, fine = (error(sampler, schedule, n) for n in (steps, 2 * steps))
+    return math.log2(coarse / fine) if fine else math.inf
 
 
 def order_is_the_declared_one(
@@ -84,6 +109,18 @@ def order_is_the_declared_one(
     return numbers(
         found, declared, tolerance, f"order {found:.2f} in place of {declared:g} for {sampler} on {schedule}"
     )
+
+
+def least_order_is_the_declared_one(
+    sampler: Sampler, schedules: Sequence[Schedule], *, tolerance: float = 0.15
+) -> Worst:
+    """The least of the orders of convergence observed on some schedules is `sampler.order`.
+
+    A method may have a higher one on a single path, as the midpoint rule has 3 on Gaussian data along straight lines.
+    """
+    found, schedule = min(((observed_order(sampler, each), each) for each in schedules), key=lambda pair: pair[0])
+    case = f"order {found:.2f} in place of {sampler.order:g} for {sampler} on {schedule}"
+    return numbers(found, sampler.order, tolerance, case)
 
 
 def evaluations_are_the_declared_ones(sampler: Sampler, denoiser: AnyDenoiser, nfe: int) -> Worst:
@@ -160,6 +197,18 @@ def a_state_is_a_value(sampler: Sampler, schedule: Schedule) -> Worst:
     return worst(close(f"{sampler} on {schedule}: taken up again", out, whole) for out in again)
 
 
+def discrete_schedules_are_taken_at_their_steps(sampler: Sampler, schedule: Schedule) -> Worst:
+    """On a discrete schedule the denoiser is called at the times that it was trained at, or the schedule is refused."""
+    denoise = Recorded(bound(gaussian(schedule), 3), [])
+    try:
+        for _ in trajectory(denoise, sampler, Uniform()(schedule, 7), normal(3, 1, 1, 1), no_noise):
+            pass
+    except ValueError:
+        pass
+    t = torch.stack([*denoise.times, torch.ones((), dtype=torch.float64)])
+    return violations(f"{sampler} between the steps of {schedule}", t != t.round(), t)
+
+
 def noise_is_drawn_as_declared(sampler: Sampler, schedule: Schedule) -> Worst:
     """A sampler draws noise if it is `stochastic`, and none otherwise."""
     times, drawn = LogSNR()(schedule, 1 if sampler.evaluations is None else 4), []
@@ -179,3 +228,4 @@ LAWS: tuple[Law, ...] = (ends_in_the_data, a_sample_depends_on_its_own_noise_alo
 GRID_LAWS: tuple[Law, ...] = (a_state_is_a_value, nfe_is_the_declared_one)  # of samplers that step over a grid
 CONVERGENT_LAWS: tuple[Law, ...] = (moments_are_the_datas,)  # of samplers of order 1 and more
 ORDER_LAWS: tuple[Law, ...] = (order_is_the_declared_one,)  # of samplers over a grid, on continuous schedules
+DISCRETE_LAWS: tuple[Law, ...] = (discrete_schedules_are_taken_at_their_steps,)  # on discrete schedules
