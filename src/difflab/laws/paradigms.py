@@ -87,7 +87,7 @@ def training_noise_is_a_function_of_the_step_and_the_place(model: Paradigm) -> W
 
 
 def noisy_samples_are_the_mix(model: Paradigm) -> Worst:
-    """`x_t = alpha x0 + sigma eps` of the pair that the loss compares with, and the given share of labels is dropped."""
+    """`x_t = alpha x0 + sigma eps` of the pair that the loss compares with; the given share of labels is dropped."""
     batch, case = noised(model, model.batch_size, TRAINING, 0, dropout=0.25), name(model)
     with torch.no_grad():
         mixed = model.schedule(batch.t)(batch.x0, batch.eps)
@@ -123,6 +123,12 @@ def the_optimum_has_the_least_loss(model: Paradigm) -> Worst:
         case = f"{name(model)}: loss {loss:.4g} at {off:+g} off the optimum, {least:.4g} there"
         cases.append(violations(case, torch.tensor([not loss > least])))
     return worst(cases)
+
+
+@torch.no_grad()
+def terms(model: Paradigm) -> set[str]:
+    """The names of the terms of the loss."""
+    return {*at_the_optimum(model).loss(noised(model, FEW, TRAINING, 0))}
 
 
 def irreducible(model: Diffusion, term: str, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -114,7 +114,7 @@ def order_is_the_declared_one(
 def least_order_is_the_declared_one(
     sampler: Sampler, schedules: Sequence[Schedule], *, tolerance: float = 0.15
 ) -> Worst:
-    """The least of the orders of convergence observed on some schedules is `sampler.order`.
+    """The observed order of convergence, the least of those on some schedules, is the declared one.
 
     A method may have a higher one on a single path, as the midpoint rule has 3 on Gaussian data along straight lines.
     """
@@ -143,7 +143,7 @@ def evaluations_are_the_declared_ones(sampler: Sampler, denoiser: AnyDenoiser, n
 
 
 def nfe_is_the_declared_one(sampler: Sampler, schedule: Schedule) -> Worst:
-    """`evaluations_are_the_declared_ones` without guidance, for several NFE."""
+    """The evaluations counted are those that the dry run foresees from `evaluations`, and as many as `nfe` pays for."""
     return worst(evaluations_are_the_declared_ones(sampler, gaussian(schedule), nfe) for nfe in (5, 12, 16))
 
 
@@ -207,6 +207,15 @@ def discrete_schedules_are_taken_at_their_steps(sampler: Sampler, schedule: Sche
         pass
     t = torch.stack([*denoise.times, torch.ones((), dtype=torch.float64)])
     return violations(f"{sampler} between the steps of {schedule}", t != t.round(), t)
+
+
+def takes(sampler: Sampler, schedule: Schedule) -> bool:
+    """Whether the sampler takes the schedule, and does not refuse it by a ValueError."""
+    try:
+        end(sampler, schedule, Uniform()(schedule, 2), normal(3, 1, 1, 1))
+    except ValueError:
+        return False
+    return True
 
 
 def noise_is_drawn_as_declared(sampler: Sampler, schedule: Schedule) -> Worst:
