@@ -92,6 +92,11 @@ def test_every_sampler_on_a_discrete_schedule(law):
     assert_law(law(sampler, LinearBetas()) for sampler in samplers().values() if not adapts(sampler))
 
 
+@pytest.mark.parametrize("law", laws.PURE_NOISE_LAWS)
+def test_every_sampler_from_pure_noise(law):
+    assert_law(law(sampler, Linear()) for sampler in samplers().values())
+
+
 def test_annealed_langevin_dynamics_is_of_order_one_half():
     """From end to end, as the excess of the variance falls from 250 to 1000 steps."""
     found = [moments(Langevin(2), VE(), LogSNR()(VE(), steps))[1] / VAR - 1 for steps in (250, 1000)]

@@ -69,6 +69,7 @@ def of_sampler(part: Part) -> Iterator[Finding]:
     sampler, home = part.built, [(part.built, VP())]
     adaptive, discrete = sampler.evaluations is None, LinearBetas(T=1000)
     yield held(samplers.discrete_schedules_are_taken_at_their_steps, [(sampler, discrete)])
+    yield held(samplers.pure_noise_is_taken_or_refused, [(sampler, Linear())])
     takes = samplers.takes(sampler, discrete)
     everywhere = [(sampler, schedule) for schedule in (*CONTINUOUS, *([discrete] if takes else []))]
     yield held(samplers.ends_in_the_data, everywhere)
@@ -81,9 +82,8 @@ def of_sampler(part: Part) -> Iterator[Finding]:
     none = f"it declares the order {sampler.order:g}: its error does not fall as a whole power of the steps"
     for law in samplers.CONVERGENT_LAWS:
         yield held(law, everywhere) if adaptive or sampler.order >= 1 else apart(law, none)
-    law = samplers.least_order_is_the_declared_one
-    converges = sampler.order >= 1 and not adaptive
-    yield held(law, [(sampler, CONTINUOUS)]) if converges else apart(law, reason if adaptive else none)
+    least, converges = samplers.least_order_is_the_declared_one, sampler.order >= 1 and not adaptive
+    yield held(least, [(sampler, CONTINUOUS)]) if converges else apart(least, reason if adaptive else none)
 
 
 def of_schedule(part: Part) -> Iterator[Finding]:
@@ -168,15 +168,15 @@ def of_paradigm(part: Part) -> Iterator[Finding]:
         yield held(law, [(model,)])
     for law in paradigms.TRAINED_LAWS:
         yield held(law, [(model,)]) if learns else apart(law, "it has no parameters")
-    for law in paradigms.DENSITY_LAWS:
-        yield held(law, [(model,)]) if generates else apart(law, "it generates nothing, so that it has no density")
-    for law in paradigms.TERM_LAWS:
-        known = generates and known_terms(model)
-        yield held(law, [(model,)]) if known else apart(law, "it has terms whose least value is not known here")
+    for own in paradigms.DENSITY_LAWS:
+        yield held(own, [(model,)]) if generates else apart(own, "it generates nothing, so that it has no density")
+    known = generates and known_terms(model)
+    for own in paradigms.TERM_LAWS:
+        yield held(own, [(model,)]) if known else apart(own, "it has terms whose least value is not known here")
 
 
 def known_terms(model: Paradigm) -> bool:
-    """Whether the least value of each term of the loss is known; not so of a loss that fails, as other laws show."""
+    """Whether the least value of each term of the loss is known; not of a loss that raises, as other laws show."""
     try:
         return paradigms.terms(model) <= {*paradigms.TERMS}
     except Exception:

@@ -169,5 +169,5 @@ def ours(group: str) -> dict[str, Any]:
     found = {}
     for path in sorted(Path(conf_dir(), group).glob("*.yaml")):
         merged = OmegaConf.merge(defaults(), {group: None}, {group: OmegaConf.load(path)})
-        found[path.stem] = build(OmegaConf.to_container(merged[group], resolve=True))  # type: ignore[arg-type]  # a dict
+        found[path.stem] = build(OmegaConf.to_container(merged[group], resolve=True))  # type: ignore[arg-type,index]  # it is a dict
     return found

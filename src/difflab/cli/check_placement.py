@@ -38,8 +38,8 @@ EACH = 20  # images of a class
 STARTS, DRAWN = 32, 256  # samples of deterministic and of stochastic samplers
 FAR = 1e3  # sigma / alpha from which on a sample is noise, and the flow is followed
 GRIDS = (Uniform(), LogSNR(), Karras())
-SOLVERS = {"ddim": DDIM(), "heun": Heun(), "dpm_solver_pp": DPMSolverPP()}
-PATHS = {"vp": VP(), "linear": Linear()}
+SOLVERS: dict[str, Sampler] = {"ddim": DDIM(), "heun": Heun(), "dpm_solver_pp": DPMSolverPP()}
+PATHS: dict[str, Schedule] = {"vp": VP(), "linear": Linear()}
 NFE = (5, 10, 20)
 
 
@@ -51,6 +51,7 @@ class Placement:
     columns: tuple[str, ...]
     rows: Mapping[str, tuple[float, ...]]
     own: str  # the row of the part
+    floor: float | None = None  # the error of the data themselves, where that is not 0
 
     def rank(self, column: int) -> int:
         """The part's place among the rows, from 1 on."""
@@ -126,9 +127,17 @@ def on_grid(sampler: Sampler, schedule: Schedule, grid: Grid, nfe: int) -> float
 
 @cache
 def drawn() -> Tensor:
-    """Draws of the mixture."""
+    """Draws of the mixture, one after the other of each component."""
     n = 4 * DRAWN
     return images()[torch.arange(n) % len(images())] + STD * normal(n, 3)
+
+
+@cache
+def noise() -> float:
+    """The mean size of the energy distance of DRAWN independent draws of the mixture."""
+    rows = torch.randint(len(images()), (20, DRAWN), generator=torch.Generator().manual_seed(4))
+    draws = [images()[own] + STD * normal(DRAWN, 5 + k) for k, own in enumerate(rows)]
+    return sum(abs(energy(drawn().flatten(1), each.flatten(1))) for each in draws) / len(draws)
 
 
 def error(sampler: Sampler, schedule: Schedule, nfe: int, grids: Sequence[Grid] = GRIDS) -> float:
@@ -159,7 +168,8 @@ def of_sampler(part: Part) -> Placement | None:
     }
     what = "energy distance to the data" if part.built.stochastic else "distance from the probability flow"
     columns = tuple(f"{path}, {nfe} NFE" for path in PATHS for nfe in NFE)
-    return Placement(what, columns, {part.option: errors_of_sampler(part.built), **like}, part.option)
+    rows = {part.option: errors_of_sampler(part.built), **like}
+    return Placement(what, columns, rows, part.option, noise() if part.built.stochastic else None)
 
 
 @cache
@@ -187,7 +197,7 @@ def of_grid(part: Part) -> Placement | None:
         return None
 
     def errors(grid: Grid) -> tuple[float, ...]:
-        return tuple(on_grid(s, schedule, grid, 10) for schedule in PATHS.values() for s in SOLVERS.values())
+        return tuple(on_grid(solver, path, grid, 10) for path in PATHS.values() for solver in SOLVERS.values())
 
     like = {k: errors(grid) for k, grid in ours("grid").items() if grid.steps is None and k != part.option}
     columns = tuple(f"{solver} on {path}" for path in PATHS for solver in SOLVERS)

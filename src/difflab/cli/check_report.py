@@ -7,19 +7,21 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from difflab.cli.check_laws import CONTINUOUS, Finding
 from difflab.cli.check_parts import Part
 from difflab.cli.check_placement import Placement
 
-WIDTH = 140
+WIDTH = 120
 
 
 def show(part: Part, facts: Mapping[str, str], found: Sequence[Finding], placement: Placement | None) -> None:
     """Facts, laws and placement of a part."""
     console = Console(width=WIDTH)
     failed = sum(finding.fails for finding in found)
-    console.print(f"\n[bold]{part.title}[/bold]: {failed or 'no'} of {len(found)} laws fail", highlight=False)
+    verdict = f"{failed} of {len(found)} laws fail" if failed else f"all {len(found)} laws hold, or do not apply"
+    console.print(Text(f"\n{part.title}: {verdict}", "bold"))
     for key, value in [*facts.items(), *(("note", note) for note in part.notes)]:
         console.print(f"  {key}: {value}", highlight=False, markup=False)
     table = Table("law", "", "error", "allowed", "worst case, or why the law does not apply")
@@ -30,13 +32,14 @@ def show(part: Part, facts: Mapping[str, str], found: Sequence[Finding], placeme
         console.print(placed(placement))
 
 
-def row(part: Part, finding: Finding) -> tuple[str, str, str, str, str]:
+def row(part: Part, finding: Finding) -> tuple[Text, ...]:
     """A law: whether it holds, and by what."""
+    law = Text(finding.law)
     if finding.worst is None:
-        return finding.law, "does not apply", "", "", finding.reason
-    verdict = "[bold red]fails[/bold red]" if finding.fails else "holds"
-    error, allowed = f"{finding.worst.error:.2g}", f"{finding.worst.tolerance:.2g}"
-    return finding.law, verdict, error, allowed, shortened(part, finding.worst.case)
+        return law, Text("-"), Text(), Text(), Text(f"does not apply: {finding.reason}")
+    verdict = Text("FAILS", "bold red") if finding.fails else Text("holds")
+    error, allowed = (Text(f"{value:.2g}") for value in (finding.worst.error, finding.worst.tolerance))
+    return law, verdict, error, allowed, Text(shortened(part, finding.worst.case))
 
 
 def shortened(part: Part, case: str) -> str:
@@ -49,7 +52,9 @@ def shortened(part: Part, case: str) -> str:
 
 def placed(placement: Placement) -> Table:
     """The errors, with the part's place in each column; the best of the second column come first."""
-    table = Table("", *placement.columns, title=f"{placement.title}, of images with an exact denoiser")
+    floor = "" if placement.floor is None else f"; draws of the data have {placement.floor:.2g} in the mean of |.|"
+    title = f"{placement.title}, of images with an exact denoiser, on the best of three grids{floor}"
+    table = Table("", *placement.columns, title=title)
     order = sorted(placement.rows, key=lambda name: sortable(placement.rows[name]))
     for name in order:
         own = name == placement.own
@@ -69,4 +74,4 @@ def cell(placement: Placement, name: str, column: int) -> str:
     if math.isnan(value):
         return "-"
     there = sum(not math.isnan(row[column]) for row in placement.rows.values())
-    return f"{value:.3g}  ({placement.rank(column)} of {there})" if name == placement.own else f"{value:.3g}"
+    return f"{value:.3g} ({placement.rank(column)}/{there})" if name == placement.own else f"{value:.3g}"

@@ -144,7 +144,7 @@ def evaluations_are_the_declared_ones(sampler: Sampler, denoiser: AnyDenoiser, n
 
 def nfe_is_the_declared_one(sampler: Sampler, schedule: Schedule) -> Worst:
     """The evaluations counted are those that the dry run foresees from `evaluations`, and as many as `nfe` pays for."""
-    return worst(evaluations_are_the_declared_ones(sampler, gaussian(schedule), nfe) for nfe in (5, 12, 16))
+    return worst(evaluations_are_the_declared_ones(sampler, gaussian(schedule), nfe) for nfe in (5, 12, 16, 100))
 
 
 def ends_in_the_data(sampler: Sampler, schedule: Schedule) -> Worst:
@@ -209,13 +209,22 @@ def discrete_schedules_are_taken_at_their_steps(sampler: Sampler, schedule: Sche
     return violations(f"{sampler} between the steps of {schedule}", t != t.round(), t)
 
 
+def pure_noise_is_taken_or_refused(sampler: Sampler, schedule: Schedule) -> Worst:
+    """From pure noise, where alpha = 0, a step leads to finite samples, or is refused by a ValueError."""
+    times = Uniform()(schedule, 1 if sampler.evaluations is None else 4)
+    try:
+        out = end(sampler, schedule, times, normal(3, 1, 1, 1), lambda like, k: normal(*like.shape, seed=k))
+    except ValueError:
+        out = torch.zeros(1)
+    return violations(f"{sampler} on {schedule}: samples that are not finite", ~out.isfinite())
+
+
 def takes(sampler: Sampler, schedule: Schedule) -> bool:
     """Whether the sampler takes the schedule, and does not refuse it by a ValueError."""
     try:
-        end(sampler, schedule, Uniform()(schedule, 2), normal(3, 1, 1, 1))
+        return bool(end(sampler, schedule, Uniform()(schedule, 2), normal(3, 1, 1, 1)).isfinite().all())
     except ValueError:
         return False
-    return True
 
 
 def noise_is_drawn_as_declared(sampler: Sampler, schedule: Schedule) -> Worst:
@@ -238,3 +247,4 @@ GRID_LAWS: tuple[Law, ...] = (a_state_is_a_value, nfe_is_the_declared_one)  # of
 CONVERGENT_LAWS: tuple[Law, ...] = (moments_are_the_datas,)  # of samplers of order 1 and more
 ORDER_LAWS: tuple[Law, ...] = (order_is_the_declared_one,)  # of samplers over a grid, on continuous schedules
 DISCRETE_LAWS: tuple[Law, ...] = (discrete_schedules_are_taken_at_their_steps,)  # on discrete schedules
+PURE_NOISE_LAWS: tuple[Law, ...] = (pure_noise_is_taken_or_refused,)  # on schedules that end where alpha = 0
