@@ -109,6 +109,7 @@ def test_entries_load_what_they_need_and_no_more(subtests):
         ("import difflab", ("torch", "lightning", "hydra", "wandb", "numpy")),
         ("import difflab.cli.train", ("torch", "lightning", "wandb", "plotly", "matplotlib")),
         ("import difflab.cli.search", ("torch", "lightning", "wandb", "optuna")),
+        ("import difflab.cli.check", ("torch", "lightning", "wandb")),
         ("import difflab.experiment.training", ("plotly", "hydra", "wandb", "optuna")),
     ]:
         with subtests.test(entry):

@@ -28,7 +28,8 @@ or written. Words:
 Of each part it prints every law as a sentence, whether it holds, the worst case with its error and the error that is
 allowed; or why the law does not apply. Of a sampler also the observed order, the counted network evaluations of a step,
 and its error at 5, 10 and 20 evaluations beside difflab's samplers of its kind; of a schedule and a grid the error of
-three solvers beside difflab's schedules and grids. It takes seconds to a minute for each part, and ends with status 1
+three solvers beside difflab's schedules and grids. The order is the one observed: a multistep method that begins with a
+step of first order stays at 2, and a sampler whose error does not fall with its steps declares 0. It takes seconds to a minute for each part, and ends with status 1
 if a law fails.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +11,7 @@ import torch
 
 from difflab.cli.check_laws import CONTINUOUS
 from difflab.cli.check_parts import Part
-from difflab.laws.gaussian import bound, gaussian
+from difflab.laws.gaussian import bound, gaussian, no_noise
 from difflab.laws.labelled import Labelled
 from difflab.laws.samplers import normal, observed_order
 from difflab.process.schedule import VP
@@ -29,15 +30,20 @@ def tried(what: Callable[[], str]) -> str:
         return f"{type(error).__name__}: {error}"
 
 
-def evaluations(part: Part, steps: int) -> int:
-    """The network evaluations counted in some steps."""
+def evaluations(part: Part, steps: int = 50) -> list[int]:
+    """The network evaluations counted in each of some steps."""
     denoiser, times = gaussian(VP()), Uniform()(VP(), steps)
     with counting(denoiser) as rows, torch.no_grad():
-        for _ in trajectory(
-            bound(denoiser, 1), part.built, times, normal(1, 1, 1, 1), lambda x, k: torch.zeros_like(x)
-        ):
-            pass
-    return sum(rows)
+        walk = trajectory(bound(denoiser, 1), part.built, times, normal(1, 1, 1, 1), no_noise)
+        spent = [0, *(sum(rows) for _ in walk)]
+    return [after - before for before, after in itertools.pairwise(spent)]
+
+
+def spread(counts: list[int]) -> str:
+    """Evaluations by step, of which the last may take others."""
+    *inner, last = counts
+    between = f"{min(inner)}" if min(inner) == max(inner) else f"{min(inner)} to {max(inner)}"
+    return between if min(inner) == last == max(inner) else f"{between}, and {last} in the step to the data"
 
 
 def of_sampler(part: Part) -> Facts:
@@ -45,16 +51,16 @@ def of_sampler(part: Part) -> Facts:
     sampler = part.built
     kind = "stochastic" if sampler.stochastic else "deterministic"
     if sampler.evaluations is None:
-        counted = tried(lambda: f"{evaluations(part, 1)} counted on Gaussian data")
+        counted = tried(lambda: f"{sum(evaluations(part, 1))} counted on Gaussian data")
         return {"kind": kind, "evaluations": f"by tolerance; {counted}"}
     orders = tried(
         lambda: ", ".join(f"{observed_order(sampler, s):.2f} on {type(s).__name__}" for s in CONTINUOUS),
     )
-    counted = tried(lambda: f"{(evaluations(part, 20) - evaluations(part, 10)) / 10:g}")
+    counted = tried(lambda: spread(evaluations(part)))
     return {
         "kind": kind,
         "order": f"{sampler.order:g} declared; observed {orders}",
-        "evaluations of a step": f"{sampler.evaluations} declared, {counted} counted",
+        "evaluations of a step": f"{sampler.evaluations} declared; counted {counted}",
     }
 
 

@@ -21,7 +21,8 @@ from difflab.laws.worst import Worst, worst
 from difflab.paradigm.base import Paradigm
 from difflab.paradigm.diffusion import Diffusion
 from difflab.process.discrete import LinearBetas
-from difflab.process.schedule import VE, VP, Linear
+from difflab.process.schedule import VE, VP, Linear, Schedule
+from difflab.sampler.base import Sampler
 
 CONTINUOUS = (VP(), VE(), Linear())
 Law = Callable[..., Worst]
@@ -70,8 +71,7 @@ def of_sampler(part: Part) -> Iterator[Finding]:
     adaptive, discrete = sampler.evaluations is None, LinearBetas(T=1000)
     yield held(samplers.discrete_schedules_are_taken_at_their_steps, [(sampler, discrete)])
     yield held(samplers.pure_noise_is_taken_or_refused, [(sampler, Linear())])
-    takes = samplers.takes(sampler, discrete)
-    everywhere = [(sampler, schedule) for schedule in (*CONTINUOUS, *([discrete] if takes else []))]
+    everywhere = [(sampler, schedule) for schedule in (*CONTINUOUS, *([discrete] if taken(sampler, discrete) else []))]
     yield held(samplers.ends_in_the_data, everywhere)
     tolerance = 10 * getattr(sampler, "rtol", 1e-3) if adaptive else 0.0
     yield held(samplers.a_sample_depends_on_its_own_noise_alone, home, tolerance=tolerance)
@@ -84,6 +84,14 @@ def of_sampler(part: Part) -> Iterator[Finding]:
         yield held(law, everywhere) if adaptive or sampler.order >= 1 else apart(law, none)
     least, converges = samplers.least_order_is_the_declared_one, sampler.order >= 1 and not adaptive
     yield held(least, [(sampler, CONTINUOUS)]) if converges else apart(least, reason if adaptive else none)
+
+
+def taken(sampler: Sampler, schedule: Schedule) -> bool:
+    """Whether a schedule is not refused; other errors are for the laws to report."""
+    try:
+        return samplers.takes(sampler, schedule)
+    except Exception:
+        return True
 
 
 def of_schedule(part: Part) -> Iterator[Finding]:

@@ -145,9 +145,9 @@ def stand_in(node: DictConfig) -> None:
 
 
 def exact_for(node: Mapping[str, Any], key: str) -> Callable[[], AnyDenoiser | AnyClassifier]:
-    """The exact denoiser or classifier that an argument asks for, which is given a run."""
+    """The exact denoiser that an argument asks for by its type, `Callable[[], AnyDenoiser]`, or else a classifier."""
     (_, kind) = get_args(inspect.signature(target(node["_target_"]), eval_str=True).parameters[key].annotation)
-    return (lambda: Bayes(VP())) if kind is AnyClassifier else (lambda: Labelled(VP(), 4 * VAR))
+    return (lambda: Labelled(VP(), 4 * VAR)) if kind is AnyDenoiser else (lambda: Bayes(VP()))
 
 
 @cache

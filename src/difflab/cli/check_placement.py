@@ -128,14 +128,14 @@ def on_grid(sampler: Sampler, schedule: Schedule, grid: Grid, nfe: int) -> float
 @cache
 def drawn() -> Tensor:
     """Draws of the mixture, one after the other of each component."""
-    n = 4 * DRAWN
+    n = 2 * DRAWN
     return images()[torch.arange(n) % len(images())] + STD * normal(n, 3)
 
 
 @cache
 def noise() -> float:
     """The mean size of the energy distance of DRAWN independent draws of the mixture."""
-    rows = torch.randint(len(images()), (20, DRAWN), generator=torch.Generator().manual_seed(4))
+    rows = torch.randint(len(images()), (10, DRAWN), generator=torch.Generator().manual_seed(4))
     draws = [images()[own] + STD * normal(DRAWN, 5 + k) for k, own in enumerate(rows)]
     return sum(abs(energy(drawn().flatten(1), each.flatten(1))) for each in draws) / len(draws)
 
