@@ -198,6 +198,12 @@ def test_samplers_take_settings_and_hold():
     assert part.title == "sampler=ddim sampler.eta=0.5"
 
 
+def test_of_a_whole_group_what_needs_a_value_is_left_out_and_said_so():
+    left = [part for part in parts(["data"]) if part.built is None]
+    assert [part.option for part in left] == ["folder"]
+    assert left[0].notes[0].startswith("please give a value: data.source.root")
+
+
 def test_parts_are_what_difflab_trains_with():
     """But for what the notes say, and for the classes of a backbone."""
     assert only("schedule=vp") == VP()

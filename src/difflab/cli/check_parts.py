@@ -44,7 +44,7 @@ class Part:
 
     group: str
     option: str
-    built: Any  # of the class that the option names
+    built: Any  # of the class that the option names; None where that needs a value, of all options of a group
     settings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # in what it is not the option as it stands
 
@@ -64,7 +64,11 @@ def parts(words: Sequence[str]) -> list[Part]:
     for word in filter(is_setting, words):
         if place(word) not in given:
             raise UserError(f"{word} sets no part that is named: name it, as {place(word)}=...")
-    return [part(group, option, [w for w in words if is_setting(w) and place(w) == group]) for group, option in chosen]
+    whole = {word for word in words if word in CONTEXTS}
+    return [
+        part(group, option, [w for w in words if is_setting(w) and place(w) == group], group in whole)
+        for group, option in chosen
+    ]
 
 
 def is_setting(word: str) -> bool:
@@ -90,14 +94,19 @@ def options_of(word: str) -> Iterator[tuple[str, str]]:
         yield group, option
 
 
-def part(group: str, option: str, settings: Sequence[str] = ()) -> Part:
-    """An option of a group, built beside the first of the group's contexts in which it can be."""
+def part(group: str, option: str, settings: Sequence[str] = (), any_of: bool = False) -> Part:
+    """An option of a group, built beside the first of the group's contexts in which it can be.
+
+    One that cannot raises UserError, or if it is `any_of` the group is not built, with the reason as a note.
+    """
     refusals: list[ValueError] = []
     for context in CONTEXTS[group]:
         try:
             return in_context(group, option, settings, context)
         except ValueError as error:
             refusals.append(error)
+    if any_of:
+        return Part(group, option, None, tuple(settings), (str(refusals[0]),))
     raise UserError(f"{group}={option}: {refusals[0]}") from refusals[0]
 
 

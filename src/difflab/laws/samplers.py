@@ -134,7 +134,8 @@ def evaluations_are_the_declared_ones(sampler: Sampler, denoiser: AnyDenoiser, n
     calls = [denoiser.nfe(t) for t in Uniform()(schedule, 50)[:-1]]
     times = times_for(denoiser, sampler, Uniform(), nfe)
     counted = generate(denoiser, sampler, Uniform(), nfe=nfe, labels=torch.zeros(2).long()).nfe
-    steps, case = len(times) - 1, f"{sampler} with {type(denoiser).__name__}, nfe={nfe}: {counted:g} counted"
+    steps = len(times) - 1
+    case = f"{sampler} with {type(denoiser).__name__}, nfe={nfe}: {counted:g} counted in {steps} steps of {per_step}"
     broken = [counted != count_nfe(denoiser, sampler, times), counted > nfe]
     if min(calls) == max(calls) or nfe >= max(calls) * per_step:
         more = count_nfe(denoiser, sampler, Uniform()(schedule, steps + 1))
