@@ -85,7 +85,7 @@ def test_faults_in_copies_of_samplers_are_found_and_named(subtests):
         (DDIM(0.5), None),
         (WrongSign(), "The observed order of convergence"),
         (WrongOrder(), "The observed order of convergence"),
-        (WrongEvaluations(), "The evaluations counted"),
+        (WrongEvaluations(), "A step takes `evaluations` calls"),
         (Singular(), "From pure noise"),
         (Between(), "On a discrete schedule"),
     ]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -11,13 +10,10 @@ import torch
 
 from difflab.cli.check_laws import CONTINUOUS
 from difflab.cli.check_parts import Part
-from difflab.laws.gaussian import bound, gaussian, no_noise
+from difflab.laws.calls import calls_by_step
 from difflab.laws.labelled import Labelled
-from difflab.laws.samplers import normal, observed_order
+from difflab.laws.samplers import observed_order
 from difflab.process.schedule import VP
-from difflab.sampler.evaluations import counting
-from difflab.sampler.generate import trajectory
-from difflab.sampler.grid import Uniform
 
 Facts = dict[str, str]
 
@@ -28,15 +24,6 @@ def tried(what: Callable[[], str]) -> str:
         return what()
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-
-
-def evaluations(part: Part, steps: int = 50) -> list[int]:
-    """The network evaluations counted in each of some steps."""
-    denoiser, times = gaussian(VP()), Uniform()(VP(), steps)
-    with counting(denoiser) as rows, torch.no_grad():
-        walk = trajectory(bound(denoiser, 1), part.built, times, normal(1, 1, 1, 1), no_noise)
-        spent = [0, *(sum(rows) for _ in walk)]
-    return [after - before for before, after in itertools.pairwise(spent)]
 
 
 def spread(counts: list[int]) -> str:
@@ -51,12 +38,12 @@ def of_sampler(part: Part) -> Facts:
     sampler = part.built
     kind = "stochastic" if sampler.stochastic else "deterministic"
     if sampler.evaluations is None:
-        counted = tried(lambda: f"{sum(evaluations(part, 1))} counted on Gaussian data")
+        counted = tried(lambda: f"{sum(calls_by_step(sampler, VP(), 1))} counted on Gaussian data")
         return {"kind": kind, "evaluations": f"by tolerance; {counted}"}
     orders = tried(
         lambda: ", ".join(f"{observed_order(sampler, s):.2f} on {type(s).__name__}" for s in CONTINUOUS),
     )
-    counted = tried(lambda: spread(evaluations(part)))
+    counted = tried(lambda: spread(calls_by_step(sampler, VP())))
     return {
         "kind": kind,
         "order": f"{sampler.order:g} declared; observed {orders}",

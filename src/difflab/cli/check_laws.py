@@ -16,6 +16,7 @@ from difflab.cli.check_parts import Part, ours
 from difflab.guidance.base import Chain
 from difflab.guidance.classifier_free import ClassifierFree
 from difflab.laws import backbones, data, grids, guidance, paradigms, samplers, schedules, targets, times, weightings
+from difflab.laws.calls import takes
 from difflab.laws.labelled import Labelled
 from difflab.laws.worst import Worst, worst
 from difflab.paradigm.base import Paradigm
@@ -89,7 +90,7 @@ def of_sampler(part: Part) -> Iterator[Finding]:
 def taken(sampler: Sampler, schedule: Schedule) -> bool:
     """Whether a schedule is not refused; other errors are for the laws to report."""
     try:
-        return samplers.takes(sampler, schedule)
+        return takes(sampler, schedule)
     except Exception:
         return True
 

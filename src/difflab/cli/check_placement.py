@@ -35,7 +35,7 @@ from difflab.sampler.heun import Heun
 
 STD = 0.1  # of the Gaussians around the images; these lie in [-1, 1]
 EACH = 20  # images of a class
-STARTS, DRAWN = 32, 256  # samples of deterministic and of stochastic samplers
+STARTS, DRAWN = 32, 160  # samples of deterministic and of stochastic samplers
 FAR = 1e3  # sigma / alpha from which on a sample is noise, and the flow is followed
 GRIDS = (Uniform(), LogSNR(), Karras())
 SOLVERS: dict[str, Sampler] = {"ddim": DDIM(), "heun": Heun(), "dpm_solver_pp": DPMSolverPP()}

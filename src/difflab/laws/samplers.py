@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from difflab.denoiser.base import AnyDenoiser, Denoise, Estimate
+from difflab.denoiser.base import AnyDenoiser
+from difflab.laws.calls import Recorded, calls_by_step
 from difflab.laws.gaussian import MEAN, VAR, bound, end, flow, gaussian, marginal, moments, no_noise
 from difflab.laws.worst import Worst, close, violations, worst
 from difflab.process.schedule import Schedule
@@ -22,24 +22,6 @@ from difflab.sampler.grid import LogSNR, Uniform
 def normal(*shape: int, seed: int = 0) -> Tensor:
     """Standard normal numbers in float64, a function of the seed."""
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A denoiser that writes down the times of its calls."""
-
-    denoise: Denoise
-    times: list[Tensor]
-
-    @property
-    def schedule(self) -> Schedule:
-        """The schedule that times refer to."""
-        return self.denoise.schedule
-
-    def __call__(self, x: Tensor, t: Tensor, s: Tensor | None = None) -> Estimate:
-        """The estimate."""
-        self.times.append(t.flatten()[0])
-        return self.denoise(x, t, s)
 
 
 def numbers(value: float, expected: float, atol: float, case: str) -> Worst:
@@ -134,18 +116,22 @@ def evaluations_are_the_declared_ones(sampler: Sampler, denoiser: AnyDenoiser, n
     calls = [denoiser.nfe(t) for t in Uniform()(schedule, 50)[:-1]]
     times = times_for(denoiser, sampler, Uniform(), nfe)
     counted = generate(denoiser, sampler, Uniform(), nfe=nfe, labels=torch.zeros(2).long()).nfe
-    steps = len(times) - 1
-    case = f"{sampler} with {type(denoiser).__name__}, nfe={nfe}: {counted:g} counted in {steps} steps of {per_step}"
+    steps, what = len(times) - 1, f"{sampler} with {type(denoiser).__name__}, nfe={nfe}"
     broken = [counted != count_nfe(denoiser, sampler, times), counted > nfe]
     if min(calls) == max(calls) or nfe >= max(calls) * per_step:
         more = count_nfe(denoiser, sampler, Uniform()(schedule, steps + 1))
         broken += [more <= nfe, counted <= min(calls) * per_step * (steps - 1), counted > max(calls) * per_step * steps]
-    return violations(case, torch.tensor(broken))
+    return violations(f"{what}: {counted:g} counted in {steps} steps of {per_step}", torch.tensor(broken))
 
 
 def nfe_is_the_declared_one(sampler: Sampler, schedule: Schedule) -> Worst:
-    """The evaluations counted are those that the dry run foresees from `evaluations`, and as many as `nfe` pays for."""
-    return worst(evaluations_are_the_declared_ones(sampler, gaussian(schedule), nfe) for nfe in (5, 12, 16, 100))
+    """A step takes `evaluations` calls, the last at most so many, and sampling those that its dry run foresees."""
+    *inner, last = calls_by_step(sampler, schedule)
+    broken = [count != sampler.evaluations for count in inner] + [last > (sampler.evaluations or 0)]
+    steps = violations(
+        f"{sampler}: {min(inner)} to {max(inner)} calls in a step, {last} in the last", torch.tensor(broken)
+    )
+    return worst([steps, *(evaluations_are_the_declared_ones(sampler, gaussian(schedule), nfe) for nfe in (5, 12, 16))])
 
 
 def ends_in_the_data(sampler: Sampler, schedule: Schedule) -> Worst:
@@ -218,14 +204,6 @@ def pure_noise_is_taken_or_refused(sampler: Sampler, schedule: Schedule) -> Wors
     except ValueError:
         out = torch.zeros(1)
     return violations(f"{sampler} on {schedule}: samples that are not finite", ~out.isfinite())
-
-
-def takes(sampler: Sampler, schedule: Schedule) -> bool:
-    """Whether the sampler takes the schedule, and does not refuse it by a ValueError."""
-    try:
-        return bool(end(sampler, schedule, Uniform()(schedule, 2), normal(3, 1, 1, 1)).isfinite().all())
-    except ValueError:
-        return False
 
 
 def noise_is_drawn_as_declared(sampler: Sampler, schedule: Schedule) -> Worst:
