@@ -39,6 +39,7 @@ BUDGETS = {
     "difflab-evaluate": ["n=16", "nfe=4", "n_likelihood=2"],
     "difflab-search": [*TRAINING[:2], "protocol.n=16", "protocol.n_likelihood=0", "trials=2", *SMALL],
     "difflab-report": [],
+    "difflab-check": [],
 }
 STUDY = ["images=256", "batch_size=128", "protocol.n=16", *FEWER, *SMALL]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from difflab.cli.check_parts import defaults
 from difflab.experiment import config
 from difflab.experiment.build import build
 from difflab.experiment.config import conf_dir
@@ -23,16 +24,6 @@ def composed(*overrides, name="train"):
 def built(group, option, *overrides):
     """The object of one option of a group, with the defaults of everything else."""
     return build(composed(f"{group}={option}", *overrides)[group])
-
-
-@functools.cache
-def defaults():
-    """The default configuration of difflab-train, unresolved."""
-    whole = config.composed("train")
-    OmegaConf.set_readonly(whole, False)
-    OmegaConf.set_struct(whole, False)
-    del whole["hydra"]
-    return whole
 
 
 def settings(group, option):

@@ -1,43 +1,10 @@
-"""A mixture of Gaussians two of whose components make a class: its denoiser, its classifier and its density."""
-
-import math
+"""The labelled mixture of the laws, and its density."""
 
 import torch
 
-from difflab.denoiser.classifier import AnyClassifier
-from difflab.denoiser.exact import Mixture
+from difflab.laws.labelled import CLASS, MEANS, VAR, WEIGHTS, Bayes, Labelled
 
-MEANS = torch.tensor([[1.0, 0.4], [0.2, -0.8], [-0.9, 0.1], [-0.3, -0.5]], dtype=torch.float64)
-VAR = torch.tensor([0.04, 0.09, 0.02, 0.16], dtype=torch.float64)
-WEIGHTS = torch.tensor([0.1, 0.4, 0.2, 0.3], dtype=torch.float64)
-CLASS = torch.tensor([0, 0, 1, 1])
-
-
-class Labelled(Mixture):
-    """The optimal denoiser of a mixture two of whose components make a class."""
-
-    classes = 2
-
-    def __init__(self, schedule, var=VAR):
-        super().__init__(schedule, MEANS, var, WEIGHTS)
-
-    def log_prior(self, x, label):
-        allowed = (label[:, None] == CLASS) | (label[:, None] == 2)
-        return torch.where(allowed, super().log_prior(x, label), -math.inf)
-
-
-class Bayes(AnyClassifier):
-    """`log p(y | x_t)` of the mixture."""
-
-    shape, classes = (2,), 2
-
-    def __init__(self, schedule):
-        super().__init__()
-        self.schedule, self.mixture = schedule, Mixture(schedule, MEANS, VAR, WEIGHTS)
-
-    def forward(self, x, t):
-        joint = self.mixture.log_joint(x, self.schedule(t), None).softmax(1)
-        return torch.stack([joint[:, k == CLASS].sum(1) for k in range(2)], 1).log()
+__all__ = ["CLASS", "MEANS", "VAR", "WEIGHTS", "Bayes", "Labelled", "density"]
 
 
 def density(m, chosen, var=VAR):

@@ -2,6 +2,7 @@
 
 import torch
 
+from difflab.cli.check_parts import NARROW
 from difflab.experiment.build import build
 from difflab.laws.backbones import inputs, perturbed
 from helpers.conf import composed, options
@@ -10,7 +11,6 @@ __all__ = ["BACKBONES", "IMAGE", "POINT", "count", "fitting", "inputs", "narrow"
 
 BACKBONES = [option for option in options("backbone") if not option.startswith("half_")]  # the halves are classifiers
 IMAGE, POINT = [2, 16, 24], [2]
-NARROW = {"width": 32, "depth": 2, "heads": 2}
 
 
 def settings(option, shape=IMAGE, classes=3):

@@ -22,7 +22,7 @@ MAY_IMPORT = {  # each folder, and those that it may import
 }
 CORE = {"process", "denoiser", "objective", "guidance", "sampler"}
 MAY_IMPORT["paradigm"] = CORE
-MAY_IMPORT["laws"] = CORE | {"paradigm", "backbone"}
+MAY_IMPORT["laws"] = CORE | {"paradigm", "backbone", "data"}
 MAY_IMPORT["experiment"] = CORE | {"paradigm", "backbone", "data", "metric"}
 MAY_IMPORT["report"] = MAY_IMPORT["experiment"] | {"experiment"}
 MAY_IMPORT["cli"] = MAY_IMPORT["report"] | {"report", "laws"}
@@ -109,6 +109,7 @@ def test_entries_load_what_they_need_and_no_more(subtests):
         ("import difflab", ("torch", "lightning", "hydra", "wandb", "numpy")),
         ("import difflab.cli.train", ("torch", "lightning", "wandb", "plotly", "matplotlib")),
         ("import difflab.cli.search", ("torch", "lightning", "wandb", "optuna")),
+        ("import difflab.cli.check", ("torch", "lightning", "wandb")),
         ("import difflab.experiment.training", ("plotly", "hydra", "wandb", "optuna")),
     ]:
         with subtests.test(entry):

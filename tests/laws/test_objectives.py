@@ -1,17 +1,16 @@
-"""Every paradigm's objective, on data whose optimal denoiser is known: collected from conf/paradigm."""
+"""Paradigms: the laws, for every option of conf/paradigm, and what single ones promise."""
 
 import copy
 import functools
 import itertools
-import math
 
 import pytest
 import torch
 from torch import nn
 
-from difflab.denoiser.base import AnyDenoiser, Denoiser, velocity
+from difflab.denoiser.base import Denoiser, velocity
 from difflab.experiment.build import build, target
-from difflab.laws import Worst
+from difflab.laws import paradigms as laws
 from difflab.objective.coupling import Independent, OptimalTransport
 from difflab.objective.times import Uniform
 from difflab.objective.weighting import Simple
@@ -19,9 +18,9 @@ from difflab.paradigm.base import TRAINING
 from difflab.paradigm.ddpm import ImprovedDDPM
 from difflab.paradigm.optimisation import Optimisation
 from difflab.paradigm.rectified_flow import FlowMatching, RectifiedFlow, straightness
-from difflab.process.gaussian import Mix, det, scale
+from difflab.process.gaussian import Mix, scale
 from difflab.process.schedule import Linear
-from difflab.process.target import PosteriorMean, Velocity
+from difflab.process.target import Velocity
 from difflab.sampler.euler import Euler
 from helpers.closed_forms import MEAN, VAR, bound, f64, gaussian, normal
 from helpers.conf import composed, options, settings
@@ -37,6 +36,20 @@ def preset(name):
     return composed(f"paradigm={name}", "experiment=toy", f"batch_size={N}", "coupling=independent")["model"]
 
 
+@functools.cache
+def models():
+    """Every preset with a network of three classes, built once: the laws change none."""
+    words = ["experiment=toy", "backbone.classes=3", "backbone.width=32", f"batch_size={N}", "coupling=independent"]
+    return {name: build(composed(f"paradigm={name}", *words)["model"]) for name in PRESETS}
+
+
+@functools.cache
+def classifiers():
+    """Both classifiers, on a small network."""
+    words = ["backbone.width=16", "backbone.multipliers=[1,2]", "backbone.attention=[]", "batch_size=2048"]
+    return [build(composed(f"paradigm={name}", *words)["model"]) for name in ("classifier", "noisy_classifier")]
+
+
 def changed(name, **parts):
     """The same with other parts."""
     model = copy.deepcopy(preset(name))
@@ -45,63 +58,21 @@ def changed(name, **parts):
     return model
 
 
-class Optimal(AnyDenoiser):
-    """The optimal denoiser of N(MEAN, VAR), whose output is in any target."""
-
-    def __init__(self, schedule, target):
-        super().__init__()
-        self.gaussian = gaussian(schedule, (2,), learned_variance=False)
-        self.schedule, self.target, self.shape, self.classes = schedule, target, (2,), 0
-
-    def forward(self, x, t, label, s=None):
-        estimate = self.gaussian(x, t, label, s)
-        return estimate._replace(out=self.target.mix(self.schedule, t)(estimate.x0, estimate.eps))
+def test_every_paradigm_that_generates(subtests):
+    for law in (*laws.LAWS, *laws.TRAINED_LAWS, *laws.TERM_LAWS):
+        with subtests.test(law.__name__):
+            assert_law(law(model) for model in models().values())
 
 
-def data(n):
-    return MEAN + VAR**0.5 * normal(n, 2), torch.zeros(n, dtype=torch.long)
+def test_bits_per_dim_of_every_likelihood():
+    """Of one paradigm for each way to bits/dim: a chain's bound, the continuous bound, and the flow."""
+    assert_law(law(models()[name]) for law in laws.DENSITY_LAWS for name in ("ddpm", "vdm", "vp_sde", "rectified_flow"))
 
 
-def irreducible(model, name, t):
-    """The least mean of a term of the loss at the times `t`, and the part of it that is a squared error.
-
-    Var(x0 | x_t) = v sigma^2 / (alpha^2 v + sigma^2), carried to the target by the determinant, times the weight. A
-    term of the bound is the squared error in the posterior mean by twice its variance, in bits; L_0 has the density's
-    normalisation too.
-    """
-    schedule, network = model.denoiser.schedule, model.denoiser.target
-    m = schedule(t)
-    variance = VAR * m.sigma**2 / (m.alpha**2 * VAR + m.sigma**2)
-
-    def squared(mix):
-        return variance * (det(m, mix) / m.sigma) ** 2
-
-    if name != "vlb":
-        error = squared(network.mix(schedule, t)) * model.weighting(schedule, network, t)
-        return error, error
-    lower = schedule.bridge(t - schedule.step, t).lower
-    error = squared(PosteriorMean().mix(schedule, t)) / (2 * lower)
-    nats = error + torch.where(t == schedule.step, 0.5 * (2 * math.pi * lower).log(), 0.0)
-    return model.vlb_weight * nats / math.log(2), model.vlb_weight * error / math.log(2)
-
-
-def test_the_optimal_network_has_the_irreducible_loss():
-    def cases():
-        for name in PRESETS:
-            model = build(preset(name))
-            model.denoiser = Optimal(model.denoiser.schedule, model.denoiser.target)
-            noised = model.corrupt(*data(N), 0.0, TRAINING, 0)
-            for term, loss in model.loss(noised).items():
-                expected, error = irreducible(model, term, noised.t)
-                # of chi-square with 2 degrees of freedom: a relative standard deviation of 1 for each sample
-                noise = 4 * (noised.weight * error).norm().item()
-                gap = (noised.weight * (loss - expected)).sum().abs().item()
-                yield Worst(f"{name}: {term}", gap, noise)
-                scatter = (noised.weight * error).norm() / (noised.weight * error).sum()
-                yield Worst(f"{name}: {term}, its scatter", scatter.item(), 0.05)
-
-    with torch.no_grad():
-        assert_law(cases())
+def test_every_classifier(subtests):
+    for law in (*laws.LAWS, *laws.TRAINED_LAWS):
+        with subtests.test(law.__name__):
+            assert_law(law(model) for model in classifiers())
 
 
 def test_a_coupling_is_for_flows_alone():

@@ -11,7 +11,7 @@ from difflab.objective.coupling import Independent
 from difflab.objective.draws import Chain, One, Two
 from difflab.objective.times import Stratified
 from difflab.objective.weighting import SNR, Simple
-from difflab.paradigm.base import HELD_OUT, TRAINING
+from difflab.paradigm.base import TRAINING
 from difflab.paradigm.ddpm import DDPM
 from difflab.paradigm.ema import average_of
 from difflab.paradigm.optimisation import Optimisation
@@ -52,17 +52,6 @@ def data(n):
     return MEAN + VAR**0.5 * torch.randn(n, 1, 2, 2, dtype=torch.float64, generator=g), torch.zeros(n, dtype=torch.long)
 
 
-def test_the_loss_of_the_optimal_network_is_the_irreducible_one():
-    """E |eps - E[eps | x_t]|^2 = alpha^2 v / (alpha^2 v + sigma^2), averaged over t ~ U{1..T}."""
-    schedule = LinearBetas()
-    m = schedule(torch.arange(1, 1001, dtype=torch.float64))
-    irreducible = (m.alpha**2 * VAR / (m.alpha**2 * VAR + m.sigma**2)).mean().item()
-    model = ddpm(schedule)
-    x0, label = data(4096)
-    losses = [model.loss(model.corrupt(x0, label, 0.1, TRAINING, step))["simple"].mean() for step in range(8)]
-    assert torch.stack(losses).mean().item() == pytest.approx(irreducible, rel=0.02)
-
-
 def test_the_hybrid_loss_teaches_the_variance_and_leaves_the_mean_alone():
     model = ddpm(LinearBetas(T=100), batch_size=64, learned_variance=True, vlb_weight=1.0)
     x0, label = data(64)
@@ -83,19 +72,6 @@ def test_the_bound_of_the_optimal_network_is_near_the_density():
     nats = 0.5 * (x0 - MEAN) ** 2 / VAR + 0.5 * math.log(2 * math.pi * VAR)
     exact = nats.mean().item() / math.log(2) - math.log2(2 / 255)
     assert exact - 0.03 < model.bits_per_dim(x0, label).mean().item() < exact + 0.05
-
-
-def test_corruption_is_a_function_of_key_and_place_and_drops_the_given_share():
-    model = ddpm(LinearBetas(), batch_size=2000)
-    x0, label = data(2000)
-    first, again = model.corrupt(x0, label, 0.25, TRAINING, 7), model.corrupt(x0, label, 0.25, TRAINING, 7)
-    assert torch.equal(first.x_t, again.x_t)
-    part = model.corrupt(x0[:100], label[:100], 0.25, TRAINING, 7)
-    assert torch.equal(part.eps, first.eps[:100])
-    for other in ((TRAINING, 8), (HELD_OUT, 7)):
-        assert not torch.equal(first.eps, model.corrupt(x0, label, 0.25, *other).eps)
-    null = (first.label == 3).float().mean().item()
-    assert null == pytest.approx(0.25, abs=0.04)
 
 
 def test_weighting_by_snr_on_x0_is_weighting_by_one_on_eps():

@@ -74,13 +74,27 @@ def test_annealed_langevin_dynamics_ends_in_the_datas_moments_but_for_its_known_
 
 
 def test_every_sampler_converges_with_its_order():
-    """But for those without one: an adaptive one, Consistency, and a corrector, whose bias does not fall with steps."""
-    some = [s for s in convergent() if not (adapts(s) or isinstance(s, Consistency | PredictorCorrector))]
+    """But for an adaptive one, and those without an order: 0."""
+    some = [s for s in convergent() if s.order and not adapts(s)]
     special = (Midpoint(), Linear())  # of order 3 on Gaussian data
     assert_law(
         laws.order_is_the_declared_one(sampler, schedule, order=3 if (sampler, schedule) == special else None)
         for sampler, schedule in itertools.product(some, CONTINUOUS)
     )
+
+
+def test_the_least_order_on_some_schedules_is_the_declared_one():
+    assert_law(laws.least_order_is_the_declared_one(sampler, CONTINUOUS) for sampler in (Midpoint(), DDIM(), Heun()))
+
+
+@pytest.mark.parametrize("law", laws.DISCRETE_LAWS)
+def test_every_sampler_on_a_discrete_schedule(law):
+    assert_law(law(sampler, LinearBetas()) for sampler in samplers().values() if not adapts(sampler))
+
+
+@pytest.mark.parametrize("law", laws.PURE_NOISE_LAWS)
+def test_every_sampler_from_pure_noise(law):
+    assert_law(law(sampler, Linear()) for sampler in samplers().values())
 
 
 def test_annealed_langevin_dynamics_is_of_order_one_half():

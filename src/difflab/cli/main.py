@@ -14,6 +14,7 @@ COMMANDS = {
     "report": "compare what was measured: a page, tables and figures",
     "search": "search settings for the best distance at the fewest network evaluations",
     "reflow": "straighten a trained flow: short for train teacher=RUN",
+    "check": "hold a part, ours or yours, to the laws of its kind; place it beside ours",
     "catalogue": "print the table of samplers",
 }
 

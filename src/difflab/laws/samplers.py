@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from difflab.denoiser.base import AnyDenoiser
-from difflab.laws.gaussian import MEAN, VAR, bound, end, flow, gaussian, marginal, moments
+from difflab.laws.calls import Recorded, calls_by_step
+from difflab.laws.gaussian import MEAN, VAR, bound, end, flow, gaussian, marginal, moments, no_noise
 from difflab.laws.worst import Worst, close, violations, worst
 from difflab.process.schedule import Schedule
 from difflab.sampler.base import Sampler
@@ -32,11 +33,13 @@ def moments_are_the_datas(sampler: Sampler, schedule: Schedule) -> Worst:
     """In the limit of many steps, mean and variance of the samples are those of Gaussian data.
 
     The limit is Richardson's extrapolation from n and 2n steps by the declared order p, `(2^p m_2n - m_n) / (2^p - 1)`.
-    It needs p >= 1. A method of order 2 or more takes 40 evaluations for n steps, one of order 1 takes n = 50. An
-    adaptive sampler is in the limit already.
+    A method of order 2 or more takes 40 evaluations for n steps, one of order 1 takes n = 50. An adaptive sampler is in
+    the limit already; of one without an order, 0, the samples of 200 steps are taken as they are.
     """
     if sampler.evaluations is None:
         mean, var = moments(sampler, schedule, Uniform()(schedule, 1))
+    elif sampler.order == 0:
+        mean, var = moments(sampler, schedule, LogSNR()(schedule, min(200, round(schedule.t_max / schedule.step))))
     else:
         n, ratio = 50 if sampler.order < 2 else 40 // sampler.evaluations, 2**sampler.order
         coarse, fine = (moments(sampler, schedule, LogSNR()(schedule, steps)) for steps in (n, 2 * n))
@@ -67,9 +70,13 @@ def variance_error(sampler: Sampler, schedule: Schedule, steps: int) -> float:
 
 
 def observed_order(sampler: Sampler, schedule: Schedule) -> float:
-    """`log2(error of n steps / error of 2n steps)`: to the flow, or of the variance where the sampler draws noise."""
+    """`log2(error of n steps / error of 2n steps)`: to the flow, or of the variance where the sampler draws noise.
+
+    Infinite where 2n steps are exact.
+    """
     error, steps = (variance_error, 60) if sampler.stochastic else (flow_error, 42)
-    return math.log2(error(sampler, schedule, steps) / error(sampler, schedule, 2 * steps))
+    coarse, fine = (error(sampler, schedule, n) for n in (steps, 2 * steps))
+    return math.log2(coarse / fine) if fine else math.inf
 
 
 def order_is_the_declared_one(
@@ -86,6 +93,18 @@ def order_is_the_declared_one(
     )
 
 
+def least_order_is_the_declared_one(
+    sampler: Sampler, schedules: Sequence[Schedule], *, tolerance: float = 0.15
+) -> Worst:
+    """The observed order of convergence, the least of those on some schedules, is the declared one.
+
+    A method may have a higher one on a single path, as the midpoint rule has 3 on Gaussian data along straight lines.
+    """
+    found, schedule = min(((observed_order(sampler, each), each) for each in schedules), key=lambda pair: pair[0])
+    case = f"order {found:.2f} in place of {sampler.order:g} for {sampler} on {schedule}"
+    return numbers(found, sampler.order, tolerance, case)
+
+
 def evaluations_are_the_declared_ones(sampler: Sampler, denoiser: AnyDenoiser, nfe: int) -> Worst:
     """The evaluations counted in sampling are those of the dry run, at most `nfe`, and one step more exceeds `nfe`.
 
@@ -97,17 +116,22 @@ def evaluations_are_the_declared_ones(sampler: Sampler, denoiser: AnyDenoiser, n
     calls = [denoiser.nfe(t) for t in Uniform()(schedule, 50)[:-1]]
     times = times_for(denoiser, sampler, Uniform(), nfe)
     counted = generate(denoiser, sampler, Uniform(), nfe=nfe, labels=torch.zeros(2).long()).nfe
-    steps, case = len(times) - 1, f"{sampler} with {type(denoiser).__name__}, nfe={nfe}: {counted:g} counted"
+    steps, what = len(times) - 1, f"{sampler} with {type(denoiser).__name__}, nfe={nfe}"
     broken = [counted != count_nfe(denoiser, sampler, times), counted > nfe]
     if min(calls) == max(calls) or nfe >= max(calls) * per_step:
         more = count_nfe(denoiser, sampler, Uniform()(schedule, steps + 1))
         broken += [more <= nfe, counted <= min(calls) * per_step * (steps - 1), counted > max(calls) * per_step * steps]
-    return violations(case, torch.tensor(broken))
+    return violations(f"{what}: {counted:g} counted in {steps} steps of {per_step}", torch.tensor(broken))
 
 
 def nfe_is_the_declared_one(sampler: Sampler, schedule: Schedule) -> Worst:
-    """`evaluations_are_the_declared_ones` without guidance, for several NFE."""
-    return worst(evaluations_are_the_declared_ones(sampler, gaussian(schedule), nfe) for nfe in (5, 12, 16))
+    """A step takes `evaluations` calls, the last at most so many, and sampling those that its dry run foresees."""
+    *inner, last = calls_by_step(sampler, schedule)
+    broken = [count != sampler.evaluations for count in inner] + [last > (sampler.evaluations or 0)]
+    steps = violations(
+        f"{sampler}: {min(inner)} to {max(inner)} calls in a step, {last} in the last", torch.tensor(broken)
+    )
+    return worst([steps, *(evaluations_are_the_declared_ones(sampler, gaussian(schedule), nfe) for nfe in (5, 12, 16))])
 
 
 def ends_in_the_data(sampler: Sampler, schedule: Schedule) -> Worst:
@@ -160,6 +184,28 @@ def a_state_is_a_value(sampler: Sampler, schedule: Schedule) -> Worst:
     return worst(close(f"{sampler} on {schedule}: taken up again", out, whole) for out in again)
 
 
+def discrete_schedules_are_taken_at_their_steps(sampler: Sampler, schedule: Schedule) -> Worst:
+    """On a discrete schedule the denoiser is called at the times that it was trained at, or the schedule is refused."""
+    denoise = Recorded(bound(gaussian(schedule), 3), [])
+    try:
+        for _ in trajectory(denoise, sampler, Uniform()(schedule, 7), normal(3, 1, 1, 1), no_noise):
+            pass
+    except ValueError:
+        pass
+    t = torch.stack([*denoise.times, torch.ones((), dtype=torch.float64)])
+    return violations(f"{sampler} between the steps of {schedule}", t != t.round(), t)
+
+
+def pure_noise_is_taken_or_refused(sampler: Sampler, schedule: Schedule) -> Worst:
+    """From pure noise, where alpha = 0, a step leads to finite samples, or is refused by a ValueError."""
+    times = Uniform()(schedule, 1 if sampler.evaluations is None else 4)
+    try:
+        out = end(sampler, schedule, times, normal(3, 1, 1, 1), lambda like, k: normal(*like.shape, seed=k))
+    except ValueError:
+        out = torch.zeros(1)
+    return violations(f"{sampler} on {schedule}: samples that are not finite", ~out.isfinite())
+
+
 def noise_is_drawn_as_declared(sampler: Sampler, schedule: Schedule) -> Worst:
     """A sampler draws noise if it is `stochastic`, and none otherwise."""
     times, drawn = LogSNR()(schedule, 1 if sampler.evaluations is None else 4), []
@@ -179,3 +225,5 @@ LAWS: tuple[Law, ...] = (ends_in_the_data, a_sample_depends_on_its_own_noise_alo
 GRID_LAWS: tuple[Law, ...] = (a_state_is_a_value, nfe_is_the_declared_one)  # of samplers that step over a grid
 CONVERGENT_LAWS: tuple[Law, ...] = (moments_are_the_datas,)  # of samplers of order 1 and more
 ORDER_LAWS: tuple[Law, ...] = (order_is_the_declared_one,)  # of samplers over a grid, on continuous schedules
+DISCRETE_LAWS: tuple[Law, ...] = (discrete_schedules_are_taken_at_their_steps,)  # on discrete schedules
+PURE_NOISE_LAWS: tuple[Law, ...] = (pure_noise_is_taken_or_refused,)  # on schedules that end where alpha = 0

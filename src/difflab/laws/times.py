@@ -70,7 +70,7 @@ def with_losses(times: Times, schedule: Schedule) -> Times:
 
 
 def weights_are_unbiased(times: Times, schedule: Schedule) -> Worst:
-    """The law above, of times whose weights are not all 1, after the losses of `with_losses`."""
+    """`E[weight f(t)] = E_uniform[f(t)]` of times whose weights are not all 1, also after losses were observed."""
     times = with_losses(times, schedule)
     _, weight = times(schedule, 64, torch.Generator().manual_seed(0))
     if (weight == 1).all():

@@ -26,7 +26,7 @@ def errors_convert_by_the_determinant(a: Target, b: Target, schedule: Schedule) 
 
 
 def weights_are_finite_and_positive(weighting: Weighting, target: Target, schedule: Schedule) -> Worst:
-    """Finite and not negative, to both ends of the trained axis, and positive where alpha > 0.
+    """Weights are finite and not negative, to both ends of the trained axis, and positive where alpha > 0.
 
     At every time where the target determines the clean sample. At alpha = 0 a weight may vanish. Shape of `t`, float64.
     """

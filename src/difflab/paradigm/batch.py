@@ -25,9 +25,9 @@ def global_batch_size(trainer: pl.Trainer) -> int:
     Raises ValueError if the loader states no batch size.
     """
     if trainer.training and trainer.train_dataloader is None:  # the optimizer is made before the loader
-        data = getattr(trainer, "datamodule", None)
-        if isinstance(getattr(data, "global_batch_size", None), int):  # its loader begins at the step, not yet known
-            return int(data.global_batch_size)
+        size = getattr(getattr(trainer, "datamodule", None), "global_batch_size", None)
+        if size is not None:  # its loader begins at the step, which is not known yet
+            return int(size)
         trainer.fit_loop.setup_data()
     held_out = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
     loader = trainer.train_dataloader if trainer.training else held_out

@@ -32,7 +32,10 @@ class Sampler(Protocol):
 
     @property
     def order(self) -> float:
-        """The order of convergence to the probability flow, or of the moments if the sampler is stochastic."""
+        """The order of convergence to the probability flow, or of the moments if the sampler is stochastic.
+
+        0 if the error does not fall as a power of the steps.
+        """
 
     def init(self, x: Tensor) -> Any:  # noqa: ANN401  # the state's type is the sampler's own
         """The state before the first step."""

@@ -32,7 +32,6 @@ class EDM:
     sigma_max: float = FAR
     noise: float = 1.0
     evaluations: ClassVar[int] = 2
-    order: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if not 0 <= self.churn <= math.sqrt(2) - 1 + 1e-4:
@@ -42,6 +41,11 @@ class EDM:
     def stochastic(self) -> bool:
         """Whether it draws noise."""
         return self.churn > 0
+
+    @property
+    def order(self) -> int:
+        """Heun's; 0 with churn, as a given rise does not shrink with the steps."""
+        return 0 if self.churn > 0 else 2
 
     def init(self, x: Tensor) -> None:
         """No state."""

@@ -28,7 +28,7 @@ class PredictorCorrector:
     corrections: int = 1
     snr: float = 0.16
     stochastic: ClassVar[bool] = True
-    order: ClassVar[int] = 1
+    order: ClassVar[int] = 0  # none: the corrector's bias is that of `snr`, however many the steps
 
     def __post_init__(self) -> None:
         if self.corrections < 1 or not 0 < self.snr < 1:

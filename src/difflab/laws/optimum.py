@@ -1,0 +1,85 @@
+"""Data whose optimum is known, and models in which it takes the place of what is trained.
+
+Of a denoiser the data are N(MEAN, VAR) in every dimension; of a classifier each class is a Gaussian of variance VAR,
+its mean on a circle in the plane of the first two dimensions.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor
+
+from difflab.denoiser.base import AnyDenoiser, Estimate
+from difflab.denoiser.classifier import AnyClassifier
+from difflab.denoiser.exact import Mixture
+from difflab.laws.gaussian import MEAN, VAR, gaussian
+from difflab.paradigm.base import Paradigm
+from difflab.process.gaussian import Mix, scale, unmix
+
+
+class Optimal(AnyDenoiser):
+    """The optimal denoiser of N(MEAN, VAR), whose output is in any target.
+
+    Its clean estimate is off by `off` standard deviations of `p(x0 | x_t)`.
+    """
+
+    def __init__(self, like: AnyDenoiser, off: float) -> None:
+        super().__init__()
+        self.gaussian = gaussian(like.schedule, like.shape, learned_variance=False)
+        self.schedule, self.target, self.shape, self.classes = like.schedule, like.target, like.shape, like.classes
+        self.off = off
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
+        """The estimates, in float64."""
+        m, n = self.schedule(t), self.target.mix(self.schedule, t)
+        x0, eps, *_ = self.gaussian(x, t, label)
+        if self.off:
+            spread = (VAR / (m.alpha**2 * VAR + m.sigma**2)).sqrt() * m.sigma
+            x0 = x0 + scale(self.off * spread, torch.ones_like(x0))
+            _, eps = unmix(x, m, x0, Mix(torch.ones_like(t), torch.zeros_like(t)))
+        return Estimate(x0, eps, n(x0, eps))
+
+
+class Bayes(AnyClassifier):
+    """`p(y | x_t)` of classes that are Gaussians on a circle, to the power of `exp(off)`."""
+
+    def __init__(self, like: AnyClassifier, off: float) -> None:
+        super().__init__()
+        means = centres(like)
+        weights = means.new_ones(len(means)) / len(means)
+        self.mixture = Mixture(like.schedule, means, means.new_full((1,), VAR), weights)
+        self.schedule, self.shape, self.classes, self.off = like.schedule, like.shape, like.classes, off
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Log-probabilities, in float64."""
+        null = torch.full((len(x),), self.classes)
+        return (math.exp(self.off) * self.mixture.log_joint(x, self.schedule(t), null)).log_softmax(1)
+
+
+def centres(classifier: AnyClassifier) -> Tensor:
+    """The means of the classes, (classes, *shape)."""
+    n = classifier.classes
+    angle = 2 * math.pi * torch.arange(n, dtype=torch.float64) / n
+    means = torch.zeros(n, math.prod(classifier.shape), dtype=torch.float64)
+    means[:, :2] = torch.stack([angle.cos(), angle.sin()], 1)
+    return means.reshape(n, *classifier.shape)
+
+
+def samples(model: Paradigm, n: int) -> tuple[Tensor, Tensor]:
+    """Samples `(n, *shape)` in float64 whose optimum is known, and their labels, each class in turn."""
+    learned, generator = model.learned, torch.Generator().manual_seed(0)
+    z = torch.randn(n, *learned.shape, dtype=torch.float64, generator=generator)
+    label = torch.arange(n) % max(1, learned.classes)
+    mean = centres(learned)[label] if isinstance(learned, AnyClassifier) else MEAN
+    return mean + VAR**0.5 * z, label
+
+
+def at_the_optimum(model: Paradigm, off: float = 0.0) -> Paradigm:
+    """A copy of the model with the optimum, or what is off by `off`, in place of what is trained."""
+    model, learned = copy.deepcopy(model), model.learned
+    exact = Bayes(learned, off) if isinstance(learned, AnyClassifier) else Optimal(learned, off)
+    setattr(model, model.learns, exact)
+    return model
