@@ -126,6 +126,11 @@ class Paradigm(pl.LightningModule):
         label = torch.where(dropped[mine].to(label.device), self.learned.classes, label)
         return Noised(t, weight, self.schedule(t)(x0, eps), x0, eps, label)
 
+    def setup(self, stage: str) -> None:
+        """Raise ValueError for a training without an end, which the learning rate and some training times go by."""
+        if stage == "fit" and self.trainer.max_steps < 0 and self.trainer.max_epochs == -1:
+            raise ValueError("the learning rate follows the whole training: give the Trainer max_steps or max_epochs")
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean loss of a batch."""
         step = self.global_step

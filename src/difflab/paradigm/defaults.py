@@ -22,8 +22,8 @@ from difflab.sampler.grid import Grid, Uniform
 class Sampling:
     """How `trainer.predict` draws: by a sampler along a grid, guided, with `nfe` network evaluations a sample.
 
-    Sample k is a function of the seed, k and its label alone. `nfe=0` is for samplers that take as many evaluations as
-    their tolerances ask.
+    Sample k is a function of the seed, k and its label alone; for samplers that take as many evaluations as their
+    tolerances ask, which `nfe=0` stands for, it is so to these tolerances.
     """
 
     sampler: Sampler
