@@ -52,11 +52,15 @@ def test_noise_seeds_are_repetitions_too():
 
 
 def test_a_difference_that_no_option_explains_is_a_factor():
+    adamw, sgd, cosine = ({"_target_": f"difflab.paradigm.{name}"} for name in ("AdamW", "SGD", "Cosine"))
     differences = [
         ({"images": 40_000}, "images", "40000"),
         ({"model__denoiser__backbone__width": 64}, "backbone.width", "64"),
         ({"model__denoiser__schedule__T": 64}, "schedule.T", "64"),
         ({"model__optimisation__lr": 0.001}, "lr", "0.001"),
+        ({"model__optimisation__optimizer": {**adamw, "weight_decay": 0.1}}, "optimizer.weight_decay", "0.1"),
+        ({"model__optimisation__lr_schedule": {**cosine, "warmup": 0.2}}, "lr_schedule.warmup", "0.2"),
+        ({"model__optimisation__optimizer": sgd, "choices__optimizer": "sgd"}, "optimizer", "sgd"),
     ]
     for overrides, name, value in differences:
         study = Study.of([record(config(**c), card(), fd_lite0=1.0) for c in ({}, overrides)])

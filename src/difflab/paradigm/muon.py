@@ -32,13 +32,17 @@ def hidden_matrices(module: nn.Module) -> list[nn.Parameter]:
     return [weight for weight in weights if isinstance(weight, nn.Parameter) and weight not in outer]
 
 
-def as_matrix(weight: Tensor, like: Tensor) -> Tensor:
-    """A weight `(out, ...)` as a matrix `(out, rest)`, whose columns have the order of `like` in memory.
+def matrix_view(weight: Tensor) -> Tensor:
+    """A weight `(out, ...)` as a matrix `(out, rest)` in the same memory, in every memory format; with its gradient.
 
-    So a weight is a view of itself in every memory format. Orthogonalisation does not depend on the columns' order.
+    The columns have their order in memory, on which orthogonalisation does not depend. Raises RuntimeError for weights
+    whose rows are no blocks of memory.
     """
-    order = sorted(range(1, like.ndim), key=like.stride, reverse=True)
-    return weight.permute(0, *order).reshape(len(weight), -1)
+    order = sorted(range(1, weight.ndim), key=weight.stride, reverse=True)
+    matrix = weight.detach().permute(0, *order).view(len(weight), -1)
+    if weight.grad is not None:
+        matrix.grad = weight.grad.permute(0, *order).reshape(len(weight), -1)
+    return matrix
 
 
 class MuonAndAdamW(Optimizer):
@@ -58,8 +62,9 @@ class MuonAndAdamW(Optimizer):
         weight_decay: float,
         betas: tuple[float, float],
     ) -> None:
-        matrices = [as_matrix(p.detach(), p) for p in hidden]
-        self.muon = torch.optim.Muon(matrices, lr, weight_decay, momentum, adjust_lr_fn="match_rms_adamw")
+        self.muon = torch.optim.Muon(
+            map(matrix_view, hidden), lr, weight_decay, momentum, adjust_lr_fn="match_rms_adamw"
+        )
         self.adamw = torch.optim.AdamW(others, lr, betas, weight_decay=weight_decay, fused=True)
         own = {**self.muon.param_groups[0], "params": list(hidden)}
         super().__init__([own, *self.adamw.param_groups], {"lr": lr})
@@ -76,9 +81,7 @@ class MuonAndAdamW(Optimizer):
         state: defaultdict[Tensor, Any] = defaultdict(dict)
         for p in hidden["params"]:
             if p.grad is not None:
-                matrix = as_matrix(p.detach(), p)  # shares the memory, so that a step of it is one of `p`
-                matrix.grad = as_matrix(p.grad, p)
-                state[matrix] = self.state[p]
+                state[matrix_view(p)] = self.state[p]
         self.muon.param_groups, self.muon.state = [{**hidden, "params": [*state]}], state
         self.adamw.param_groups, self.adamw.state = [others], self.state
         self.muon.step()  # type: ignore[no-untyped-call]  # torch leaves it so
