@@ -8,7 +8,8 @@ problem a row of the truth, of the pseudo-inverse and of each method, without no
 
 from __future__ import annotations
 
-import sys
+import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from difflab.data.codec import Pixels
+from difflab.data.module import DataModule
+from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.build import build
 from difflab.experiment.config import conf_dir
 from difflab.experiment.picture import save_png, sheet, tiles
@@ -26,12 +28,24 @@ from difflab.experiment.run import find
 from difflab.experiment.weights import load_denoiser
 from difflab.guidance.base import Chain
 from difflab.guidance.clip import Clip
+from difflab.guidance.problem import Operator
+from difflab.guidance.restoration import Restoration
 from difflab.metric.psnr import psnr
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.generate import generate
 from difflab.sampler.grid import LogSNR
 
-N, NFE, NOISE, SHOWN = 16, 50, (0.0, 0.1), 6
+
+def parser() -> argparse.ArgumentParser:
+    """The sizes, and their defaults."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("run", help="a run's folder, its name, or the beginning of one")
+    made.add_argument("out", type=Path, help="folder for the picture")
+    made.add_argument("--n", type=int, default=16, help="held-out images")
+    made.add_argument("--nfe", type=int, default=50, help="network evaluations a sample")
+    made.add_argument("--noise", type=float, nargs="+", default=[0.0, 0.1], help="std of the measurement's noise")
+    made.add_argument("--shown", type=int, default=6, help="images in a row of the picture")
+    return made
 
 
 def options(group: str) -> dict[str, dict[str, Any]]:
@@ -39,33 +53,49 @@ def options(group: str) -> dict[str, dict[str, Any]]:
     return {path.stem: yaml.safe_load(path.read_text()) for path in sorted(Path(conf_dir(), group).glob("*.yaml"))}
 
 
-def main() -> None:
-    """Measure all, print, draw."""
-    run, out = find(Path("runs"), sys.argv[1]), Path(sys.argv[2])
+def restored(
+    x0: Tensor,
+    denoiser: AnyDenoiser,
+    operator: Operator,
+    methods: Mapping[str, Restoration],
+    noise_std: float,
+    nfe: int,
+) -> dict[str, Tensor]:
+    """The images that each method, and the pseudo-inverse alone, finds from measurements of `x0`."""
+    y = operator(x0)
+    y = y + noise_std * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    label = torch.full((len(x0),), denoiser.classes)
+    found = {"pinv": operator.pinv(y).clamp(-1, 1)}
+    for name, method in methods.items():
+        guided = Chain((method(operator, y, noise_std), Clip()))(denoiser)
+        found[name] = generate(guided, DDIM(), LogSNR(), nfe=nfe, labels=label).images
+    return found
+
+
+def main(words: Sequence[str] | None = None) -> dict[tuple[str, float], dict[str, float]]:
+    """Measure all, print, draw; return the mean PSNR by problem and noise, and then by method."""
+    args = parser().parse_args(words)
+    run = find(Path("runs"), args.run)
     denoiser, _ = load_denoiser(run)
-    data = build(run.config["data"])
-    held_out = data.images.test.x
-    truth = Pixels().encode(held_out[:: len(held_out) // N][:N])
-    label = torch.full((N,), denoiser.classes)
+    data: DataModule = build(run.config["data"])
+    x0 = data.encoded(data.held_out)
+    x0 = x0[:: len(x0) // args.n][: args.n]
     sd = {"sigma_data": data.sigma_data}
     methods = {m: build({**node, **{k: sd[k] for k in node if k in sd}}) for m, node in options("restoration").items()}
-    table = Table("problem", "noise", "pinv", *methods, title=f"PSNR (dB), {N} images, {NFE} evaluations: {run.folder}")
-    rows = []
+    title = f"PSNR (dB), {args.n} images, {args.nfe} evaluations: {run.folder}"
+    table, scores, rows = Table("problem", "noise", "pinv", *methods, title=title), {}, []
     for name, settings in options("problem").items():
-        operator = build(settings, shape=denoiser.shape)
-        found: list[list[Tensor]] = []
-        for noise_std in NOISE:
-            y = operator(truth)
-            y = y + noise_std * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
-            images = [operator.pinv(y).clamp(-1, 1)]
-            for method in methods.values():
-                guided = Chain((method(operator, y, noise_std), Clip()))(denoiser)
-                images.append(generate(guided, DDIM(), LogSNR(), nfe=NFE, labels=label).images)
-            table.add_row(name, f"{noise_std:g}", *(f"{psnr(x, truth).mean():.1f}" for x in images))
-            found.append([truth, *images])
-        rows += [torch.cat([x[:SHOWN] for x in pair]) for pair in zip(*found, strict=True)]
+        operator, sides = build(settings, shape=denoiser.shape), []
+        for noise_std in args.noise:
+            found = restored(x0, denoiser, operator, methods, noise_std, args.nfe)
+            scores[name, noise_std] = {method: psnr(x, x0).mean().item() for method, x in found.items()}
+            table.add_row(name, f"{noise_std:g}", *(f"{score:.1f}" for score in scores[name, noise_std].values()))
+            sides.append([x0, *found.values()])
+        rows += [torch.cat([x[: args.shown] for x in row]) for row in zip(*sides, strict=True)]
     Console(width=120).print(table)
-    save_png(sheet([tiles(Pixels().decode(row), Pixels()) for row in rows]), out / "inverse_problems.png")
+    shown = [tiles(data.codec.decode(row), data.codec) for row in rows]
+    save_png(sheet(shown), args.out / "inverse_problems.png")
+    return scores
 
 
 if __name__ == "__main__":

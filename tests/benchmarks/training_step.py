@@ -8,9 +8,11 @@ default's rate with the share of this machine's bf16 matrix rate that it reaches
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -19,30 +21,56 @@ from torch.utils.flop_counter import FlopCounterMode
 from difflab.backbone.unet import UNet
 from difflab.experiment.hardware import autocast, best_device, has_bf16, keep_heap
 
-BATCH, ROUNDS, STEPS = 128, 7, 3
 SHAPE = (1, 16, 16)
-SETTINGS = {"width": 48, "multipliers": (1, 2, 2), "blocks": 1, "attention": (8,), "head_channels": 16}
 
 
-def trainer(precision: str, fused: bool = True, groups: int | None = None) -> Callable[[], None]:
+@dataclass(frozen=True)
+class Found:
+    """The ratios of times by variant, the default's images a second, its operations a step, and the matrix rate."""
+
+    ratios: dict[str, float]
+    images_per_s: float
+    flop: int
+    peak: float  # floating-point operations a second
+
+
+def parser() -> argparse.ArgumentParser:
+    """The sizes, and their defaults."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default, text in [
+        ("batch", 128, "images a step"),
+        ("width", 48, "channels of the network at full resolution"),
+        ("rounds", 7, "times that every variant is measured"),
+        ("steps", 3, "training steps a measurement"),
+        ("matrix", 2048, "rows of the square matrices of which the rate is measured"),
+    ]:
+        made.add_argument(f"--{name}", type=int, default=default, help=f"{text} (default: {default})")
+    return made
+
+
+def trainer(
+    batch: int, width: int, precision: str, fused: bool = True, groups: int | None = None
+) -> Callable[[], object]:
     """A function that takes one training step."""
     device = best_device()
-    net = UNet(SHAPE, 10, groups=groups, **SETTINGS).to(device)
+    net = UNet(
+        SHAPE, 10, width=width, multipliers=(1, 2, 2), blocks=1, attention=(8,), head_channels=16, groups=groups
+    ).to(device)
     adamw = torch.optim.AdamW(net.parameters(), 1e-4, fused=fused)
-    x = torch.randn(BATCH, *SHAPE, device=device)
-    code, label = torch.rand(BATCH, device=device) * 1000, torch.zeros(BATCH, dtype=torch.long, device=device)
+    x = torch.randn(batch, *SHAPE, device=device)
+    code, label = torch.rand(batch, device=device) * 1000, torch.zeros(batch, dtype=torch.long, device=device)
 
     def step() -> None:
         with autocast(device, precision):
             loss = nn.functional.mse_loss(net(x, code, label).float(), x)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's
         adamw.step()
         adamw.zero_grad()
 
     return step
 
 
-def seconds(action: Callable[[], None], repeats: int = STEPS) -> float:
+def seconds(action: Callable[[], object], repeats: int) -> float:
     """Time of one call, after a warm-up."""
     action()
     start = time.perf_counter()
@@ -53,31 +81,38 @@ def seconds(action: Callable[[], None], repeats: int = STEPS) -> float:
     return (time.perf_counter() - start) / repeats
 
 
-def main() -> None:
-    """Measure."""
+def main(words: Sequence[str] | None = None) -> Found:
+    """Measure, print, and return what was found."""
+    args = parser().parse_args(words)
     fast = "bf16" if has_bf16(best_device()) else "fp32"
-    default = trainer(fast)
+    default = trainer(args.batch, args.width, fast)
+    groups = args.width // 2
     variants = {
-        "fp32": trainer("fp32"),
-        "AdamW not fused": trainer(fast, fused=False),
-        "24 groups of 2 to 4 channels": trainer(fast, groups=24),
+        "fp32": trainer(args.batch, args.width, "fp32"),
+        "AdamW not fused": trainer(args.batch, args.width, fast, fused=False),
+        f"{groups} groups of 2 to 4 channels": trainer(args.batch, args.width, fast, groups=groups),
     }
-    ratios: dict[str, list[float]] = {name: [] for name in variants}
+    rounds: dict[str, list[float]] = {name: [] for name in variants}
     times = []
-    for _ in range(ROUNDS):
+    for _ in range(args.rounds):
         for name, variant in variants.items():
-            times.append(seconds(default))
-            ratios[name].append(seconds(variant) / times[-1])
-    for name, found in ratios.items():
-        print(f"{name:30} {statistics.median(found):.2f} times the default's time")
+            times.append(seconds(default, args.steps))
+            rounds[name].append(seconds(variant, args.steps) / times[-1])
+    ratios = {name: statistics.median(found) for name, found in rounds.items()}
 
-    a = torch.randn(2048, 2048, device=best_device(), dtype=torch.bfloat16 if fast == "bf16" else torch.float32)
-    peak = 2 * 2048**3 / min(seconds(lambda: torch.mm(a, a)) for _ in range(ROUNDS))
+    n, dtype = args.matrix, torch.bfloat16 if fast == "bf16" else torch.float32
+    a = torch.randn(n, n, device=best_device(), dtype=dtype)
+    peak = 2 * n**3 / min(seconds(lambda: torch.mm(a, a), args.steps) for _ in range(args.rounds))
     with FlopCounterMode(display=False) as counter:
         default()
-    rate = statistics.median(1 / t for t in times)
-    share = counter.get_total_flops() * rate / peak
-    print(f"default ({fast}): {rate * BATCH:.0f} images/s, {share:.0%} of the matrix rate of {peak / 1e9:.0f} GFLOP/s")
+    found = Found(ratios, args.batch / statistics.median(times), counter.get_total_flops(), peak)
+
+    for name, ratio in ratios.items():
+        print(f"{name:30} {ratio:.2f} times the default's time")
+    share = found.flop * found.images_per_s / args.batch / peak
+    rate = f"{found.images_per_s:.0f} images/s, {share:.0%} of the matrix rate of {peak / 1e9:.0f} GFLOP/s"
+    print(f"default ({fast}): {rate}")
+    return found
 
 
 if __name__ == "__main__":

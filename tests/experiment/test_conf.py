@@ -10,32 +10,33 @@ from PIL import Image
 from difflab import objective, process
 from difflab.cli.explain import explanation
 from difflab.experiment.build import build, check, target
-from difflab.experiment.config import conf_dir
+from difflab.experiment.config import as_plain, conf_dir
 from difflab.experiment.training import Training
 from difflab.objective import Coupling, Draws, Noised, Times, Weighting
 from difflab.process import Betas, DiscreteSchedule, Schedule, Target
 from difflab.sampler import Grid
-from helpers.conf import composed, options
+from helpers.conf import composed, options, settings, with_option
 
 GROUPS = sorted(folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir())
 PARTS = ("schedule", "discrete", "learned", "target", "times", "weighting", "coupling", "draws")  # files with options
 ELSEWHERE = ("task", "problem", "restoration", "extractor")  # groups of difflab-sample, and of the protocol
-TINY = [
-    "data=digits",
-    "backbone.width=16",
-    "backbone.multipliers=[1,2]",
-    "backbone.attention=[4]",
-    "backbone.head_channels=null",
-    "backbone.blocks=1",
-    "images=64",
-    "batch_size=16",
-    "nfe=4",
-    "protocol.n=8",
-    "protocol.n_likelihood=0",
-    "logger=local",
-    "trainer=cpu",
-    "precision=fp32",
-]
+SIZES = ["images=64", "batch_size=16", "nfe=4", "protocol.n=8", "protocol.n_likelihood=0"]
+SIZES += ["logger=local", "trainer=cpu", "precision=fp32"]
+IMAGES = ["data=digits", "backbone.width=16", "backbone.multipliers=[1,2]", "backbone.attention=[4]"]
+IMAGES += ["backbone.head_channels=null", "backbone.blocks=1"]
+POINTS = ["data=moons", "data.source.n=64", "data.source.held_out=64", "backbone=mlp", "protocol=toy"]
+OF_ANY_SHAPE = (  # tried on points
+    "coupling",
+    "draws",
+    "grid",
+    "logger",
+    "sampler",
+    "schedule",
+    "target",
+    "times",
+    "trainer",
+    "weighting",
+)
 TOYS = ("gaussian", "mixture", "eight_gaussians", "moons", "checkerboard", "swiss_roll", "s_curve")
 NEEDS = {  # what an option asks of the others
     **{("data", toy): ["backbone=mlp", "protocol=toy"] for toy in TOYS},
@@ -55,6 +56,7 @@ NEEDS = {  # what an option asks of the others
     **{("sampler", option): ["schedule=vp"] for option in ("adaptive", "midpoint", "rk4")},
     ("guidance", "interval"): ["guidance=[classifier_free,interval]"],
     ("guidance", "rescale"): ["guidance=[classifier_free,rescale]"],
+    ("sampler", "langevin_preconditioned"): IMAGES,
     ("grid", "explicit"): ["grid.times=[900,300,40,1]"],
     ("schedule", "linear"): ["target=v"],
     ("schedule", "conditional_ot"): ["target=v"],
@@ -85,13 +87,26 @@ def test_every_option_composes_builds_and_takes_a_step(group, tmp_path, monkeypa
                 takes_a_step(group, option, tmp_path)
 
 
+def test_options_of_any_shape_are_what_hydra_composes():
+    """The k-th option of every group in one composition."""
+    names = {group: options(group) for group in OF_ANY_SHAPE}
+    for k in range(max(map(len, names.values()))):
+        chosen = {group: some[k % len(some)] for group, some in names.items()}
+        config = composed(*(f"{group}={option}" for group, option in chosen.items()))
+        for group, option in chosen.items():
+            assert config["choices"][group] == option
+            assert config[group] == settings(group, option), f"{group}={option}"
+
+
 def takes_a_step(group, option, folder):
     """An option composes with what it needs, builds, and gives a finite loss with gradients and finite samples."""
     needs = NEEDS.get((group, option), [])
     another = group == "backbone" or any(need.startswith("backbone=") for need in needs)
-    overrides = [o for o in TINY if not (another and o.startswith(("data", "backbone")))]
-    overrides = [o for o in overrides if not o.startswith(f"{group}=")] + [f"{group}={option}"]
-    config = composed(*overrides, *needs)
+    if group in OF_ANY_SHAPE and not needs:
+        config = as_plain("train", POINTS, with_option(group, option, *SIZES, *POINTS))
+    else:
+        words = [word for word in (*SIZES, *([] if another else IMAGES)) if not word.startswith(f"{group}=")]
+        config = composed(*words, f"{group}={option}", *needs)
     job = Training.of(config)
     assert list(folder.iterdir()) == [], "preparing a job writes nothing"
     batch = next(iter(job.data.train_dataloader()))

@@ -28,25 +28,29 @@ class Conditioned(Guided):
         return self.denoiser(x, t, torch.zeros_like(label), s)
 
 
-def measurements(tmp_path, *words):
-    config = composed(*WORDS, *words, f"runs_dir={tmp_path}")
-    job = Training.of(config)
-    return job.evaluations
+def measurements(folder, *words):
+    return Training.of(composed(*WORDS, *words, f"runs_dir={folder}")).evaluations
 
 
-def test_the_card_is_known_before_anything_is_drawn(tmp_path):
-    (measurement,) = measurements(tmp_path)
-    assert not list(tmp_path.iterdir())
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A measurement, its card as it was known before, and what it found."""
+    folder = tmp_path_factory.mktemp("measured")
+    (measurement,) = measurements(folder)
+    assert not list(folder.iterdir())
     card = measurement.card
-    found = measurement(lambda done: None)
+    return measurement, card, measurement(lambda done: None)
+
+
+def test_the_card_is_known_before_anything_is_drawn(measured):
+    measurement, card, found = measured
     assert found["card"] == card.to_dict() == json.loads(measurement.path.read_text())["card"]
     assert found["cost"]["nfe"] == card.nfe == 4
     assert measurement.path.stem == card.fingerprint
 
 
-def test_what_is_measured_is_not_measured_again(tmp_path):
-    (measurement,) = measurements(tmp_path)
-    found = measurement(lambda done: None)
+def test_what_is_measured_is_not_measured_again(measured):
+    measurement, _, found = measured
     touched = measurement.path.stat().st_mtime_ns
     drawn = []
     assert measurement(drawn.append) == found
@@ -61,9 +65,8 @@ def test_each_seed_of_the_noise_is_a_measurement_of_its_own(tmp_path):
     assert several[0].card.protocol == several[1].card.protocol
 
 
-def test_pictures_lie_beside(tmp_path):
-    (measurement,) = measurements(tmp_path)
-    measurement(lambda done: None)
+def test_pictures_lie_beside(measured):
+    measurement, _, _ = measured
     assert measurement.pictures.keys() == {"samples", "steps", "pairs"}
     sizes = {what: Image.open(path).size for what, path in measurement.pictures.items()}
     assert sizes["samples"][0] == sizes["pairs"][0], "ten classes, and ten pairs"

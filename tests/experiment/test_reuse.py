@@ -1,8 +1,8 @@
 """What runs share with each other: weights, pairs, sweeps; and what learns besides the network."""
 
-import json
-import time
-from pathlib import Path
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 import torch
@@ -10,21 +10,9 @@ from safetensors.torch import load_file
 
 from difflab.experiment.run import Run, find
 from difflab.experiment.weights import load_denoiser
-from helpers.jobs import TINY, said_here, start
+from helpers.jobs import TINY, TOY, measured, said_here, share_cache, the_run
 
-TOY = ["experiment=toy", "batch_size=64", "nfe=4", "protocol.n=64", "trainer=cpu", "logger=local"]
 SHORT = [*TINY, "images=160", "ema=[0.9]"]
-
-
-def the_run(folder):
-    (config,) = Path(folder).glob("runs/*/config.yaml")
-    return Run(config.parent)
-
-
-def measured(run):
-    """What the only evaluation of a run found."""
-    (path,) = run.folder.glob("evaluations/*.json")
-    return json.loads(path.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -59,33 +47,44 @@ def test_a_run_may_start_from_the_weights_of_another(finished):
     assert "its weights are of another network" in said
 
 
-@pytest.mark.parametrize(
-    "words",
-    [["paradigm=improved_ddpm_vlb", "times.bins=4", "times.history=2"], ["paradigm=vdm"]],
-    ids=["importance", "learned"],
-)
-def test_what_learns_besides_the_network_is_resumed_and_kept(words, tmp_path):
+def copy_at_first_checkpoint(source, target, over):
+    """Copy what a training that is killed after its first checkpoint leaves, from the folder of one under way."""
+    while not (found := list(source.glob("runs/*/checkpoints/last.ckpt"))):
+        assert not over.wait(0.001), "the training is over"
+    run = found[0].parents[1]
+    for name in ("config.yaml", "checkpoints/last.ckpt", "metrics.jsonl"):
+        path = target / run.relative_to(source) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run / name, path)
+
+
+def test_what_learns_besides_the_network_is_resumed_and_kept(tmp_path, subtests):
     """Importance's history of losses and VDM's schedule: interrupted and resumed = uninterrupted, and then loaded."""
-    words = [*TOY, *words, "images=6400", "check_every=640", "protocol.n_likelihood=4"]
-    for folder in ("whole", "parts"):
-        (tmp_path / folder).mkdir()
-    said_here("train", *words, cwd=tmp_path / "whole")
-    process = start("train", *words, cwd=tmp_path / "parts")
-    while not list((tmp_path / "parts").glob("runs/*/checkpoints/last.ckpt")):
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
-    said_here("train", *words, cwd=tmp_path / "parts")
-    whole, parts = the_run(tmp_path / "whole"), the_run(tmp_path / "parts")
-    torch.testing.assert_close(load_file(parts.weights), load_file(whole.weights), rtol=0, atol=0)
-    assert measured(parts)["metrics"] == measured(whole)["metrics"]
-    assert parts.result["loss"] == whole.result["loss"]
+    for own in [["paradigm=improved_ddpm_vlb", "times.bins=4", "times.history=2"], ["paradigm=vdm"]]:
+        words = [*TOY, *own, "nfe=4", "images=6400", "check_every=3200", "protocol.n_likelihood=4"]
+        folders = [tmp_path / own[0] / part for part in ("whole", "parts")]
+        for folder in folders:
+            folder.mkdir(parents=True)
+        over = Event()
+        with subtests.test(own[0]), ThreadPoolExecutor(1) as pool:
+            copied = pool.submit(copy_at_first_checkpoint, *folders, over)
+            try:
+                said_here("train", *words, cwd=folders[0])
+            finally:
+                over.set()
+            copied.result()
+            whole, parts = map(the_run, folders)
+            assert 0 < torch.load(parts.checkpoint, weights_only=True)["global_step"] < 100
+            said_here("train", *words, cwd=folders[1])
+            torch.testing.assert_close(load_file(parts.weights), load_file(whole.weights), rtol=0, atol=0)
+            assert measured(parts)["metrics"] == measured(whole)["metrics"]
+            assert parts.result["loss"] == whole.result["loss"]
 
 
 def test_a_flow_is_straightened_by_one_command(tmp_path):
     """Pairs are drawn once, trained on, and the second run is straighter than the first."""
-    said_here("train", *TOY, "paradigm=rectified_flow", "images=19200", "protocol.n_likelihood=0", cwd=tmp_path)
+    flow = ["paradigm=rectified_flow", "images=19200", "nfe=4"]
+    said_here("train", *TOY, *flow, cwd=tmp_path)
     words = ["run=rectified", "pairs=2000", "images=19200", "nfe=20"]
     said = said_here("reflow", *words, cwd=tmp_path)
     assert "straightness" in said
@@ -99,7 +98,8 @@ def test_a_flow_is_straightened_by_one_command(tmp_path):
     assert "pairs need the flow alone" in said
 
 
-def test_a_sweep_ends_in_a_table(tmp_path):
+def test_a_sweep_ends_in_a_table(finished, tmp_path):
+    share_cache(finished[0], tmp_path)
     words = [*TINY, "experiment=ddpm_objectives", "images=32", "schedule.T=16", "weighting=simple", "target=eps,x0"]
     finish_words = ["draws=two,chain", "protocol.n=8"]
     said = said_here("train", *words, *finish_words, cwd=tmp_path)

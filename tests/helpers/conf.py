@@ -5,7 +5,6 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from difflab.cli.check_parts import defaults
 from difflab.experiment import config
 from difflab.experiment.build import build
 from difflab.experiment.config import conf_dir
@@ -26,16 +25,30 @@ def built(group, option, *overrides):
     return build(composed(f"{group}={option}", *overrides)[group])
 
 
-def settings(group, option):
-    """One option of a group with the defaults of everything else, as a plain dict.
+@functools.cache
+def unresolved(*words):
+    """The configuration of difflab-train with these words, before its references are resolved."""
+    whole = config.composed("train", words)
+    OmegaConf.set_readonly(whole, False)
+    OmegaConf.set_struct(whole, False)
+    return whole
 
-    It takes the place of the default option in one composed configuration: 20 times as fast as composing another.
+
+def with_option(group, option, *words):
+    """The same with an option of a group in place of the one that the words choose.
+
+    It is what Hydra composes, as a test of conf/ states, and takes a twentieth of the time.
     """
     own = OmegaConf.load(Path(conf_dir(), group, f"{option}.yaml"))
     if "defaults" in own:  # which only Hydra follows
-        return composed(f"{group}={option}")[group]
-    merged = OmegaConf.merge(defaults(), {group: None}, {group: own})
-    return OmegaConf.to_container(merged[group], resolve=True, throw_on_missing=True)
+        return config.composed("train", [*words, f"{group}={option}"])
+    return OmegaConf.merge(unresolved(*words), {group: None}, {group: own})
+
+
+def settings(group, option):
+    """One option of a group with the defaults of everything else, as a plain dict."""
+    whole = with_option(group, option)
+    return OmegaConf.to_container(whole[group], resolve=True, throw_on_missing=True)
 
 
 @functools.cache

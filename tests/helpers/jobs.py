@@ -3,9 +3,15 @@
 import contextlib
 import importlib
 import io
+import json
 import os
+import shutil
 import subprocess
 import sys
+import time
+from pathlib import Path
+
+from difflab.experiment.run import Run
 
 TINY = [
     "data=digits",
@@ -21,6 +27,26 @@ TINY = [
     "trainer=cpu",
     "precision=fp32",
 ]
+
+TOY = ["experiment=toy", "data.source.n=512", "data.source.held_out=128", "backbone.width=16", "images=640"]
+TOY += ["batch_size=64", "protocol.n=64", "protocol.n_likelihood=0", "trainer=cpu", "logger=local"]
+
+
+def the_run(folder):
+    """The only run of a folder."""
+    (config,) = Path(folder).glob("runs/*/config.yaml")
+    return Run(config.parent)
+
+
+def measured(run):
+    """The only evaluation of a run."""
+    (path,) = run.folder.glob("evaluations/*.json")
+    return json.loads(path.read_text())
+
+
+def share_cache(source, target):
+    """Give the runs of a folder what the runs of another have computed of the real samples."""
+    shutil.copytree(Path(source, "runs", ".cache"), Path(target, "runs", ".cache"))
 
 
 def start(*words, cwd):
@@ -57,3 +83,11 @@ def finish(process, status=0):
     said, _ = process.communicate(timeout=300)
     assert process.returncode == status, said
     return said
+
+
+def wait_for(pattern, folder, process):
+    """The path of a file that a process writes into a folder, once it is there."""
+    while not (found := list(Path(folder).glob(pattern))):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    return found[0]

@@ -1,6 +1,5 @@
 """Samplers: the laws, for every option of conf/sampler on the schedules that it takes."""
 
-import dataclasses
 import itertools
 import math
 
@@ -14,7 +13,6 @@ from difflab.process.discrete import LinearBetas
 from difflab.process.schedule import VE, VP, Linear
 from difflab.sampler.adaptive import Adaptive
 from difflab.sampler.ancestral import Ancestral
-from difflab.sampler.consistency import Consistency
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.edm import EDM
 from difflab.sampler.euler_maruyama import EulerMaruyama
@@ -29,48 +27,15 @@ from difflab.sampler.runge_kutta import Midpoint
 from helpers.closed_forms import MEAN, VAR, adapts, between, bound, column, end, f64, flow, gaussian, moments
 from helpers.conf import samplers, schedules
 from helpers.laws import assert_law
+from helpers.samplers import convergent, every_schedule, pairs, takes
 
 VARIED = [DDIM(0.5), EDM(churn=0.1), EulerMaruyama(0.0), PredictorCorrector(DDIM()), Resampling(DDIM(), 1)]
-RESAMPLING = [Resampling(Ancestral(), 3), Resampling(DDIM(), 3)]
 CONTINUOUS = [VP(), VE(), Linear()]
-
-
-def convergent():
-    """All samplers, with 3 repeats in place of the 10 of repaint, which show the same in a third of the time."""
-    return [s for s in samplers().values() if not isinstance(s, Resampling)] + RESAMPLING
-
-
-def takes(sampler, schedule):
-    return not (between(sampler) and schedule.discrete)
-
-
-def pairs(some):
-    """The samplers on the schedules of conf/ that they take, discrete ones with 1000 steps."""
-    long = [dataclasses.replace(s, T=1000) if s.discrete else s for s in schedules().values()]
-    return [(sampler, schedule) for sampler, schedule in itertools.product(some, long) if takes(sampler, schedule)]
 
 
 def home(sampler):
     """A schedule that the sampler takes: a discrete one if it can."""
     return VP() if between(sampler) else LinearBetas()
-
-
-def test_many_steps_end_in_the_datas_moments():
-    """But for annealed Langevin dynamics, below, and Consistency, which is for flow maps."""
-    some = [sampler for sampler in convergent() if not isinstance(sampler, Langevin | Consistency)]
-    assert_law(laws.moments_are_the_datas(*pair) for pair in pairs(some))
-
-
-def test_annealed_langevin_dynamics_ends_in_the_datas_moments_but_for_its_known_excess():
-    """On a fine ladder the variance ends above the data's by the share `sqrt(log(fall) / corrections) / 2`."""
-    cases = []
-    for sampler, schedule in pairs(s for s in samplers().values() if isinstance(s, Langevin)):
-        times, case = LogSNR()(schedule, 200 if schedule.discrete else 300), f"{sampler} on {schedule}"
-        excess = math.sqrt(schedule.log_snr(times[:-1]).diff().median().item() / sampler.corrections) / 2
-        mean, var = moments(sampler, schedule, times)
-        cases.append(close(f"{case}: mean", f64(mean), f64(MEAN), atol=5e-3))
-        cases.append(close(f"{case}: variance", f64(var), f64(VAR * (1 + excess)), atol=2e-2))
-    assert_law(cases)
 
 
 def test_every_sampler_converges_with_its_order():
@@ -116,7 +81,7 @@ def test_an_adaptive_sampler_follows_the_flow_from_end_to_end_to_its_tolerance()
 
 
 def test_every_sampler_ends_in_data_of_one_point():
-    assert_law(laws.ends_in_the_data(*pair) for pair in pairs(samplers().values()))
+    assert_law(laws.ends_in_the_data(*pair) for pair in pairs(samplers().values(), every_schedule()))
 
 
 @pytest.mark.parametrize("law", laws.GRID_LAWS)

@@ -1,0 +1,39 @@
+"""The benchmarks, run with sizes of moments."""
+
+import re
+
+from PIL import Image
+
+from benchmarks import inverse_problems, training_step
+from helpers.conf import options
+from helpers.runs import write_exact_run
+
+
+def test_training_steps_are_measured_for_every_variant(capsys):
+    """The operations counted are those of each image."""
+    words = ["--width=16", "--rounds=1", "--steps=1", "--matrix=32"]
+    few, many = (training_step.main([*words, f"--batch={batch}"]) for batch in (1, 2))
+    assert many.flop == 2 * few.flop > 0
+    said = capsys.readouterr().out.splitlines()[-len(many.ratios) - 1 :]
+    for line, (name, ratio) in zip(said, many.ratios.items(), strict=False):
+        assert line.split() == f"{name} {ratio:.2f} times the default's time".split()
+    assert f"{many.images_per_s:.0f} images/s, {many.flop * many.images_per_s / 2 / many.peak:.0%} of" in said[-1]
+
+
+def test_inverse_problems_are_solved_by_every_method(tmp_path, capsys):
+    """With the exact denoiser of the digits, which knows more of random pixels than the pseudo-inverse does."""
+    write_exact_run(tmp_path, "digits")
+    words = [str(tmp_path / "digits"), str(tmp_path / "out"), "--n=4", "--nfe=10", "--shown=2"]
+    scores, said = inverse_problems.main(words), capsys.readouterr().out
+    methods = ["pinv", *options("restoration")]
+    for problem in options("problem"):
+        clean, noisy = scores.pop((problem, 0.0)), scores.pop((problem, 0.1))
+        assert [*clean] == [*noisy] == methods
+        assert clean["pinv"] > noisy["pinv"]
+        for found in (clean, noisy):
+            assert " │ ".join(f"{score:.1f}" for score in found.values()) in re.sub(" +", " ", said)
+            if problem == "inpaint_pixels":
+                assert min(found["dps"], found["pigdm"]) > found["pinv"] + 3
+    assert not scores
+    across, down = 2 * 2, len(options("problem")) * (1 + len(methods))
+    assert Image.open(tmp_path / "out" / "inverse_problems.png").size == (2 + 50 * across, 2 + 50 * down)

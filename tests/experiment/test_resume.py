@@ -1,0 +1,76 @@
+"""A run that is stopped and resumed, trained by two processes, or asked for by two jobs at once."""
+
+import json
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from helpers.jobs import TINY, finish, measured, said_here, share_cache, start, the_run, wait_for
+
+LONG = [*TINY, "images=1600", "check_every=240", "logger=local"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    said_here("train", *LONG, cwd=folder)
+    return folder, the_run(folder)
+
+
+def comparable(run):
+    rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if "per_s" not in k} for row in rows]
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_and_resumed_is_uninterrupted(uninterrupted, tmp_path, signum, status):
+    folder, whole = uninterrupted
+    process = start("train", *LONG, cwd=tmp_path)
+    wait_for("runs/*/checkpoints/last.ckpt", tmp_path, process)
+    process.send_signal(signum)
+    finish(process, status)
+    run = the_run(tmp_path)
+    assert run.folder.name == whole.folder.name
+    reached = torch.load(run.checkpoint, weights_only=True)["global_step"]
+    assert 0 < reached < 100
+    assert run.result is None
+    share_cache(folder, tmp_path)
+    said_here("train", *LONG, cwd=tmp_path)
+    ours, theirs = load_file(run.weights), load_file(whole.weights)
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+    assert measured(run)["metrics"] == measured(whole)["metrics"]
+    assert comparable(run) == comparable(whole)
+
+
+def test_two_processes_are_one_process(tmp_path):
+    """The same data, times and noise for each image; the sums of gradients differ in rounding alone."""
+    no_dropout = [*LONG, "backbone.dropout=0.0", "images=480", "check_every=480", "protocol.n=0"]
+    said_here("train", *no_dropout, cwd=tmp_path)
+    two = tmp_path / "two"
+    two.mkdir()
+    finish(start("train", *no_dropout, "trainer.devices=2", "trainer.strategy=ddp", cwd=two))
+    alone, together = the_run(tmp_path), the_run(two)
+    assert alone.folder.name == together.folder.name
+    ours, theirs = load_file(together.weights), load_file(alone.weights)
+    for key, value in theirs.items():
+        torch.testing.assert_close(ours[key], value, rtol=1e-3, atol=1e-4)
+    assert together.result["loss"] == pytest.approx(alone.result["loss"], rel=1e-3)
+    held_out = [[row["val/loss"] for row in comparable(run) if "val/loss" in row] for run in (alone, together)]
+    assert held_out[0] == pytest.approx(held_out[1], rel=1e-3)
+    assert len(held_out[0]) == 1
+
+
+def test_two_jobs_that_ask_for_the_same_run_train_it_once(uninterrupted, tmp_path):
+    """And measure it once: the one that comes later says that it waits, and finds what the other made."""
+    words = [*TINY, "images=1600", "logger=local"]
+    share_cache(uninterrupted[0], tmp_path)
+    first = start("evaluate", *words, cwd=tmp_path)
+    wait_for("runs/*/config.yaml", tmp_path, first)
+    said = [said_here("evaluate", *words, cwd=tmp_path), finish(first)]
+    assert sum("training: 1600/1600" in each for each in said) == 1
+    assert "is being trained by another process: waiting for it" in said[0]
+    assert sum("measuring: 32/32" in each for each in said) == 1
+    assert all("fd_lite0" in each for each in said)
+    assert len(list(tmp_path.glob("runs/*/evaluations/*.json"))) == 1
