@@ -22,9 +22,9 @@ from torch import Tensor
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.build import build
-from difflab.experiment.config import conf_dir
 from difflab.experiment.picture import save_png, sheet, tiles
 from difflab.experiment.run import find
+from difflab.experiment.search_path import conf_dir
 from difflab.experiment.weights import load_denoiser
 from difflab.guidance.base import Chain
 from difflab.guidance.clip import Clip

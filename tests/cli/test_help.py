@@ -13,7 +13,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from difflab.cli.help import text
-from difflab.experiment.conf_files import Setting, conf_dir, family, options, places, read
+from difflab.experiment.conf_files import Setting, family, options, places, read
+from difflab.experiment.search_path import conf_dir
 from difflab.experiment.settings import TYPES, hint
 
 COMMANDS = ("train", "evaluate", "sample", "reflow")

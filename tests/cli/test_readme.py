@@ -10,7 +10,7 @@ import torch
 import difflab
 from difflab import guidance, paradigm
 from difflab.cli.catalogue import table
-from difflab.experiment.config import conf_dir
+from difflab.experiment.search_path import conf_dir
 from helpers.conf import options
 from helpers.jobs import run_here
 

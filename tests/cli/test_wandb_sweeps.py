@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from difflab.experiment.build import check
-from difflab.experiment.config import conf_dir
+from difflab.experiment.search_path import conf_dir
 from difflab.experiment.training import Training
 from helpers.conf import composed
 from helpers.wandb_server import wandb_server

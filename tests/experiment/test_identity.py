@@ -119,7 +119,7 @@ def copy(tmp_path_factory):
     root = tmp_path_factory.mktemp("copy")
     package = Path(difflab.__file__).parent
     shutil.copytree(package, root / "src" / "difflab", ignore=shutil.ignore_patterns("__pycache__"))
-    from difflab.experiment.config import conf_dir
+    from difflab.experiment.search_path import conf_dir
 
     shutil.copytree(conf_dir(), root / "conf")
     return root / "src"

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from difflab.experiment import config
 from difflab.experiment.build import build
-from difflab.experiment.config import conf_dir
+from difflab.experiment.search_path import conf_dir
 
 
 def options(group):

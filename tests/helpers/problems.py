@@ -4,7 +4,7 @@ import torch
 from omegaconf import OmegaConf
 
 from difflab.experiment.build import build
-from difflab.experiment.config import conf_dir
+from difflab.experiment.search_path import conf_dir
 
 
 def problem(option, shape, **changes):
