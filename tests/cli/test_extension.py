@@ -14,12 +14,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from difflab.cli.check_laws import FINDINGS
+from difflab.cli.check_parts import Part, parts
 from difflab.experiment import UserError, load, train
 from difflab.experiment.build import build, target
 from difflab.experiment.extensions import Extension, installed, named
 from difflab.experiment.identity import identity
 from difflab.experiment.run import Run, find
 from difflab.experiment.search_path import Outside, using
+from difflab.process import Mix
 from helpers.jobs import finish, said_here, start
 
 PACKAGE = Path(__file__).parents[1] / "extension"
@@ -185,6 +188,44 @@ def test_a_class_enters_the_identity_by_package_and_source(on, trained):
     assert only_run(trained).config["extensions"] == {"mypkg": expected["source_sha256"]}
     card = json.loads(next(trained.glob("runs/*/evaluations/*.json")).read_text())["card"]
     assert card["extensions"] == f"mypkg {expected['source_sha256'][:12]}"
+
+
+def test_its_parts_are_held_to_the_laws(on, site, tmp_path):
+    """By name, which switches it on; and faults in copies of its parts are found."""
+    from mypkg import ExtrapolatedDDIM, Laplace  # as it is installed here
+
+    said = said_here("check", "sampler=extrapolated", ON, cwd=tmp_path)
+    assert matches("order: 2 declared; observed 2.0", said)
+    assert matches("evaluations of a step: 1 declared; counted 1", said)
+    assert matches("> extrapolated .*dpm_solver_pp", said), "its error beside ours"
+    named = {(part.group, part.option) for part in parts(["mypkg"])}
+    assert {group for group, _ in named} == {"backbone", "data", "paradigm", "sampler", "schedule"}
+
+    class WrongSign(ExtrapolatedDDIM):
+        def step(self, denoise, x, t, s, state, noise):
+            before = None if state is None else (state[0], 2 * denoise(x, t).x0 - state[1])
+            return super().step(denoise, x, t, s, before, noise)
+
+    class WrongOrder(ExtrapolatedDDIM):
+        order = 3.0
+
+    class WrongEvaluations(ExtrapolatedDDIM):
+        evaluations = 2
+
+    class NegativeNoise(Laplace):
+        def __call__(self, t):
+            alpha, sigma = super().__call__(t)
+            return Mix(alpha, -sigma)
+
+    faults = {
+        WrongSign: ("sampler", "The observed order of convergence"),
+        WrongOrder: ("sampler", "The observed order of convergence"),
+        WrongEvaluations: ("sampler", "A step takes `evaluations` calls"),
+        NegativeNoise: ("schedule", ""),
+    }
+    for cls, (group, law) in faults.items():
+        broken = [finding.law for finding in FINDINGS[group](Part(group, "mine", cls())) if finding.fails]
+        assert any(each.startswith(law) for each in broken), (cls, broken)
 
 
 def test_another_source_is_noticed(site, trained, tmp_path):

@@ -22,6 +22,11 @@ class ConvNet(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
+    @property
+    def outer_layers(self) -> tuple[nn.Module, ...]:
+        """The layers that read the input and write the output, which optimizer=muon leaves to AdamW."""
+        return self.enter, self.condition, self.leave
+
     def forward(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
         condition = self.condition(code, label)
         h = self.enter(x)
