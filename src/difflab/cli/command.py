@@ -183,7 +183,8 @@ def one_of_many(line: Line, job: Job, outcomes: Outcomes, config: DictConfig) ->
 def job_of(line: Line, config: DictConfig) -> tuple[dict[str, Any], Context]:
     """The plain configuration of a job, with the options chosen, the command and the study's name; and its context."""
     composed = HydraConfig.get()
-    context = Context(line.program, tuple(map(str, composed.overrides.task)), multirun=False)
+    words: Any = OmegaConf.to_container(composed.overrides.task)  # as typed: `${...}` in them is not resolved
+    context = Context(line.program, tuple(words), multirun=False)
     choices = chosen(OmegaConf.to_container(composed.runtime.choices))
     with user_errors():
         settled = plain(config)

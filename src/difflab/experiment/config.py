@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError
+from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
 
 from difflab.experiment.conf_files import groups, places
 from difflab.experiment.errors import UserError, suggestion
@@ -200,6 +200,11 @@ def plain(config: DictConfig) -> dict[str, Any]:
         raise ValueError(f"please give a value: {', '.join(missing)}")
     try:
         return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]  # a DictConfig gives a dict
+    except InterpolationKeyError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{error.full_key}: {reason}; ${{KEY}} stands for a setting, \\${{KEY}} for the text"
+        ) from error
     except InterpolationResolutionError as error:
         line = str(error).splitlines()[0]
         raise ValueError(line.partition(": ")[2] or line) from error
