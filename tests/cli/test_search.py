@@ -14,10 +14,9 @@ from difflab.cli.search_space import Space, chosen, dimension, scores
 from difflab.cli.search_study import Trials
 from difflab.experiment.errors import UserError
 from helpers.conf import composed
-from helpers.jobs import finish, start
+from helpers.jobs import TOY, said_here
 
-TOY = ["experiment=toy", "batch_size=64", "images=128", "protocol.n=64", "protocol.n_likelihood=0"]
-TOY += ["data.source.n=2000", "data.source.held_out=500", "trainer=cpu", "logger=local"]
+SHORT = [*TOY, "images=128"]
 SPACE = ["sampler=ddim,heun", "nfe=range(4,13)"]
 METRIC = "metric=w2"
 
@@ -79,7 +78,7 @@ def test_a_search_is_named_by_what_it_asks_for(tmp_path):
 def searched(tmp_path_factory):
     """A search of four points, and where it lies."""
     folder = tmp_path_factory.mktemp("searched")
-    words = [*TOY, *SPACE, METRIC, f"runs_dir={folder}"]
+    words = [*SHORT, *SPACE, METRIC, f"runs_dir={folder}"]
     assert search([*words, "trials=4"], "difflab-search") == []
     return folder, words
 
@@ -163,7 +162,7 @@ def test_the_scores_are_known_before_anything_is_trained(searched):
     )
     evaluations = [json.loads(path.read_text()) for path in folder.glob("*/evaluations/*.json")]
     (found,) = [each["metrics"] for each in evaluations if each["study"] == "both"]
-    known = set(scores(composed(*TOY, *more)))
+    known = set(scores(composed(*SHORT, *more)))
     assert known <= found.keys()
     assert known - {"nn_gap"} == {key for key in found if f"{key}_floor" in found} - {"n"}
 
@@ -203,7 +202,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(tmp_path, subtests):
 
 
 def test_the_command(tmp_path):
-    assert "Settings of the search" in finish(start("search", "--help", cwd=tmp_path))
-    said = finish(start("search", "sampler=ddim,huen", cwd=tmp_path), status=1)
+    assert "Settings of the search" in said_here("search", "--help", cwd=tmp_path)
+    said = said_here("search", "sampler=ddim,huen", cwd=tmp_path, status=1)
     assert said.startswith("difflab-search: sampler=huen does not exist")
     assert not list(tmp_path.iterdir())

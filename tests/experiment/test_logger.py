@@ -5,20 +5,19 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Barrier
 
 import pytest
 import wandb
 from PIL import Image
 
-from difflab.experiment.metrics_file import MetricsFile
 from difflab.experiment.mirror import Local
-from difflab.experiment.wandb_job import WandbJob, protocol_tag, without_secrets
+from difflab.experiment.wandb_job import WandbJob, protocol_tag
 from difflab.experiment.wandb_mirror import TrainingMirror, Wandb, mode
 from helpers.studies import card
 from helpers.wandb_server import wandb_server
 
+pytestmark = pytest.mark.usefixtures("sessions")
 CONFIG = {
     "batch_size": 4,
     "seed": 1,
@@ -33,16 +32,6 @@ FOUND = {
     "choices": {"sampler": "heun", "guidance": ["classifier_free", "clip"]},
     "command": "difflab-evaluate paradigm=vp_sde sampler=heun nfe=10",
 }
-
-
-@pytest.fixture(autouse=True)
-def sessions(monkeypatch, tmp_path):
-    """W&B reads its environment once a session: each test has sessions of its own, that keep nothing elsewhere."""
-    for kind in ("CACHE", "CONFIG", "DATA"):
-        monkeypatch.setenv(f"WANDB_{kind}_DIR", str(tmp_path / "elsewhere" / kind))
-    wandb.teardown()
-    yield
-    wandb.teardown()
 
 
 @pytest.fixture
@@ -224,41 +213,7 @@ def test_jobs_side_by_side_have_one_id(tmp_path):
     assert minted == training(tmp_path).id
 
 
-def test_secrets_stay_here():
-    config = {"hf_token": 1, "deep": [{"API_KEY": 2, "width": 3}], "monkey_business": 4, "path": "a/b"}
-    assert without_secrets(config) == {"deep": [{"width": 3}], "path": "a/b"}
-    assert without_secrets("difflab-train +hub.token=abc seed=1") == "difflab-train +hub.token=... seed=1"
-
-
-def test_without_a_key_it_is_offline(monkeypatch, tmp_path):
-    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    keys = tmp_path / "keys"
-    monkeypatch.setenv("NETRC", str(keys))
-    assert mode() == "offline"
-    keys.write_text(f"machine api.wandb.ai login user password {'0' * 40}\n")
-    assert mode() == "online"
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    wandb.teardown()
-    assert mode() == "offline", "a key for another server"
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    assert mode() == "online"
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert mode() == "disabled"
-
-
 def test_local_writes_nothing(tmp_path):
     Local()(training(tmp_path)).log_metrics({"train/loss": 1.0}, 0)
     Local().log_evaluation(evaluation(tmp_path), FOUND, {})
     assert not list(tmp_path.iterdir())
-
-
-def test_metrics_are_cut_where_a_run_goes_on(tmp_path):
-    path = Path(tmp_path, "metrics.jsonl")
-    logger = MetricsFile(path, 4, 0)
-    for step in range(5):
-        logger.log_metrics({"loss": 1.0}, step)
-    with path.open("a") as file:
-        file.write('{"step": 5, "lo')  # killed while writing
-    MetricsFile(path, 4, 3)
-    assert [json.loads(line)["images_seen"] for line in path.read_text().splitlines()] == [4, 8, 12]

@@ -5,11 +5,9 @@ import pytest
 from difflab.experiment import UserError, evaluate, find, train
 from difflab.experiment.references import words_in
 from helpers.conf import composed
-from helpers.jobs import TINY, finish, run_here, start
+from helpers.jobs import TINY, TOY, finish, run_here, said_here, start, wait_for
 
-FLOW = ["experiment=toy", "data=moons", "paradigm=rectified_flow", "backbone.width=16", "images=640", "batch_size=64"]
-FLOW += ["data.source.n=500", "data.source.held_out=100", "nfe=4", "protocol.n=32", "protocol.n_likelihood=0"]
-FLOW += ["logger=local", "trainer=cpu"]
+FLOW = [*TOY, "data=moons", "paradigm=rectified_flow", "nfe=4"]
 DIGITS = [*TINY, "images=64", "logger=local"]
 NOISY = " ".join(
     [*TINY[:6], "batch_size=16", "images=64", "trainer=cpu", "precision=fp32", "paradigm=noisy_classifier"]
@@ -32,8 +30,9 @@ def trained(here):
 
 def test_words_train_a_run_once_even_when_two_processes_ask_at_once(here):
     words = [*FLOW, "seed=1", f'init="{" ".join(FLOW)}"']
-    both = [start("train", *words, cwd=here) for _ in range(2)]
-    said = [finish(process) for process in both]
+    first = start("train", *words, cwd=here)
+    wait_for("runs/*/config.yaml", here, first)
+    said = [said_here("train", *words, cwd=here), finish(first)]
     assert sum(each.count("training: 640/640") for each in said) == 2, "each of the two runs, by one process"
     before = trained(here)
     assert sorted(name.rpartition("-")[0] for name in before) == ["rectified_flow-moons-s0", "rectified_flow-moons-s1"]
@@ -47,7 +46,8 @@ def test_words_train_a_run_once_even_when_two_processes_ask_at_once(here):
 def test_words_may_stand_in_words(here):
     """A flow that starts from a flow that starts from a flow."""
     flow = {"experiment": "toy", "data": "moons", "paradigm": "rectified_flow", "images": 640, "batch_size": 64}
-    flow |= {"backbone.width": 16, "logger": "local", "trainer": "cpu", "protocol.n": 0}
+    flow |= {"data.source.n": 512, "data.source.held_out": 128, "backbone.width": 16, "logger": "local"}
+    flow |= {"trainer": "cpu", "protocol.n": 0}
     words = " ".join(f"{key}={value}" for key, value in flow.items())
     second = f"""{words} seed=1 'init="{words}"'"""
     result = train({**flow, "seed": 2, "init": second})
@@ -147,8 +147,9 @@ def test_names_are_told_from_words(here):
 
 def test_the_processes_of_a_training_that_is_needed_meet_no_others(here):
     """Words of two processes, for a job of two processes."""
-    several = [*DIGITS, "backbone.dropout=0.0", "images=32", "trainer.devices=2", "trainer.strategy=ddp"]
+    several = [*FLOW, "trainer.devices=2", "trainer.strategy=ddp"]
     words = " ".join(several)
     said = finish(start("train", *several, "seed=1", "protocol.n=0", f'init="{words} protocol.n=0"', cwd=here))
     assert "is trained first" in said
-    assert sorted(name.rpartition("-")[0] for name in trained(here)) == ["ddpm-digits-s0", "ddpm-digits-s1"]
+    names = sorted(name.rpartition("-")[0] for name in trained(here))
+    assert names == ["rectified_flow-moons-s0", "rectified_flow-moons-s1"]

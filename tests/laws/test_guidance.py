@@ -22,9 +22,8 @@ from difflab.guidance.rescale import Rescale
 from difflab.laws import close
 from difflab.laws import guidance as laws
 from difflab.process.discrete import CosineBetas
-from difflab.process.gaussian import scale
 from difflab.process.schedule import VE, VP, Linear
-from difflab.process.target import X0, Eps, V, Velocity
+from difflab.process.target import V
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.edm import EDM
 from difflab.sampler.evaluations import counting
@@ -32,37 +31,12 @@ from difflab.sampler.generate import generate
 from difflab.sampler.grid import LogSNR
 from difflab.sampler.heun import Heun
 from difflab.sampler.predictor_corrector import PredictorCorrector
-from helpers.closed_forms import normal
 from helpers.conf import options
+from helpers.guided import LABEL, Network, X, score, time
 from helpers.labelled import CLASS, VAR, Bayes, Labelled, density
 from helpers.laws import assert_law
 
-LABEL = torch.tensor([0, 1, 1, 2, 0])
 OTHER = Gaussian(VP(), torch.zeros(7), torch.ones(7))
-X = torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-
-
-class Network(torch.nn.Module):
-    """A network that is not linear."""
-
-    shape, learned_variance = (3, 4, 4), False
-
-    def __init__(self, classes=2):
-        super().__init__()
-        self.classes = classes
-        self.register_buffer("gain", torch.tensor(2.0))
-
-    def forward(self, x, timestep, label):
-        return 0.3 + torch.tanh(self.gain * x.flip(-1) + scale(1 + timestep / 1000 + label, torch.ones_like(x)))
-
-
-def score(log_density, x):
-    x = x.clone().requires_grad_()
-    return torch.autograd.grad(log_density(x).sum(), x)[0]
-
-
-def time(log_snr, schedule):
-    return schedule.time_at(torch.tensor(log_snr, dtype=torch.float64))
 
 
 def same(a, b):
@@ -123,32 +97,6 @@ def test_classifier_free_guidance_is_the_score_of_the_tilted_density():
             cases.append(close(f"{case}: eps", estimate.eps, -m.sigma * tilted, rtol=1e-7, atol=1e-7))
             cases.append(close(f"{case}: sample", m(estimate.x0, estimate.eps), X, rtol=1e-7, atol=1e-7))
     assert_law(cases)
-
-
-def test_autoguidance_is_the_score_of_the_ratio_of_strong_and_weak():
-    """The weak one may be on another schedule."""
-    schedule, strength, wide = VP(), 1.7, 4 * VAR
-    t, null = time(0.5, schedule), torch.full_like(LABEL, 2)
-    m = schedule(t)
-    strong, weak = (score(density(m, slice(None), var).log_prob, X) for var in (VAR, wide))
-    exact, cases = -m.sigma * (strength * strong + (1 - strength) * weak), []
-    for other in (VP(), VE()):
-        denoiser = Labelled(other, wide)
-        estimate = Autoguidance(lambda d=denoiser: d, strength)(Labelled(schedule))(X, t, null)
-        cases.append(close(f"eps, weak on {other}", estimate.eps, exact, rtol=1e-7, atol=1e-7))
-        cases.append(close(f"output, weak on {other}", estimate.out, estimate.x0, rtol=1e-7, atol=1e-7))
-    assert_law(cases)
-
-
-def test_the_weak_network_may_predict_another_target():
-    schedule, x, label = VP(), normal(2, 3, 4, 4, seed=1), torch.tensor([0, 1])
-    strong, t = Denoiser(Network(), schedule, V()).double(), time(1.0, schedule)
-    for target in (Eps(), X0(), V(), Velocity()):
-        weak = Denoiser(Network(classes=0), schedule, target).double()
-        estimate = Autoguidance(lambda d=weak: d, 3.0)(strong)(x, t, label)
-        torch.testing.assert_close(estimate.x0, 3 * strong(x, t, label).x0 - 2 * weak(x, t, 0 * label).x0)
-        torch.testing.assert_close(estimate.out, V().mix(schedule, t)(estimate.x0, estimate.eps))
-        assert torch.equal(estimate.unguided, strong(x, t, label).out)
 
 
 def test_a_guidance_that_is_off_is_no_guidance():

@@ -138,6 +138,6 @@ def distance_from_a_mixture(sampler, schedule, steps, n=2000):
 @torch.no_grad()
 def test_flow_and_sdes_end_in_the_same_mixture():
     of_first_order = [EulerMaruyama(0.5), EulerMaruyama(), Ancestral(), PredictorCorrector(), ReverseDiffusion()]
-    steps = dict.fromkeys([Heun(), EDM(churn=0.1), Resampling(Heun(), 2)], 100) | dict.fromkeys(of_first_order, 250)
+    steps = dict.fromkeys([Heun(), EDM(churn=0.1), Resampling(Heun(), 2)], 50) | dict.fromkeys(of_first_order, 250)
     some = itertools.product((steps | {Adaptive(): 1}).items(), CONTINUOUS)
     assert_law(distance_from_a_mixture(sampler, schedule, n) for (sampler, n), schedule in some)

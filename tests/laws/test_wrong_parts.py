@@ -14,6 +14,14 @@ from helpers.closed_forms import MEAN, f64
 from helpers.networks import narrow
 
 
+def each_fault_breaks_its_law(laws, part, subtests):
+    """Each law holds for the part without a fault, and not for the part with the fault that the law is named by."""
+    for fault, law in laws.items():
+        with subtests.test(fault):
+            assert law(*part("")).holds
+            assert not law(*part(fault)).holds
+
+
 @dataclass(frozen=True)
 class FaultyDDIM(DDIM):
     """DDIM that is wrong in one way."""
@@ -61,10 +69,7 @@ SAMPLERS = {
 
 
 def test_a_wrong_sampler_breaks_its_law(subtests):
-    for fault in SAMPLERS:
-        with subtests.test(fault):
-            assert SAMPLERS[fault](FaultyDDIM(), VP()).holds
-            assert not SAMPLERS[fault](FaultyDDIM(fault=fault), VP()).holds
+    each_fault_breaks_its_law(SAMPLERS, lambda fault: (FaultyDDIM(fault=fault), VP()), subtests)
 
 
 class Labelled(Mixture):
@@ -108,10 +113,7 @@ GUIDANCES = {
 
 
 def test_a_wrong_guidance_breaks_its_law(subtests):
-    for fault in GUIDANCES:
-        with subtests.test(fault):
-            assert GUIDANCES[fault](Halved(), Labelled()).holds
-            assert not GUIDANCES[fault](Halved(fault), Labelled()).holds
+    each_fault_breaks_its_law(GUIDANCES, lambda fault: (Halved(fault), Labelled()), subtests)
 
 
 def test_guidance_that_is_on_is_not_the_identity():
@@ -161,10 +163,7 @@ BACKBONES = {
 
 
 def test_a_wrong_backbone_breaks_its_law(subtests):
-    for fault in BACKBONES:
-        with subtests.test(fault):
-            assert BACKBONES[fault](FaultyNet()).holds
-            assert not BACKBONES[fault](FaultyNet(fault)).holds
+    each_fault_breaks_its_law(BACKBONES, lambda fault: (FaultyNet(fault),), subtests)
 
 
 def test_no_law_is_left_out():

@@ -1,8 +1,6 @@
 """Copies of training samples."""
 
-import hashlib
 from importlib.resources import files
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +8,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from difflab.metric.memorisation import BLOCK, NEIGHBOURS, RARE, memorisation, nearest
-
-
-def split(x):
-    return SimpleNamespace(x=x, sha256=hashlib.sha256(x.contiguous().numpy().tobytes()).hexdigest())
+from helpers.images import split
 
 
 @pytest.fixture(scope="module")

@@ -1,119 +1,21 @@
-"""The page in a browser, opened from the disk without a network."""
+"""The page of a study in a browser, opened from the disk without a network."""
 
-from __future__ import annotations
-
-import functools
 import re
-import shutil
 
-import numpy as np
 import pytest
-import torch
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from difflab.data.codec import Pixels
-from difflab.data.fashion16 import Fashion16
 from difflab.experiment.evaluation import STEPS
-from difflab.experiment.picture import save_png, sheet, tiles
+from difflab.experiment.picture import save_png, sheet
 from difflab.experiment.run import Run
 from difflab.report.gallery import MOMENTS, Sprite
 from difflab.report.page import write_page
 from difflab.report.record import read_records
 from difflab.report.study import Study
 from difflab.report.style import FRONT, Styles
-from helpers.studies import NFES, PARADIGMS, SAMPLERS, SEEDS, card, config, distance, record, write_record
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'"
-TAG = "<img src=x onerror=alert(3)>"  # in the name of a run's folder, which holds no slash
-
-
-@functools.cache
-def clothes():
-    test = Fashion16().load().test
-    return torch.stack([test.x[test.y == label][row] for row in range(2) for label in range(10)]).float()
-
-
-def pictures(path, noise):
-    """The pictures beside an evaluation: clothes with the more noise, the worse it is."""
-    chosen = clothes()
-    eps = 128 + 128 * torch.randn(chosen.shape, generator=torch.Generator().manual_seed(0))
-    mixed = {share: tiles(torch.lerp(chosen, eps, share).clamp(0, 255).byte(), Pixels()) for share in (0, noise)}
-    save_png(sheet([mixed[noise][:10], mixed[noise][10:]]), path.with_name(f"{path.stem}-samples.png"))
-    save_png(sheet([mixed[noise][:8], mixed[0][:8]]), path.with_name(f"{path.stem}-pairs.png"))
-    way = [torch.lerp(chosen[:4], eps[:4], max(noise, 1 - k / 11)) for k in range(12)]
-    steps = [tiles(each.clamp(0, 255).byte(), Pixels()) for each in way]
-    save_png(sheet([list(row) for row in zip(*steps, strict=True)]), path.with_name(f"{path.stem}-steps.png"))
-
-
-def measured(
-    folder, level, paradigm="ddpm", seed=0, sampler="Heun()", nfe=20, choices=None, data="fashion16", **card_of
-):
-    rng = np.random.default_rng([seed, int(nfe)])
-    made = record(
-        config(paradigm, seed, data, command=f"difflab-train paradigm={paradigm} seed={seed} '{HOSTILE}'"),
-        card(sampler=sampler, nfe=nfe, **card_of),
-        folder,
-        choices,
-        fd_lite0=level + 0.3 * rng.normal() + 0.2 * np.random.default_rng([seed, int(100 * level)]).normal(),
-        fd_lite0_floor=1.2,
-        kid_lite0=level / 1000,
-        kid_lite0_floor=-0.0001,
-        precision_lite0=0.9 - level / 100,
-        precision_lite0_floor=0.95,
-        copies=0.001,
-        copies_floor=0.001,
-    )
-    made.cost["peak_memory"] = 300 * 2**20
-    path = write_record(made, pictures=False)
-    if seed == 0:
-        pictures(path, min(0.9, level / 40))
-    return made.run
-
-
-def grid(folder, nfes=NFES, seeds=SEEDS, **card_of):
-    """The study of the page: 3 paradigms, 2 samplers, 4 NFE, 3 seeds."""
-    runs = [
-        measured(folder, distance(paradigm, sampler, nfe), paradigm, seed, sampler, nfe, **card_of)
-        for paradigm in PARADIGMS
-        for sampler in SAMPLERS
-        for nfe in nfes
-        for seed in seeds
-    ]
-    return list(dict.fromkeys(runs))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if BROWSER is None:
-        pytest.skip("no chromium is installed: apt install chromium")
-    with sync_playwright() as play:
-        running = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def look(browser):
-    """Open a page; each message on its console and each request to a network is an error."""
-    complaints = []
-
-    def requested(request):
-        if not request.url.startswith(("file:", "data:", "blob:")):
-            complaints.append(request.url)
-
-    def opened(path, width=1280):
-        page = browser.new_page(viewport={"width": width, "height": 850})
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
-        page.on("request", requested)
-        page.goto(path.as_uri())
-        return page
-
-    yield opened
-    assert complaints == []
+from helpers.pages import grid, rows
+from helpers.studies import NFES, PARADIGMS
 
 
 @pytest.fixture(scope="module")
@@ -134,12 +36,6 @@ def names(page, figure):
 
 def brightness(colour):
     return sum(map(int, re.findall(r"\d+", colour)[:3])) / 3
-
-
-def rows(page, table=".numbers"):
-    """The visible rows of a table, by their cells."""
-    visible = page.locator(f"{table} tbody tr:visible").all()
-    return [row.locator("th, td").all_inner_texts() for row in visible]
 
 
 def test_the_page_is_one_file_that_needs_no_network(look, path):
@@ -236,51 +132,3 @@ def test_commands_can_be_copied(page):
     assert [line.split()[0] for line in code] == ["difflab-train"] * 3 + ["difflab-evaluate"] * 3
     folded.locator("button").first.click()
     expect(folded.locator("button").first).to_have_text(re.compile("Copied|Selected"))
-
-
-@pytest.fixture(scope="module")
-def awkward(look, tmp_path_factory):
-    """Two protocols, three guidance scales, and names that contain code."""
-    folder = tmp_path_factory.mktemp("awkward")
-    for sampler, name, n in [("A()", HOSTILE, 2000), ("B()", "heun", 2000), ("B()", "heun", 500)]:
-        for scale in (1.0, 10.0, 2.5):
-            choices, guidance = {"sampler": name, "guidance": ["classifier_free"]}, f"ClassifierFree(scale={scale})"
-            run = measured(folder, 5.0, data=TAG, sampler=sampler, choices=choices, guidance=guidance, n_generated=n)
-    return look(write_page(Study.of(read_records([run])), folder / "report"))
-
-
-def test_unlike_protocols_are_never_ranked_together(awkward):
-    assert awkward.locator("#answer article:visible").count() == 2
-    assert awkward.locator("#answer table tbody").inner_text().split() == ["n_generated", "2000", "500"]
-    assert awkward.locator("h2", has_text="Protocol").all_inner_texts() == ["Protocol 1", "Protocol 2"]
-    assert [len(rows(awkward, f"#quality-{k} .numbers")) for k in (1, 2)] == [6, 3]
-    assert awkward.locator("#answer p:visible", has_text="One seed each").count() == 2
-
-
-def test_a_slider_goes_through_the_guidance_scales(awkward):
-    for place, scale in enumerate((1.0, 2.5, 10.0)):
-        awkward.locator("#pick-2-samples").fill(str(place))
-        assert awkward.locator("output[for='pick-2-samples']").inner_text() == f"ClassifierFree(scale={scale})"
-        assert awkward.locator(".gallery:has(#pick-2-samples) tbody tr:visible").count() == 1
-
-
-def test_code_in_a_configuration_is_text_on_the_page(awkward):
-    assert {row[0].partition(" guidance")[0] for row in rows(awkward, "#quality-1 .numbers")} == {HOSTILE, "heun"}
-    assert awkward.locator("img[src=x]").count() == 0
-    assert any(HOSTILE in text for text in awkward.locator(".legendtext").all_text_contents())
-    assert TAG in awkward.locator("details.card table").first.text_content()
-    awkward.uncheck("[data-filter='sampler'][value='heun']")
-    assert len(rows(awkward, "#quality-1 .numbers")) == 3
-
-
-def test_a_diverged_cell_and_an_adaptive_sampler_are_named(look, tmp_path):
-    runs = [measured(tmp_path, 5.0, nfe=nfe, sampler=name) for nfe, name in ((20, "Heun()"), (0, "Adaptive()"))]
-    diverged = record(config("vp_sde"), card(), tmp_path, fd_lite0=float("nan"))
-    write_record(diverged, pictures=False)
-    page = look(write_page(Study.of(read_records(list(dict.fromkeys([*runs, diverged.run])))), tmp_path / "report"))
-    answers = page.locator("#answer article:visible")
-    assert answers.locator("h4").all_inner_texts() == ["NFE 20", "NFE by tolerance"]
-    assert answers.locator(".best").all_inner_texts() == ["ddpm heun", "ddpm adaptive"]
-    assert "not a number" in answers.first.inner_text()
-    fronts = "document.querySelector(\"[data-figure='1-fd_lite0-nfe']\").data.at(-1).y"
-    assert all(value is not None for value in page.evaluate(fronts))

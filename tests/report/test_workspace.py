@@ -15,6 +15,8 @@ from difflab.report.workspace import push
 from helpers.studies import card, config, record, write_record
 from helpers.wandb_server import wandb_server
 
+pytestmark = pytest.mark.usefixtures("sessions")
+
 
 @pytest.fixture
 def study(tmp_path):
@@ -29,15 +31,6 @@ def study(tmp_path):
     for each in records:
         write_record(each)
     return Study.of(read_records(list(dict.fromkeys(each.run for each in records))))
-
-
-@pytest.fixture(autouse=True)
-def sessions(monkeypatch, tmp_path):
-    for kind in ("CACHE", "CONFIG", "DATA"):
-        monkeypatch.setenv(f"WANDB_{kind}_DIR", str(tmp_path / "elsewhere" / kind))
-    wandb.teardown()
-    yield
-    wandb.teardown()
 
 
 def panels(workspace):

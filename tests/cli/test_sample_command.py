@@ -1,0 +1,113 @@
+"""`difflab-sample`: every task as a user runs it."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from difflab.experiment.run import find
+from helpers.jobs import run_here
+from helpers.runs import EXACT, write_exact_run
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder of two runs without training: the digits themselves, by their labels, and points."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in EXACT:
+        write_exact_run(folder, name)
+    return folder
+
+
+def sample(folder, *words):
+    """What `difflab-sample` does with these words."""
+    run_here("sample", f"runs_dir={folder}", "precision=fp32", *words)
+
+
+WRITTEN = [  # the words, and the tiles across and down of each picture
+    (["run=digits", "task=draw", "n=12", "task.singles=true"], {"grid.png": (10, 2), "000011.png": None}),
+    (["run=digits", "task=invert", "n=5"], {"invert.png": (5, 3)}),
+    (
+        ["run=digits", "task=interpolate", "n=2", "task.frames=4"],
+        {"interpolate.png": (4, 2), "interpolate.gif": (2, 1)},
+    ),
+    (["run=digits", "task=edit", "n=20", "task.label=3"], {"edit.png": (4, 10)}),
+    (["run=digits", "task=edit", "n=20", "task.label=3", "task.invert=true"], {"edit.png": (4, 10)}),
+    (
+        ["run=digits", "task=trajectory", "n=2", "task.columns=3"],
+        {"trajectory.png": (3, 4), "trajectory.gif": (2, 2)},
+    ),
+    (["run=digits", "task=classes", "n=3"], {"classes.png": (3, 10)}),
+    (
+        ["run=digits", "task=restore", "n=5", "problem=super_resolution", "restoration=pigdm", "task.noise_std=0.1"],
+        {"restore.png": (5, 3)},
+    ),
+    (["run=points", "task=draw"], {"grid.png": None}),
+    (["run=points", "task=invert"], {"invert.png": (1, 3)}),
+    (["run=points", "task=interpolate", "task.frames=4"], {"interpolate.png": (4, 1), "interpolate.gif": (1, 1)}),
+    (["run=points", "task=trajectory", "task.columns=3"], {"trajectory.png": (3, 2), "trajectory.gif": (1, 2)}),
+]
+
+
+def test_every_task_writes_its_pictures_and_how_they_were_made(runs, tmp_path, capsys, subtests):
+    for k, (words, pictures) in enumerate(WRITTEN):
+        out = tmp_path / str(k)
+        with subtests.test(" ".join(words)):
+            sample(runs, *words, f"out={out}")
+            side = 48 if words[0] == "run=digits" else 160
+            for name, tiles in pictures.items():
+                picture = Image.open(out / name)
+                assert tiles is None or picture.size == tuple(2 + k * (side + 2) for k in tiles)
+                assert getattr(picture, "n_frames", 1) > 1 or not name.endswith("gif")
+            said, report = capsys.readouterr().out, json.loads((out / "report.json").read_text())
+            assert f"{next(iter(pictures))}" in said
+            assert report["task"].lower().startswith(words[1].removeprefix("task="))
+            assert report["sampler"] == "Heun()"
+            found = {"task=invert": {"rmse", "psnr"} if side == 48 else {"rmse"}, "task=restore": {"psnr", "psnr_pinv"}}
+            assert set(report["measured"]) == found.get(words[1], set())
+
+
+def test_what_inversion_prints_is_what_it_writes(runs, tmp_path, capsys):
+    sample(runs, "run=points", "task=invert", "nfe=99", "n=200", f"out={tmp_path}")
+    measured = json.loads((tmp_path / "report.json").read_text())["measured"]
+    assert f"rmse {measured['rmse']:.4g}" in capsys.readouterr().out
+    assert measured["rmse"] < 0.01
+
+
+def test_tasks_do_not_share_a_folder(runs):
+    for words in (
+        ["task=classes"],
+        ["task=classes", "seed=1"],
+        ["task=interpolate"],
+        ["task=interpolate", "task.to=2"],
+    ):
+        sample(runs, "run=digits", "n=1", *words)
+    folders = {path.parent.name for path in find(runs, "digits").folder.glob("samples/*/report.json")}
+    assert len(folders) == 4
+
+
+def test_what_cannot_be_done_is_refused_before_anything_is(runs, tmp_path, subtests):
+    for words, message in [
+        (["run=points", "task=classes"], "this run is unconditional"),
+        (["run=points", "task=edit", "task.label=0"], "this run is unconditional"),
+        (["run=points", "task.singles=true"], "these samples are points"),
+        (["run=digits", "task=classes", "label=2"], "leave out label=2"),
+        (["run=digits", "task=edit"], "please give a value: task.label"),
+        (["run=digits", "task=edit", "task.label=10"], "none of this run's 10 classes"),
+        (["run=digits", "task=edit", "task.label=1", "task.strength=2"], "must lie in"),
+        (["run=digits", "task=edit", "task.label=1", "task.invert=true", "sampler=ancestral"], "choose sampler="),
+        (["run=digits", "task=interpolate", "sampler=ancestral"], "choose sampler="),
+        (["run=digits", "task=interpolate", "task.frames=1"], "two ends"),
+        (["run=digits", "task=trajectory", "task.columns=1"], "two at least"),
+        (["run=digits", "task=invert", "n=1000"], "held-out samples of one label"),
+        (["run=digits", "task=restore"], "Restore needs problem, restoration"),
+        (["run=digits", "problem=deblur"], "'problem' is not a key of Draw"),
+        (["run=points", "task=restore", "problem=deblur", "restoration=dps"], "inverse problems are about images"),
+        (["run=digits", "task=restore", "problem=deblur", "restoration=dps", "task.noise_std=-1.0"], "noise_std=-1"),
+        (["run=digits", "n=0"], "n and batch_size must be at least 1"),
+        (["run=digits", "label=10"], "none of this run's 10 classes"),
+    ]:
+        with subtests.test(" ".join(words)):
+            with pytest.raises(SystemExit, match=message):
+                sample(runs, *words, f"out={tmp_path / 'out'}")
+            assert not (tmp_path / "out").exists()

@@ -1,0 +1,90 @@
+"""Inversion along the flow of Gaussian data, by every sampler without noise."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from difflab.data.codec import Arrays
+from difflab.data.gaussian_array import GaussianArray
+from difflab.data.module import DataModule
+from difflab.denoiser.exact import Gaussian
+from difflab.experiment.recipe import Recipe
+from difflab.experiment.run import Run
+from difflab.experiment.task.base import Job, silently
+from difflab.experiment.task.invert import Invert, decode, encode, rising
+from difflab.guidance.base import Chain
+from difflab.process.schedule import VP, Linear
+from difflab.sampler.ancestral import Ancestral
+from difflab.sampler.dpm_solver import DPMSolverPP
+from difflab.sampler.grid import LogSNR
+from helpers.conf import samplers
+
+MEAN, VAR = 0.3, 0.25
+HERE = Path()
+DETERMINISTIC = {name: sampler for name, sampler in samplers().items() if not sampler.stochastic}
+
+
+def gaussian_job(sampler, schedule, steps):
+    """Images of 2x2 numbers, independent and N(MEAN, VAR)."""
+    one = torch.ones(1, 2, 2, dtype=torch.float64)
+    source = GaussianArray(shape=[1, 2, 2], mean=MEAN, var=VAR, n=4, held_out=4)
+    data = DataModule(source, source.shape, 0, VAR**0.5, batch_size=4, codec=Arrays())
+    recipe = Recipe(sampler, LogSNR(), Chain(), steps * (sampler.evaluations or 1))
+    return Job(Run(HERE), Gaussian(schedule, MEAN * one, VAR * one), recipe, 4, 0, None, 4, HERE, data, silently)
+
+
+def there_and_back(sampler, schedule, steps):
+    """The largest errors of the noise, in units of sigma, and of the reconstruction."""
+    job = gaussian_job(sampler, schedule, steps)
+    x0 = MEAN + VAR**0.5 * torch.randn(4, 1, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise = encode(job, x0, job.labels, job.times).images
+    top = schedule(job.times[0])
+    flown = top.alpha * MEAN + (top.alpha**2 * VAR + top.sigma**2).sqrt() / VAR**0.5 * (x0 - MEAN)
+    again = decode(job, noise, job.labels, job.times).images
+    return ((noise - flown) / top.sigma).abs().max(), (again - x0).abs().max()
+
+
+def test_inversion_follows_the_exact_flow_up_and_back_to_the_order_of_the_solver(subtests):
+    for name, sampler in DETERMINISTIC.items():
+        with subtests.test(name):
+            coarse, fine = (there_and_back(sampler, VP(), steps) for steps in (15, 60))
+            if sampler.evaluations is None:
+                assert max(fine) < 1e-3  # as its tolerances ask
+                continue
+            for before, after in zip(coarse, fine, strict=True):
+                assert after < max(before * 4 ** (0.4 - min(sampler.order, 3)), 2e-5)  # the data end is seen at t_min
+
+
+def test_inversion_reaches_pure_noise(subtests):
+    """Where alpha = 0 the last step up is into a log-SNR of minus infinity, which no history must enter."""
+    for name, sampler in DETERMINISTIC.items():
+        with subtests.test(name):
+            noise, again = there_and_back(sampler, Linear(), 60)
+            assert noise < 0.25
+            assert again < 0.25
+
+
+def test_the_way_up_starts_at_the_least_noisy_trained_time():
+    schedule = VP(t_min=0.01)
+    assert rising(torch.tensor([1.0, 0.5, 0.0]), schedule).tolist() == pytest.approx([0.01, 0.5, 1.0])
+    assert rising(torch.tensor([1.0, 0.5, 0.01, 0.005, 0.0]), schedule).tolist() == pytest.approx([0.01, 0.5, 1.0])
+    assert rising(torch.tensor([0.0]), schedule).tolist() == [0.0]
+
+
+def test_stochastic_samplers_cannot_invert_and_are_told_which_can():
+    job = gaussian_job(Ancestral(), VP(), 5)
+    with pytest.raises(ValueError, match=r"draws noise.* choose sampler=.*heun") as refused:
+        Invert().require(job)
+    assert "ancestral" not in str(refused.value).partition("choose")[2]
+
+
+def test_multistep_solvers_start_afresh_up_and_down():
+    """One step of a multistep solver has no history: up and down it is the step of first order."""
+    job = gaussian_job(DPMSolverPP(), VP(), 1)
+    x0 = torch.full((4, 1, 2, 2), 0.7, dtype=torch.float64)
+    first, then = (encode(job, x0, job.labels, job.times).images for _ in range(2))
+    assert torch.equal(first, then)
+    below, top = job.guided.schedule(torch.tensor(VP().t_min, dtype=torch.float64)), VP()(job.times[0])
+    estimate = job.guided(x0 * below.alpha, torch.tensor(VP().t_min, dtype=torch.float64), job.labels)
+    torch.testing.assert_close(first, top(estimate.x0, estimate.eps))

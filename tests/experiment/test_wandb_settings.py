@@ -1,0 +1,32 @@
+"""What is kept from W&B, and whether it is asked at all."""
+
+import pytest
+import wandb
+
+from difflab.experiment.wandb_job import without_secrets
+from difflab.experiment.wandb_mirror import mode
+
+pytestmark = pytest.mark.usefixtures("sessions")
+
+
+def test_secrets_stay_here():
+    config = {"hf_token": 1, "deep": [{"API_KEY": 2, "width": 3}], "monkey_business": 4, "path": "a/b"}
+    assert without_secrets(config) == {"deep": [{"width": 3}], "path": "a/b"}
+    assert without_secrets("difflab-train +hub.token=abc seed=1") == "difflab-train +hub.token=... seed=1"
+
+
+def test_without_a_key_it_is_offline(monkeypatch, tmp_path):
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    keys = tmp_path / "keys"
+    monkeypatch.setenv("NETRC", str(keys))
+    assert mode() == "offline"
+    keys.write_text(f"machine api.wandb.ai login user password {'0' * 40}\n")
+    assert mode() == "online"
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    wandb.teardown()
+    assert mode() == "offline", "a key for another server"
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    assert mode() == "online"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert mode() == "disabled"

@@ -1,0 +1,167 @@
+"""Measuring samples against real ones: scores, their floors, and what is kept of the real samples."""
+
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from difflab.metric.distance import energy, frechet
+from difflab.metric.extrapolated import frechet_and_limit
+from difflab.metric.features import Score
+from difflab.metric.points import Points
+from difflab.metric.reference import floor, measure, real_features
+from helpers.images import random_images, split
+
+
+@pytest.fixture(scope="module")
+def fashion16():
+    with np.load(files("difflab.data") / "fashion16.npz") as archive:
+        return split(torch.from_numpy(archive["x"])[:, None]), split(torch.from_numpy(archive["test_x"])[:300, None])
+
+
+def test_cached_features_are_the_fresh_ones(lite0, tmp_path, cache):
+    real = split(random_images(5))
+    fresh = real_features(lite0, real, 5, cache)
+    (path,) = tmp_path.glob("*.safetensors")
+    for features in (lite0(real.x), load_file(path), real_features(lite0, real, 5, cache)):
+        assert all(torch.equal(features[layer], fresh[layer]) for layer in fresh)
+
+    save_file({"pool": torch.zeros(5, 2)}, path)
+    assert torch.equal(real_features(lite0, real, 5, cache)["pool"], torch.zeros(5, 2))  # the file is what is read
+
+
+def test_a_damaged_cache_is_replaced(lite0, tmp_path, cache):
+    real = split(random_images(5))
+    fresh = real_features(lite0, real, 5, cache)
+    (path,) = tmp_path.glob("*.safetensors")
+    for damaged in (path.read_bytes()[:-100], b"", b"no tensors"):
+        path.write_bytes(damaged)
+        assert torch.equal(real_features(lite0, real, 5, cache)["pool"], fresh["pool"])
+
+
+def test_the_cache_tells_data_and_counts_apart(lite0, cache):
+    real, other = split(random_images(5, seed=0)), split(random_images(5, seed=1))
+    few, all_, others = (real_features(lite0, s, n, cache)["pool"] for s, n in ((real, 3), (real, 5), (other, 5)))
+    assert len(few) == 3
+    assert not torch.equal(all_, others)
+    assert all(any(torch.equal(row, own) for own in all_) for row in few)
+
+
+def test_noise_is_far_from_the_floor_and_real_images_are_near_it(lite0, fashion16, cache):
+    train, test = fashion16
+    noise = measure(lite0, random_images(150, channels=1, size=16), test, train, cache)
+    real = measure(lite0, train.x[3000:3150], test, train, cache)
+    assert (noise["n"], noise["n_reference"], noise["n_floor"]) == (150, 300, 150)
+    assert noise["fd_lite0"] > 20 * noise["fd_lite0_floor"]
+    assert noise["kid_lite0"] > 20 * abs(noise["kid_lite0_floor"])
+    assert real["fd_lite0_floor"] == noise["fd_lite0_floor"]
+    assert real["fd_lite0"] == pytest.approx(real["fd_lite0_floor"], rel=0.3)
+    assert abs(real["kid_lite0"]) < 0.05 * noise["kid_lite0"]
+
+
+def test_points_of_the_same_law_are_near_the_floor_and_others_are_not(cache):
+    generator = torch.Generator().manual_seed(0)
+    test, train, same = (split(torch.randn(400, 2, generator=generator)) for _ in range(3))
+    real, far = (measure(Points(), x, test, train, cache) for x in (same.x, same.x + torch.tensor([3.0, 4.0])))
+    assert real["w2"] == pytest.approx(real["w2_floor"], rel=0.5)
+    assert abs(real["energy"]) < 0.02
+    assert far["w2"] == pytest.approx(5, rel=0.05)
+    assert far["w2_floor"] == real["w2_floor"]
+    assert far["energy"] > 1
+    closed = measure(Points(), test.x, test, train, cache)
+    assert closed["w2"] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_floor_uses_all_there_is(lite0, cache):
+    values = measure(lite0, random_images(6), split(random_images(4)), split(random_images(3)), cache)
+    assert (values["n"], values["n_reference"], values["n_floor"]) == (6, 4, 3)
+
+
+def test_images_of_another_shape_are_not_measured(lite0, cache):
+    real = split(random_images(4))
+    with pytest.raises(ValueError, match="cannot be measured"):
+        measure(lite0, random_images(4, channels=1), real, real, cache)
+
+
+class Pixels:
+    """Images as they are, and how many were asked for."""
+
+    name, sha256, resize = "pixels", "none", "none"
+    scores = (
+        Score("pixel", ("fd", "fd_inf"), frechet_and_limit),
+        Score.single("pixel", "energy", energy),
+    )
+
+    def __init__(self):
+        self.seen = 0
+
+    def __call__(self, images):
+        self.seen += len(images)
+        return {"pixel": images.flatten(1).float()}
+
+
+def test_one_pass_of_features_gives_every_score_against_both_splits(cache):
+    generator = torch.Generator().manual_seed(0)
+    fake, test, train = (torch.randn(n, 2, generator=generator) for n in (40, 30, 50))
+    pixels = Pixels()
+    values = measure(pixels, fake, split(test), split(train), cache, also="train")
+    plain = {"fd": frechet, "energy": energy}
+    for key, distance in plain.items():
+        assert values[key] == distance(fake, test)
+        assert values[f"{key}_vs_train"] == distance(fake, train)
+        assert values[f"{key}_vs_train_floor"] == distance(test, train)
+        assert values[f"{key}_floor"] == pytest.approx(distance(train, test), rel=0.9)  # 40 of the 50
+    counts = {key: value for key, value in values.items() if key.startswith("n")}
+    assert counts == {"n": 40, "n_reference": 30, "n_floor": 40, "n_reference_vs_train": 50, "n_floor_vs_train": 30}
+    alone = measure(Pixels(), fake, split(train), split(test), cache)
+    assert {f"{key}_vs_train" for key in alone if not key.startswith("n") and not key.endswith("floor")} < set(values)
+    assert alone["fd"] == values["fd_vs_train"]
+    assert pixels.seen == 40 + 30 + 40 + 50 + 30 - 30  # of the 30, one time
+
+
+def test_a_second_measurement_sees_the_generated_samples_alone(tmp_path, cache):
+    generator = torch.Generator().manual_seed(0)
+    fake, test, train = (torch.randn(n, 2, generator=generator) for n in (40, 30, 50))
+    first = measure(Pixels(), fake, split(test), split(train), cache)
+    again = Pixels()
+    assert measure(again, fake, split(test), split(train), cache) == first
+    assert again.seen == 40
+    for path in tmp_path.glob("pixels-floor-*.safetensors"):
+        save_file({"energy": torch.tensor(7.0)}, path)
+    stored = measure(again, fake, split(test), split(train), cache)
+    assert stored["energy_floor"] == 7  # the file is what is read
+    assert "fd_floor" not in stored
+
+
+def test_floors_are_told_apart_by_all_that_they_depend_on(tmp_path, cache):
+    generator = torch.Generator().manual_seed(0)
+    a, b = (split(torch.randn(30, 2, generator=generator)) for _ in range(2))
+    for reference, other, n in ((a, b, 30), (b, a, 30), (a, b, 20), (a, a, 30)):
+        found = floor(Pixels(), reference, other, n, cache)
+        own = real_features(Pixels(), other, n, cache)["pixel"]
+        assert found["energy"] == energy(own, reference.x)
+    assert len(list(tmp_path.glob("pixels-floor-*.safetensors"))) == 4
+
+
+def test_scores_that_the_samples_are_too_few_for_are_left_out(lite0, cache):
+    values = measure(lite0, random_images(6), split(random_images(7)), split(random_images(5)), cache)
+    shares = {f"{name}_lite0" for name in ("precision", "recall", "density", "coverage")}
+    assert set(values) - {"n", "n_reference", "n_floor"} == (
+        {"fd_lite0", "fd_lite0_floor", "kid_lite0", "kid_lite0_floor"} | shares  # of 5 there are none
+    )
+
+
+def test_one_of_many_who_ask_computes(cache):
+    asked = []
+
+    def compute():
+        asked.append(1)
+        return {"value": torch.arange(3)}
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: cache("it", ("same",), compute)["value"], range(8)))
+    assert len(asked) == 1
+    assert all(torch.equal(value, torch.arange(3)) for value in found)
