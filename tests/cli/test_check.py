@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from difflab.cli import check
-from difflab.cli.check_laws import FINDINGS
-from difflab.cli.check_parts import CONTEXTS, Part, parts
-from difflab.cli.check_placement import Placement, on_grid
+from difflab.cli.check.laws import FINDINGS
+from difflab.cli.check.parts import CONTEXTS, Part, parts
+from difflab.cli.check.placement import Placement, on_grid
 from difflab.data import DataModule
 from difflab.data.digits import Digits
 from difflab.data.images import Images
@@ -222,7 +222,7 @@ def test_the_command_prints_laws_and_places_and_ends_by_the_verdict(tmp_path, mo
     for word in ("grid=uniform: all 1 laws hold", "target=v: all 4 laws hold", "> uniform", "holds", "dpm_solver_pp"):
         assert word in said
     monkeypatch.setattr("difflab.sampler.grid.Uniform.__call__", lambda self, schedule, steps: torch.zeros(steps + 1))
-    monkeypatch.setattr("difflab.cli.check_placement.PLACEMENTS", {})
+    monkeypatch.setattr("difflab.cli.check.placement.PLACEMENTS", {})
     said = said_here("check", "grid=uniform", cwd=tmp_path, status=1)
     assert "FAILS" in said
     assert "difflab-check: laws fail. grid=uniform: `steps + 1` times" in said

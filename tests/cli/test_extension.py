@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from difflab.cli.check_laws import FINDINGS
-from difflab.cli.check_parts import Part, parts
+from difflab.cli.check.laws import FINDINGS
+from difflab.cli.check.parts import Part, parts
 from difflab.experiment import UserError, load, train
 from difflab.experiment.build import build, target
 from difflab.experiment.extensions import Extension, installed, named

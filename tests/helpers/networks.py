@@ -2,7 +2,7 @@
 
 import torch
 
-from difflab.cli.check_parts import NARROW
+from difflab.cli.check.parts import NARROW
 from difflab.experiment.build import build
 from difflab.laws.backbones import inputs, perturbed
 from helpers.conf import composed, options

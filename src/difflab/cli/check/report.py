@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from difflab.cli.check_laws import CONTINUOUS, Finding
-from difflab.cli.check_parts import Part
-from difflab.cli.check_placement import Placement
+from difflab.cli.check.laws import CONTINUOUS, Finding
+from difflab.cli.check.parts import Part
+from difflab.cli.check.placement import Placement
 
 WIDTH = 120
 

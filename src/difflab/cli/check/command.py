@@ -16,8 +16,8 @@ from difflab.experiment.hardware import keep_heap
 from difflab.experiment.search_path import using
 
 if TYPE_CHECKING:
-    from difflab.cli.check_laws import Finding
-    from difflab.cli.check_parts import Part
+    from difflab.cli.check.laws import Finding
+    from difflab.cli.check.parts import Part
 
 HELP = """\
 Hold parts to the laws that every part of their kind satisfies, on exact denoisers and Gaussian data; nothing is trained
@@ -53,10 +53,10 @@ def quiet() -> Iterator[None]:
 
 def check(part: Part) -> list[Finding]:
     """Print the report of a part; return the laws that fail."""
-    from difflab.cli.check_facts import FACTS
-    from difflab.cli.check_laws import FINDINGS
-    from difflab.cli.check_placement import PLACEMENTS
-    from difflab.cli.check_report import show
+    from difflab.cli.check.facts import FACTS
+    from difflab.cli.check.laws import FINDINGS
+    from difflab.cli.check.placement import PLACEMENTS
+    from difflab.cli.check.report import show
 
     if part.built is None:
         print(f"\n{part.title} is left out: {'; '.join(part.notes)}")
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     named_here = ",".join(word for word in chosen if word in installed())
     with ends_in_one_line(program), using(outside_of([*chosen, f"extensions=[{named_here}]"])):
         with user_errors():
-            from difflab.cli.check_parts import parts
+            from difflab.cli.check.parts import parts
 
             named = parts([word for word in chosen if not word.startswith("extensions=")])
         failed = {part.title: broken for part in named if (broken := check(part))}
