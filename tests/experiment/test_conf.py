@@ -25,6 +25,7 @@ SIZES += ["logger=local", "trainer=cpu", "precision=fp32"]
 IMAGES = ["data=digits", "backbone.width=16", "backbone.multipliers=[1,2]", "backbone.attention=[4]"]
 IMAGES += ["backbone.head_channels=null", "backbone.blocks=1"]
 POINTS = ["data=moons", "data.source.n=64", "data.source.held_out=64", "backbone=mlp", "protocol=toy"]
+MEASURED = ("data", "experiment", "protocol")
 OF_ANY_SHAPE = (  # tried on points
     "coupling",
     "draws",
@@ -56,7 +57,7 @@ NEEDS = {  # what an option asks of the others
     **{("sampler", option): ["schedule=vp"] for option in ("adaptive", "midpoint", "rk4")},
     ("guidance", "interval"): ["guidance=[classifier_free,interval]"],
     ("guidance", "rescale"): ["guidance=[classifier_free,rescale]"],
-    ("sampler", "langevin_preconditioned"): IMAGES,
+    ("sampler", "langevin_preconditioned"): ["data=digits"],
     ("grid", "explicit"): ["grid.times=[900,300,40,1]"],
     ("schedule", "linear"): ["target=v"],
     ("schedule", "conditional_ot"): ["target=v"],
@@ -98,15 +99,24 @@ def test_options_of_any_shape_are_what_hydra_composes():
             assert config[group] == settings(group, option), f"{group}={option}"
 
 
+def base(group, needs):
+    """The words that an option of a group is tried with, besides those that it needs."""
+    if group == "backbone" or any(need.startswith("backbone=") for need in needs):
+        shape = []
+    else:
+        shape = POINTS if group in OF_ANY_SHAPE and "data=digits" not in needs else IMAGES
+    if group not in MEASURED and "protocol=toy" not in (*shape, *needs):
+        shape = [*shape, "protocol=toy", "protocol.n=0"]  # without a network that sees images
+    return [word for word in (*SIZES, *shape) if not word.startswith(f"{group}=")]
+
+
 def takes_a_step(group, option, folder):
     """An option composes with what it needs, builds, and gives a finite loss with gradients and finite samples."""
     needs = NEEDS.get((group, option), [])
-    another = group == "backbone" or any(need.startswith("backbone=") for need in needs)
     if group in OF_ANY_SHAPE and not needs:
         config = as_plain("train", POINTS, with_option(group, option, *SIZES, *POINTS))
     else:
-        words = [word for word in (*SIZES, *([] if another else IMAGES)) if not word.startswith(f"{group}=")]
-        config = composed(*words, f"{group}={option}", *needs)
+        config = composed(*base(group, needs), f"{group}={option}", *needs)
     job = Training.of(config)
     assert list(folder.iterdir()) == [], "preparing a job writes nothing"
     batch = next(iter(job.data.train_dataloader()))

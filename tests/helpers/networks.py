@@ -1,21 +1,30 @@
 """The networks of conf/backbone, and what tests feed them."""
 
+import functools
+
 import torch
 
 from difflab.cli.check.parts import NARROW
 from difflab.experiment.build import build
 from difflab.laws.backbones import inputs, perturbed
-from helpers.conf import composed, options
+from helpers import conf
 
 __all__ = ["BACKBONES", "IMAGE", "POINT", "count", "fitting", "inputs", "narrow", "perturbed", "settings"]
 
-BACKBONES = [option for option in options("backbone") if not option.startswith("half_")]  # the halves are classifiers
+HALVES = ("half_dit", "half_unet")  # which are classifiers
+BACKBONES = [option for option in conf.options("backbone") if option not in HALVES]
 IMAGE, POINT = [2, 16, 24], [2]
 
 
+@functools.cache
+def defaults(option):
+    """One option's settings, composed once for all tests of a process."""
+    return conf.settings("backbone", option)
+
+
 def settings(option, shape=IMAGE, classes=3):
-    """One option's settings on such data."""
-    return {**composed(f"backbone={option}")["backbone"], "shape": shape, "classes": classes}
+    """The same on such data."""
+    return {**defaults(option), "shape": shape, "classes": classes}
 
 
 def narrow(option, shape, classes=3, **changes):
