@@ -16,12 +16,14 @@ import yaml
 
 from difflab.cli.check.laws import FINDINGS
 from difflab.cli.check.parts import Part, parts
+from difflab.cli.extensions import outside_of
 from difflab.experiment import UserError, load, train
 from difflab.experiment.build import build, target
 from difflab.experiment.extensions import Extension, installed, named
 from difflab.experiment.identity import identity
-from difflab.experiment.run import Run, find
-from difflab.experiment.search_path import Outside, using
+from difflab.experiment.process_group import run_apart
+from difflab.experiment.run import Run
+from difflab.experiment.search_path import Outside, in_full, using
 from difflab.process import Mix
 from helpers.jobs import finish, said_here, start
 
@@ -270,11 +272,12 @@ def test_attacks_are_refused(site, trained, tmp_path):
         target("mypkg.Laplace")
 
 
-def test_a_process_of_its_own_has_what_the_line_has(site, tmp_path, monkeypatch):
-    """A job of two processes in a multirun starts a command of its own, with the same extension and folder."""
+def test_a_process_of_its_own_has_what_the_line_has(site, tmp_path, monkeypatch, capfd):
+    """What a job of several processes in a multirun starts: a command with the same extension and the same folder."""
     own_experiment(tmp_path)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", python_path(site))
-    words = [*WORDS[1:], "experiment=mine", "--config-dir", "own", "-m", "trainer=ddp", "trainer.accelerator=cpu"]
-    said = finish(start("train", *words, "trainer.devices=2", cwd=tmp_path))
-    assert "1 jobs" in said or "0 failed" in said
-    assert find(tmp_path / "runs", "ddpm-discs").result
+    with using(outside_of(["--config-dir", "own", "experiment=mine"])):
+        assert in_full(["experiment=mine", "extensions=[]"])[1] == ON
+        run_apart(["train", "experiment=mine", "--cfg", "job"])
+    assert "mypkg.ConvNet" in capfd.readouterr().out
