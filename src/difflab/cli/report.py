@@ -29,13 +29,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     from difflab.cli.command import ends_in_one_line
     from difflab.cli.extensions import outside_of
     from difflab.experiment.errors import user_errors
-    from difflab.experiment.search_path import using
+    from difflab.experiment.search_path import import_extensions, using
     from difflab.report.output import write_report
     from difflab.report.study import load_study
     from difflab.report.tables import print_ranking, ranking_tables
 
     extensions = [word for word in words.runs if word.startswith("extensions=")]
     with ends_in_one_line("difflab-report"), user_errors(), using(outside_of(extensions)):
+        import_extensions()
         study = load_study(words.runs_dir, [run for run in words.runs if run not in extensions], words.metric)
         page = write_report(study, words.out, words.metric)
         for table in ranking_tables(study, words.metric):

@@ -13,7 +13,7 @@ from difflab.cli.extensions import outside_of
 from difflab.experiment.config import spelled
 from difflab.experiment.errors import user_errors
 from difflab.experiment.hardware import keep_heap
-from difflab.experiment.search_path import using
+from difflab.experiment.search_path import import_extensions, using
 
 HELP = """\
 Look for the settings that bring samples nearest to the data at the fewest network evaluations. The words are those of
@@ -68,6 +68,7 @@ class Settings:
 def search(words: Sequence[str], program: str) -> list[str]:
     """Search, or print with `dry_run` what there is to do; return the points that failed, and why."""
     with user_errors():
+        import_extensions()
         from difflab.cli.search_space import Space
         from difflab.cli.search_study import Trials
 

@@ -7,6 +7,7 @@ the variable DIFFLAB_EXTENSIONS. A run's stored configuration switches nothing o
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -85,6 +86,12 @@ def of_variable(names: str) -> Outside:
 def by_package(package: str) -> Extension | None:
     """The extension of a top-level package, if it is on."""
     return next((each for each in outside().extensions if each.package == package), None)
+
+
+def import_extensions() -> None:
+    """Import the packages that are on, for the scores that they declare. Raises ImportError as they do."""
+    for extension in outside().extensions:
+        importlib.import_module(extension.package)
 
 
 def refusal(package: str) -> str:

@@ -2,7 +2,7 @@
 
 from difflab.metric.card import ProtocolCard
 from difflab.metric.dinov2 import DINOv2
-from difflab.metric.direction import higher_is_better, title
+from difflab.metric.direction import declare_features, declare_score, higher_is_better, title
 from difflab.metric.features import EfficientNetLite0, Extractor, FrozenNetwork, Score
 from difflab.metric.inception import Inception
 from difflab.metric.memorisation import Memorisation
@@ -18,6 +18,8 @@ __all__ = [
     "Points",
     "ProtocolCard",
     "Score",
+    "declare_features",
+    "declare_score",
     "higher_is_better",
     "title",
 ]

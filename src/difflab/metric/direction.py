@@ -1,4 +1,4 @@
-"""Which way every score is better, and what it is called."""
+"""Which way every score is better, and what it is called; extensions declare their own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,25 @@ READINGS = {
     "bits_per_dim_bound": Reading("Bits/dim at most", False),
 }
 FEATURES = {"lite0": "EfficientNet-Lite0", "dinov2": "DINOv2", "classifier": "own classifier"}
-KEY = re.compile(rf"(?P<stem>\w+?)(_(?P<features>{'|'.join(FEATURES)}))?(_vs_(?P<split>train|test))?(?P<floor>_floor)?")
+
+
+def declare_score(stem: str, title: str, *, higher_is_better: bool) -> None:
+    """Say how a score of an extension is read; its package calls this when it is imported.
+
+    Raises ValueError for a name that is read otherwise already.
+    """
+    reading = Reading(title, higher_is_better)
+    if READINGS.setdefault(stem, reading) != reading:
+        raise ValueError(f"the score {stem} is {READINGS[stem].title} already: choose another name")
+
+
+def declare_features(suffix: str, title: str) -> None:
+    """Say what features the scores that end in `_suffix` are of: those of an extension's extractor.
+
+    Raises ValueError for a suffix that has another title already.
+    """
+    if FEATURES.setdefault(suffix, title) != title:
+        raise ValueError(f"scores in _{suffix} are of {FEATURES[suffix]} already: choose another suffix")
 
 
 def higher_is_better(key: str) -> bool:
@@ -50,7 +68,10 @@ def title(key: str) -> str:
 
 
 def _parsed(key: str) -> tuple[Reading, re.Match[str]]:
-    match = KEY.fullmatch(key)
+    features = "|".join(FEATURES)
+    match = re.fullmatch(
+        rf"(?P<stem>\w+?)(_(?P<features>{features}))?(_vs_(?P<split>train|test))?(?P<floor>_floor)?", key
+    )
     if match is None or match["stem"] not in READINGS:
         raise ValueError(
             f"{key} is no score: these are {', '.join(READINGS)}, with _{' or _'.join(FEATURES)} for the features, "
