@@ -147,6 +147,7 @@ def test_words_that_are_wrong_get_the_nearest_of_its_own_options(site, tmp_path)
         (ON, "schedule=laplace", "schedule.mu=high"): "mu='high' in .*Laplace.* should be of type float",
         ("--config-dir", "none"): "--config-dir none: there is no such folder",
         ("extensions=mypkg,other",): "extensions=mypkg,other: give one list",
+        ("extensions=mypkg",): "extensions=mypkg: give one list, as extensions=\\[A,B\\]",
     }
     for words, reason in cases.items():
         said = said_here("train", *words, "dry_run=true", cwd=tmp_path, status=1)
@@ -155,6 +156,41 @@ def test_words_that_are_wrong_get_the_nearest_of_its_own_options(site, tmp_path)
 
 def matches(pattern, text):
     return re.search(pattern, " ".join(text.split()))
+
+
+@pytest.mark.parametrize(
+    ("code", "option", "reason"),
+    [
+        (
+            "def f(:\n",
+            "_target_: broken.S\n",
+            "extensions=broken: broken cannot be imported: SyntaxError: invalid syntax",
+        ),
+        (
+            "import nosuch\n",
+            "_target_: broken.S\n",
+            "cannot be imported: ModuleNotFoundError: No module named 'nosuch'",
+        ),
+        ("raise KeyError('x')\n", "_target_: broken.S\n", "cannot be imported: KeyError: 'x'; HYDRA_FULL_ERROR=1"),
+        ("", "_target_: [\n", "extension broken: .*sampler/own.yaml is no YAML: "),
+        ("", "_target_: broken.S\n", "_target_: broken.S is refused"),
+    ],
+)
+def test_a_broken_extension_is_named_in_one_line(code, option, reason, tmp_path, monkeypatch):
+    package, about = tmp_path / "site" / "broken", tmp_path / "site" / "broken-1.dist-info"
+    (package / "conf" / "sampler").mkdir(parents=True)
+    (package / "__init__.py").write_text(code)
+    (package / "conf" / "sampler" / "own.yaml").write_text(option)
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[difflab.extensions]\nbroken = broken\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.delitem(sys.modules, "broken", raising=False)
+    words = ["extensions=[broken]", "sampler=own", "dry_run=true", "images=640"]
+    said = said_here("train", *words, cwd=tmp_path, status=1)
+    sys.modules.pop("broken", None)
+    assert matches(reason, said), said
+    assert len(said.strip().splitlines()) == 1
 
 
 def test_an_option_that_difflab_has_too_is_refused(site, tmp_path):
@@ -257,7 +293,7 @@ def test_attacks_are_refused(site, trained, tmp_path):
         said = said_here("evaluate", "run=huber_flow", "n=32", cwd=tmp_path, status=1)
         assert "is of the extension mypkg, which is off: add extensions=[mypkg]" in said
         with pytest.raises(UserError, match="which is off"):
-            train({**config, "extensions": stored if isinstance(stored, dict) else {}, "runs_dir": str(tmp_path)})
+            train({**run.config, "runs_dir": str(tmp_path)})
     facts = json.loads(run.facts.read_text())
     for evil in ("os.system", "subprocess.Popen", "builtins.eval", "difflab.cli.main.main", "mypkg.conf.x"):
         run.facts.write_text(json.dumps({**facts, "module": {**facts["module"], "schedule": {"_target_": evil}}}))

@@ -66,7 +66,7 @@ class Line:
 
     @classmethod
     def of(cls, program: str, name: str, words: Sequence[str]) -> Line:
-        """Tell flags from overrides, wherever they stand, with what is on at this moment.
+        """Separate flags from overrides, wherever they stand, with what is on at this moment.
 
         Raises UserError for a word that chooses nothing.
         """

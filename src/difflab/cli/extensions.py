@@ -41,7 +41,7 @@ def outside_of(words: Sequence[str]) -> Outside:
 
 
 def parsed(words: Sequence[str]) -> Iterator[Override]:
-    """The overrides among words; what is none is explained elsewhere."""
+    """The overrides among words. Words that do not parse are left out: composing them raises the error."""
     parser = OverridesParser.create()
     for word in words:
         try:
@@ -52,11 +52,11 @@ def parsed(words: Sequence[str]) -> Iterator[Override]:
 
 
 def values(override: Override) -> list[object]:
-    """A list, or a value as a list of one. Raises UserError for a sweep, which would need a process for each value."""
-    if override.is_sweep_override():
+    """The items of a list. Raises UserError for one value, and for a sweep, which would need a process for each."""
+    value = None if override.is_sweep_override() else override.value()
+    if not isinstance(value, list):
         raise UserError(f"{override.input_line}: give one list, as {override.key_or_group}=[A,B]")
-    value = override.value()
-    return value if isinstance(value, list) else [value]
+    return value
 
 
 def config_dirs(words: Sequence[str]) -> Iterator[str]:

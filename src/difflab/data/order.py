@@ -76,8 +76,8 @@ def share(batch_size: int, world: int) -> int:
 class Divided(DistributedSampler[T]):
     """The items of one process, in order: they are divided among the processes already.
 
-    Its type tells Lightning, which puts a DistributedSampler in the place of any other, to leave it as it is. Where the
-    items are blocks, `global_batch_size` counts the samples of a block over all processes.
+    It is a DistributedSampler because Lightning replaces samplers of any other type. Where the items are blocks,
+    `global_batch_size` counts the samples of a block over all processes.
     """
 
     def __init__(self, items: Sequence[T], global_batch_size: int | None = None) -> None:

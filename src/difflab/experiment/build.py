@@ -52,12 +52,13 @@ def target(path: object) -> type:
     """
     module, _, name = str(path).rpartition(".")
     package = module.partition(".")[0]
-    if str(path) in FOREIGN or module in CONCEPTS or by_package(package):
-        found = getattr(importlib.import_module(module), name, None)
-        owner = package if by_package(package) else module
+    extension = by_package(package)
+    if str(path) in FOREIGN or module in CONCEPTS or extension:
+        found = getattr(extension.imported(module) if extension else importlib.import_module(module), name, None)
+        owner = package if extension else module
         if isinstance(found, type) and (str(path) in FOREIGN or f"{found.__module__}.".startswith(f"{owner}.")):
             return found
-    elif package in {extension.package for extension in installed().values()}:
+    elif package in {each.package for each in installed().values()}:
         raise ValueError(f"_target_: {path} is of {refusal(package)}")
     raise ValueError(
         f"_target_: {path} is refused: a configuration builds classes of difflab, of extensions that are on, and "

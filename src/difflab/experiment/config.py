@@ -61,7 +61,7 @@ def loader() -> ConfigLoaderImpl:
 
 @cache
 def loader_of(now: Outside) -> ConfigLoaderImpl:
-    """The same, once for what is on."""
+    """The reader for these extensions and folders, made once in a process."""
     from hydra import version
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.utils import create_config_search_path

@@ -6,12 +6,14 @@ An extension is off until the user switches it on, see `difflab.experiment.searc
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 from difflab.experiment.errors import UserError, suggestion
 
@@ -44,6 +46,16 @@ class Extension:
     def sha256(self) -> str:
         """The sha256 of its source: the names and the bytes of its Python files. Read once in a process."""
         return source_sha256(self.folder)
+
+    def imported(self, module: str) -> ModuleType:
+        """One of its modules. Raises UserError, which names the extension, for whatever its code raises."""
+        try:
+            return importlib.import_module(module)
+        except Exception as error:  # what the code of others may raise is not known here
+            why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            raise UserError(
+                f"extensions={self.name}: {module} cannot be imported: {why}; HYDRA_FULL_ERROR=1 shows where"
+            ) from error
 
 
 @cache

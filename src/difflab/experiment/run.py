@@ -88,6 +88,7 @@ class Run:
         config = current(config)
         if off := [package for package in sources_of(config) if not by_package(package)]:
             raise ValueError(f"{self.folder} needs {' and '.join(map(refusal, off))}")
+        config = {**config, "extensions": sources_of(config)}  # a list, as users type it, is none of a stored one
         here: dict[str, Any] = moved(config, config.get("runs_dir"), str(self.folder.parent))
         return here
 

@@ -7,7 +7,6 @@ the variable DIFFLAB_EXTENSIONS. A run's stored configuration switches nothing o
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+import yaml
 
 from difflab.experiment.errors import UserError
 from difflab.experiment.extensions import Extension, installed, named
@@ -89,9 +90,9 @@ def by_package(package: str) -> Extension | None:
 
 
 def import_extensions() -> None:
-    """Import the packages that are on, for the scores that they declare. Raises ImportError as they do."""
+    """Import the packages that are on, for the scores that they declare. Raises UserError as `imported` does."""
     for extension in outside().extensions:
-        importlib.import_module(extension.package)
+        extension.imported(extension.package)
 
 
 def refusal(package: str) -> str:
@@ -103,13 +104,22 @@ def refusal(package: str) -> str:
 
 
 def check_options(now: Outside) -> None:
-    """Raise UserError for an option that conf/ or another folder has, too: one would hide the other."""
+    """Raise UserError for an option that conf/ or another folder has, too: one would hide the other.
+
+    And for a file that is no YAML.
+    """
     owners = dict.fromkeys(relative_options(Path(conf_dir())), "difflab")
     for owner, folder in now.search:
         for option in relative_options(folder):
             if option in owners:
                 raise UserError(f"{owner}: its option {option} is also one of {owners[option]}: rename the file")
             owners[option] = owner
+            try:
+                yaml.compose((folder / f"{option}.yaml").read_text(), yaml.SafeLoader)
+            except yaml.YAMLError as error:
+                raise UserError(
+                    f"{owner}: {folder / option}.yaml is no YAML: {' '.join(str(error).split())}"
+                ) from error
 
 
 def relative_options(folder: Path) -> list[str]:

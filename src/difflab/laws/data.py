@@ -31,7 +31,7 @@ def contents(split: Split) -> list[str]:
 
 
 def loading_is_deterministic(data: DataModule) -> Worst:
-    """Another load gives the same samples and labels, in the same order, whatever the state of torch's generator."""
+    """Every load gives the same samples and labels in the same order, in any state of torch's generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         first = data.source.load()

@@ -1,4 +1,4 @@
-"""What is told of a part beside its laws: of a sampler its order and cost, of a schedule its range, and so on."""
+"""Facts of a part beside its laws: the order and cost of a sampler, the range of a schedule, and so on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Facts = dict[str, str]
 
 
 def tried(what: Callable[[], str]) -> str:
-    """A fact, or the error that a part of somebody else's raised on the way to it."""
+    """A fact, or the error that the part raised while it was measured: the report goes on with the others."""
     try:
         return what()
     except Exception as error:

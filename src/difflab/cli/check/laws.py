@@ -1,4 +1,4 @@
-"""Which laws a part is held to, with which others beside it, and what of it is no law but a fact."""
+"""The laws of each kind of part, and the parts that it is combined with."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def of_backbone(part: Part) -> Iterator[Finding]:
     """Each law of networks that generate."""
     classifies = not hasattr(part.built, "learned_variance")
     for law in backbones.LAWS:
-        yield apart(law, "it tells classes, and generates nothing") if classifies else held(law, [(part.built,)])
+        yield apart(law, "it is a classifier and generates nothing") if classifies else held(law, [(part.built,)])
 
 
 def of_data(part: Part) -> Iterator[Finding]:

@@ -87,9 +87,9 @@ def normal(n: int, seed: int) -> Tensor:
 
 @cache
 def flow_end(level: float) -> Tensor:
-    """Where the probability flow takes `x_t = sigma z` from `sigma / alpha = level`, whatever the schedule.
+    """The end of the probability flow from `x_t = sigma z` at `sigma / alpha = level`.
 
-    It depends on the level alone. Beyond FAR the sample is noise around the mean of the data.
+    It depends on the level alone, not on the schedule. Beyond FAR the sample is noise around the mean of the data.
     """
     start = min(level, FAR)
     y = start * normal(STARTS, 0) + (images().mean(0) if level > FAR else 0)
