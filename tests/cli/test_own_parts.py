@@ -1,11 +1,11 @@
 """Own parts of the kinds that the example extension does not have: each is an option, and takes part in a run."""
 
-import importlib
 import json
 import sys
 
 import pytest
 
+from helpers.extensions import install
 from helpers.jobs import said_here
 
 CLASSES = '''
@@ -81,27 +81,19 @@ WORDS += ["data.source.n=500", "data.source.held_out=100", "protocol.n=32", "pro
 
 
 @pytest.fixture
-def site(tmp_path, monkeypatch):
+def other(tmp_path, monkeypatch):
     """An installed package with these classes and options."""
-    site, package = tmp_path / "site", tmp_path / "site" / "otherpkg"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text(CLASSES)
+    texts = {}
     for group, (name, settings) in OPTIONS.items():
-        path = package / "conf" / group / "mine.yaml"
-        path.parent.mkdir(parents=True)
         lines = [f"_target_: otherpkg.{name}", *filter(None, [settings])]
-        path.write_text("\n".join(["mine:", *(f"  {line}" for line in lines)] if group in NAMED else lines) + "\n")
-    about = site / "otherpkg-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: otherpkg\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[difflab.extensions]\nother = otherpkg\n")
-    monkeypatch.syspath_prepend(site)
+        texts[f"{group}/mine"] = "\n".join(["mine:", *(f"  {line}" for line in lines)] if group in NAMED else lines)
+    install(tmp_path / "site", "otherpkg", "other", CLASSES, texts)
+    monkeypatch.syspath_prepend(tmp_path / "site")
     yield
     sys.modules.pop("otherpkg", None)
-    importlib.invalidate_caches()
 
 
-def test_own_parts_of_every_other_kind_take_part(site, tmp_path):
+def test_own_parts_of_every_other_kind_take_part(other, tmp_path):
     words = [f"{group}=mine" for group in OPTIONS if group not in ("extractor", "callbacks")]
     words += ["protocol.extractor=mine", "callbacks=[mine]", "extensions=[other]"]
     said_here("train", *WORDS, *words, cwd=tmp_path)
