@@ -75,6 +75,7 @@ def config(paradigm="ddpm", seed=0, data="fashion16", **overrides):
         "command": f"difflab-train paradigm={paradigm} seed={seed}",
         "runs_dir": "elsewhere",
         "origins": {"data": {"sha256": data}},
+        "extensions": {},
     }
     for key, value in overrides.items():
         *path, last = key.split("__")
