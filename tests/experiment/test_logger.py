@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -217,3 +218,11 @@ def test_local_writes_nothing(tmp_path):
     Local()(training(tmp_path)).log_metrics({"train/loss": 1.0}, 0)
     Local().log_evaluation(evaluation(tmp_path), FOUND, {})
     assert not list(tmp_path.iterdir())
+
+
+def test_files_lie_with_the_run_wherever_the_process_has_moved_to(tmp_path, monkeypatch):
+    for name in ("one", "two"):  # W&B's service stays where it was started
+        (tmp_path / name / "run").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / name)
+        train(Path("run"))
+        assert len(list(Path("run").glob("wandb/offline-run-*/*.wandb"))) == 1, name

@@ -1,6 +1,7 @@
 """A run that is stopped and resumed, trained by two processes, or asked for by two jobs at once."""
 
 import json
+import re
 import signal
 
 import pytest
@@ -70,7 +71,7 @@ def test_two_jobs_that_ask_for_the_same_run_train_it_once(uninterrupted, tmp_pat
     wait_for("runs/*/config.yaml", tmp_path, first)
     said = [said_here("evaluate", *words, cwd=tmp_path), finish(first)]
     assert sum("training: 1600/1600" in each for each in said) == 1
-    assert "is being trained by another process: waiting for it" in said[0]
+    assert re.search(r"is being trained by process \d+ on \S+ since .*: waiting for it", said[0])
     assert sum("measuring: 32/32" in each for each in said) == 1
     assert all("fd_lite0" in each for each in said)
     assert len(list(tmp_path.glob("runs/*/evaluations/*.json"))) == 1

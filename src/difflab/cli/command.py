@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from difflab.cli.multirun import Outcomes, show
 from difflab.experiment.config import chosen, plain, register_settings, spelled
 from difflab.experiment.errors import UserError, user_errors
 from difflab.experiment.search_path import Outside, conf_dir, in_full, outside, using
+from difflab.experiment.signals import handled, stop
 
 VALUED = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn")
 LISTED = ("--info", "-i")  # whose value may be left out
@@ -110,23 +112,29 @@ def main_of(program: str, name: str, words: Sequence[str], job: Job) -> None:
 
 @contextmanager
 def ends_in_one_line(program: str) -> Iterator[None]:
-    """End a command with one line for errors of its user, and with status 130 after Ctrl-C.
+    """End a command with one line for errors of its user, with status 130 after Ctrl-C and 143 after SIGTERM.
 
     HYDRA_FULL_ERROR=1 gives the whole traceback instead. Where the reader of its output has gone, as `head` has after
     ten lines, it ends without a word and with status 141, as other programs do.
     """
     try:
-        yield
-        sys.stdout.flush()
+        with handled(stop, signal.SIGTERM):
+            yield
+            sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at the end
         raise SystemExit(141) from None
     except UserError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        raise SystemExit(f"{program}: {error}") from error
+        raise SystemExit(f"{program}: {error}" if is_first() else 1) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def is_first() -> bool:
+    """Whether this is the only process of its job, or the first of those that torchrun or SLURM has started."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID"))
 
 
 def run(line: Line, job: Job, multirun: bool) -> None:

@@ -42,11 +42,18 @@ class Outcomes:
         folder.mkdir(parents=True)
         return cls(folder)
 
+    @property
+    def stopping(self) -> Path:
+        """A file that is there once the multirun was asked to stop: no job begins then, and those at work stop."""
+        return self.folder / "stop"
+
     def record(
         self, number: int, words: Sequence[str], program: str, job: Callable[[], dict[str, Any] | None]
     ) -> dict[str, Any] | None:
         """Do a job and write down what it found, or why it failed, so that the others go on."""
         path, overrides = self.folder / f"{number}.json", list(words)
+        if self.stopping.exists():
+            return None
         write_json(path, {"overrides": overrides, "found": None, "error": "its process ended before it did"})
         found, error = attempt(job, program)
         write_json(path, {"overrides": overrides, "found": found, "error": error})

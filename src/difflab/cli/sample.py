@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from difflab.cli.command import Context, Found, main_of, words_of
-from difflab.experiment.errors import user_errors
+from difflab.experiment.errors import kept, user_errors
 from difflab.experiment.hardware import keep_heap
 
 POINTS = 1000  # samples that show a density
@@ -18,7 +18,7 @@ def sample(config: dict[str, Any], context: Context) -> Found:
     """Do the task with the run, and write what it found beside the recipe that it was done by."""
     keep_heap()  # before torch loads
     from difflab.experiment.build import build
-    from difflab.experiment.files import write_json
+    from difflab.experiment.files import check_writable, write_json
     from difflab.experiment.identity import line
     from difflab.experiment.recipe import trained
     from difflab.experiment.references import with_runs
@@ -41,8 +41,10 @@ def sample(config: dict[str, Any], context: Context) -> Found:
         folder = Path(config["out"]) if config["out"] else run.folder / "samples" / "-".join(words)
         job = Job(run, denoiser, recipe, n, seed, label, config["batch_size"], folder, data)
         task.require(job)
+        check_writable(folder, "out=FOLDER keeps what is made in another place")
     start = time.monotonic()
-    picture, images, nfe, measured = task(job)
+    with kept():
+        picture, images, nfe, measured = task(job)
     seconds = time.monotonic() - start
     facts = {"task": line(task), **how, "weights": weights, "seed": seed, "label": label, "n": n}
     write_json(folder / "report.json", facts | {"nfe": nfe, "seconds": seconds, "measured": measured})

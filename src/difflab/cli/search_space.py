@@ -111,13 +111,11 @@ class Space:
         Its `run` and its `protocol` beside it.
         """
         from difflab.experiment.jobs import train
-        from difflab.experiment.process_group import launcher
         from difflab.metric.card import ProtocolCard
 
         config = self.configuration(point)
-        launch = launcher(config, ["evaluate", *self.words(point)])
         named = any(word.startswith("study=") for word in self.fixed)
-        found = train(config if named else {**config, "study": study}, "evaluate", launch)
+        found = train(config if named else {**config, "study": study}, "evaluate")
         assert found is not None  # a search is one process
         counts = {key: found[key] for key in ("run", *COUNTS)}
         protocol = {"protocol": ProtocolCard(**found["card"]).protocol}

@@ -23,7 +23,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from difflab.cli.multirun import COUNTS, attempt
 from difflab.cli.search_space import Point, Space, chosen
 from difflab.experiment.errors import UserError
-from difflab.experiment.files import locked, write_json
+from difflab.experiment.files import write_json
+from difflab.experiment.lock import locked
 from difflab.metric.card import digest
 from difflab.metric.direction import higher_is_better
 
@@ -86,7 +87,7 @@ class Trials:
 
     def until(self, target: int, program: str) -> list[str]:
         """Go on until so many points are measured, and show the best; return which failed, and why."""
-        with locked(self.space.runs_dir / f".{self.name}.lock", f"another process is at {self.name}: waiting for it"):
+        with locked(self.space.runs_dir / self.name, f"{self.name} is being searched"):
             self.go_on(target, program)
             failed = [f"{' '.join(chosen(t.params))}: {t.user_attrs.get('reason', 'interrupted')}" for t in self.lost]
             self.show(failed)

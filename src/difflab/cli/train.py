@@ -17,10 +17,8 @@ def train(config: dict[str, Any], context: Context, requested: Requested = "trai
     keep_heap()  # before torch loads
     from difflab.cli.console import show_result
     from difflab.experiment import jobs
-    from difflab.experiment.process_group import launcher
 
-    own = [context.program.removeprefix("difflab-"), *context.words, "hydra.mode=RUN"]
-    found = jobs.train(config, requested, launcher(config, own) if context.multirun else None)
+    found = jobs.train(config, requested)
     if found and "plan" not in found and not context.multirun:
         show_result(found)
     return found

@@ -6,9 +6,11 @@ import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "DefaultCPUAllocator")  # in torch's messages
+
 
 class UserError(ValueError):
-    """Something in the words, the configuration or the files of the user is wrong, and nothing has been done yet."""
+    """What a user can mend: something in the words, the configuration, the files or the machine. One line says it."""
 
 
 @contextmanager
@@ -20,6 +22,34 @@ def user_errors() -> Iterator[None]:
         raise
     except (ValueError, OSError, ImportError) as error:
         raise UserError(str(error)) from error
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Raise what may happen to a job at work as `UserError`: numbers that diverge, a full disk, no memory.
+
+    What is done is kept.
+    """
+    from difflab.paradigm.base import Diverged  # torch is loaded by now
+
+    try:
+        yield
+    except Diverged as error:
+        raise UserError(
+            f"{error}; what is done is kept, and nothing of this is written: the same command goes on from the last "
+            f"finite state; a lower lr= or precision=fp32 may help a training, more nfe= or guidance=clip a sampler"
+        ) from error
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise UserError(f"{place}{error.strerror or error}; what is done is kept, the same command goes on") from error
+    except (MemoryError, RuntimeError) as error:
+        line = str(error).strip().partition("\n")[0]
+        if isinstance(error, RuntimeError) and not any(sign in line for sign in OUT_OF_MEMORY):
+            raise
+        raise UserError(
+            f"out of memory: {line or type(error).__name__}; what is done is kept; free some, or give a smaller "
+            f"batch_size= or protocol.n=, which is another job"
+        ) from error
 
 
 def suggestion(word: str, valid: Sequence[str]) -> str:

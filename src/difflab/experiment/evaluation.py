@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from difflab.data.module import DataModule
-from difflab.experiment.files import locked, write_json
+from difflab.experiment.files import write_json
 from difflab.experiment.hardware import device_name, peak_memory
 from difflab.experiment.held_out import likelihood
 from difflab.experiment.identity import line
+from difflab.experiment.lock import locked
 from difflab.experiment.mirror import Mirror
 from difflab.experiment.picture import picture, save_png, sheet, tiles
 from difflab.experiment.progress import Drawing
@@ -46,7 +47,8 @@ class Evaluation:
     """The samples of one seed of the noise that a recipe draws from a run's weights, measured by a protocol.
 
     `provenance` is kept beside the result: the `choices` of options, the `command` and the `study`. `extensions` are
-    those whose classes take part, by package, with the sha256 of their source.
+    those whose classes take part, by package, with the sha256 of their source. `home` is the folder that the result is
+    kept in: the run's, or one beside a copy of its configuration.
     """
 
     run: Run
@@ -59,6 +61,7 @@ class Evaluation:
     cache: Cache
     provenance: Mapping[str, Any]
     extensions: Mapping[str, str]
+    home: Run
 
     @cached_property
     def classes(self) -> int:
@@ -98,12 +101,16 @@ class Evaluation:
     @property
     def path(self) -> Path:
         """The file of what was found."""
-        return self.run.folder / "evaluations" / f"{self.card.fingerprint}.json"
+        return self.home.evaluations / f"{self.card.fingerprint}.json"
 
     @property
     def cached_result(self) -> dict[str, Any] | None:
-        """The content of the file; None before it is written."""
-        return json.loads(self.path.read_text()) if self.path.exists() else None
+        """The content of the file, or of the one in the run's own folder; None before it is written."""
+        for path in (self.path, self.run.evaluations / self.path.name):
+            if path.exists():
+                found: dict[str, Any] = json.loads(path.read_text())
+                return found
+        return None
 
     def __call__(
         self, progress: Callable[[int], None], on_result: Callable[[dict[str, Any]], None] = lambda found: None
@@ -112,8 +119,7 @@ class Evaluation:
 
         One process measures; others that need the same result print that they wait, and wait.
         """
-        busy = f"{self.path} is being measured by another process: waiting for it"
-        with locked(self.path.with_name(f".{self.path.name}.lock"), busy):
+        with locked(self.path, f"{self.path} is being measured"):
             if known := self.cached_result:
                 return known
             found = self.measured(progress)

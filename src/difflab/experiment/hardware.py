@@ -25,10 +25,12 @@ def keep_heap() -> None:
         mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def best_device() -> torch.device:
-    """The accelerator if there is one, else the CPU."""
+def best_device(accelerator: str = "auto") -> torch.device:
+    """The accelerator of this process if there is one and `accelerator` is not "cpu", else the CPU."""
     import torch
 
+    if accelerator == "cpu":
+        return torch.device("cpu")
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec
 
 from difflab.experiment.build import build
 from difflab.experiment.config import compose_job, quoted, word_for
-from difflab.experiment.errors import user_errors
+from difflab.experiment.errors import kept, user_errors
 from difflab.experiment.estimate import estimate
 from difflab.experiment.evaluation import PARTS, Evaluation, evaluate_all, provenance
 from difflab.experiment.extensions import named
-from difflab.experiment.hardware import best_device
+from difflab.experiment.files import check_writable
 from difflab.experiment.identity import flat, sources
+from difflab.experiment.processes import agreed, rank, several, together
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import RECIPE, trained
 from difflab.experiment.references import check_training, with_runs
 from difflab.experiment.run import Run
 from difflab.experiment.search_path import Outside, using
 from difflab.experiment.tensor_cache import TensorCache
-from difflab.experiment.trainer import rank
+from difflab.experiment.trainer import placed
 from difflab.experiment.training import Training
 
 Requested = Literal["train", "evaluate"]  # what a command was started for; the other job it only needs
@@ -43,15 +44,13 @@ def with_extensions(job: Callable[Concatenate[Mapping[str, Any], P], Result | No
 
 
 @with_extensions
-def train(
-    config: Mapping[str, Any], requested: Requested = "train", launch: Callable[[], None] | None = None
-) -> Result | None:
+def train(config: Mapping[str, Any], requested: Requested = "train") -> Result | None:
     """Train a run and measure it, each unless it is done already; return the result in the first process alone.
 
     `config` is a whole configuration, as `difflab.experiment.compose` gives it, or the settings that differ from the
     defaults: `train({"paradigm": "vp_sde", "backbone": {"width": 32}})`. With `dry_run` nothing is done, and the result
-    is a `plan`. `launch`, where given, trains in processes of its own. Raises UserError for what cannot work, before
-    any work.
+    is a `plan`. Where `trainer.devices` asks for several processes they are started. Raises UserError for what cannot
+    work, before any work.
     """
     config, waiting = with_runs(whole(config), check_training)
     if waiting:
@@ -59,9 +58,12 @@ def train(
     with user_errors():
         training = Training.of(config)
         evaluations = training.evaluations
-    missing = [each for each in evaluations if each.cached_result is None]
     if config["dry_run"]:
         return {"plan": estimate(evaluations, training)}
+    finished = training.complete and all(each.cached_result for each in evaluations)
+    if not finished:
+        with user_errors():
+            check_writable(training.run.folder.parent, "runs_dir=FOLDER keeps runs in another place")
     if training.run.result is None and not rank():
         print(f"run: {training.run.folder}   (Ctrl-C is safe: the same command goes on)", flush=True)
         o, images = training.model.optimisation, config["images"]
@@ -69,18 +71,35 @@ def train(
             print(
                 f"lr_schedule.warmup={warmup:_} is longer than images={images:_}: lr={o.lr} is not reached", flush=True
             )
-    training, new = training(requested == "train", launch)
-    if rank():
-        return None
+    with kept():
+        if several(training.devices) and not finished:
+            result: Result | None = together(training.devices, train_in_one_process, dict(config), requested)
+            return result
+        return done(training, requested)
+
+
+def train_in_one_process(config: Mapping[str, Any], requested: Requested) -> Result | None:
+    """The part of one process of several in a job."""
+    with kept():
+        return done(Training.of(config), requested)
+
+
+def done(training: Training, requested: Requested) -> Result | None:
+    """Train and measure, in all processes of the job; the result, in the first of them."""
+    training, new = training(requested == "train")
+    evaluations = training.evaluations
+    missing = agreed(lambda: [each.seed for each in evaluations if each.cached_result is None])
     if missing:
         training.load()
-    mirror = build(config["logger"])
-    found = evaluate_all(training.evaluations, mirror, training.config, requested == "evaluate")
+    mirror = build(training.config["logger"])
+    found = evaluate_all(evaluations, mirror, training.config, requested == "evaluate")
+    if rank():
+        return None
     counts = {"trained": int(new), "measured": len(missing), "cached": len(evaluations) - len(missing)}
     result = {**(training.run.result or {}), **(found[0] if found else {}), **counts}
     mirror.log_cached(training.wandb_job(requested == "train"), result, {})
     folder = training.run.folder
-    name = word_for(folder.name if config["runs_dir"] == "runs" else str(folder))  # what the commands find it by
+    name = word_for(folder.name if training.config["runs_dir"] == "runs" else str(folder))  # what commands find it by
     said = {"run": folder.name, "folder": str(folder), "next": training.model.hint.format(run=name)}
     return {**said, **result, "evaluations": found}
 
@@ -97,11 +116,36 @@ def evaluate(config: Mapping[str, Any]) -> Result | None:
     if waiting:
         return plan_of(waiting)
     with user_errors():
+        devices = placed(config)
         run, evaluations, own = evaluations_of(config)
     if config["dry_run"]:
         return {"plan": estimate(evaluations)}
     missing = [each for each in evaluations if each.cached_result is None]
+    with user_errors():
+        for each in missing:
+            check_writable(each.home.evaluations, "out=FOLDER keeps what is found in another place")
+            run.copy_to(each.home)
+    with kept():
+        if several(devices) and missing:
+            result: Result | None = together(devices, evaluate_in_one_process, dict(config))
+            return result
+        return measured(config, run, evaluations, own)
+
+
+def evaluate_in_one_process(config: Mapping[str, Any]) -> Result | None:
+    """The part of one process of several in a job."""
+    with kept():
+        return measured(config, *evaluations_of(config))
+
+
+def measured(
+    config: Mapping[str, Any], run: Run, evaluations: Sequence[Evaluation], own: Mapping[str, Any]
+) -> Result | None:
+    """Measure a run, in all processes of the job; the result, in the first of them."""
+    missing = agreed(lambda: [each.seed for each in evaluations if each.cached_result is None])
     found = evaluate_all(evaluations, build(config["logger"] or own["logger"]), own, requested=True)
+    if rank():
+        return None
     counts = {"measured": len(missing), "cached": len(found) - len(missing)}
     return {
         "run": run.folder.name,
@@ -130,17 +174,18 @@ def evaluations_of(config: Mapping[str, Any]) -> tuple[Run, list[Evaluation], di
         raise ValueError(f"{run.folder.name} is of an older difflab, whose protocol reads otherwise: protocol=quick")
     chosen = {key: config[key] for key in MEASURED if config[key] is not None}
     beside = (config if config["protocol"] else own)["runs_dir"]  # where the classifier that it names lies
-    protocol = Protocol.of({**words, **chosen}, best_device(), beside)
+    protocol = Protocol.of({**words, **chosen}, denoiser.device, beside)
     protocol.dry_run(data)
     if not protocol.n:
         raise ValueError("n=0: there is nothing to measure; give a number, as n=2000")
     model = build({key: node for key, node in own["model"].items() if key != "denoiser"}, denoiser=denoiser)
     choices = {**own.get("choices", {}), **config["choices"]}
-    about, cache = provenance({**config, "choices": choices}), TensorCache(Path(config["runs_dir"]) / ".cache")
+    home = Run(Path(config["out"]) / run.folder.name) if config["out"] else run
+    about, cache = provenance({**config, "choices": choices}), TensorCache(home.folder.parent / ".cache")
     parts = {**own, **{key: config[key] for key in (*RECIPE, "protocol") if config[key] is not None}}
     known = run, model, weights, data, recipe, protocol
     extensions = sources([parts[key] for key in PARTS])
-    evaluations = [Evaluation(*known, seed, cache, about, extensions) for seed in protocol.seeds]
+    evaluations = [Evaluation(*known, seed, cache, about, extensions, home) for seed in protocol.seeds]
     sampling = {key: config[key] for key in RECIPE if config[key] is not None}
     return run, evaluations, {**own, **sampling, "choices": about["choices"]}
 

@@ -21,6 +21,7 @@ from difflab.experiment.hardware import autocast, best_device, settle_precision
 from difflab.experiment.run import Run, find
 from difflab.experiment.weights import load_denoiser
 from difflab.guidance.base import Chain
+from difflab.paradigm.base import Diverged
 from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise
 from difflab.process.schedule import Schedule
@@ -95,7 +96,10 @@ class Recipe:
         batch_size: int = 250,
         progress: Callable[[int], None] = lambda done: None,
     ) -> Drawn:
-        """Draw one sample for each label; sample k is a function of the seed, k and its label alone."""
+        """Draw one sample for each label; sample k is a function of the seed, k and its label alone.
+
+        Raises Diverged for samples that are not finite.
+        """
         start = time.monotonic()
         with autocast(denoiser.device, self.precision):
             x, evaluations = generate(
@@ -109,6 +113,8 @@ class Recipe:
                 device=denoiser.device,
                 progress=progress,
             )
+        if lost := int((~x.flatten(1).isfinite().all(1)).sum()):
+            raise Diverged(f"{lost} of {len(x)} samples are not finite, drawn by {self.sampler} on {self.grid}")
         return Drawn(x, evaluations, time.monotonic() - start)
 
     @torch.no_grad()
@@ -139,7 +145,8 @@ def trained(config: Mapping[str, Any], word: str = "run") -> Trained:
 
     Raises ValueError if there is no such run, if it has no weights, or if the recipe does not go with it.
     """
-    run, device = find(Path(config["runs_dir"]), config["run"], word), best_device()
+    run = find(Path(config["runs_dir"]), config["run"], word)
+    device = best_device(config.get("trainer", {}).get("accelerator", "auto"))
     own = run.config
     if run.changes:
         print(run.changes, flush=True)

@@ -7,9 +7,8 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from difflab.experiment.config import compose_job, quoted
+from difflab.experiment.config import compose_job
 from difflab.experiment.errors import user_errors
-from difflab.experiment.process_group import launcher
 from difflab.experiment.reflow import check_student
 from difflab.experiment.training import Training
 
@@ -43,7 +42,7 @@ def with_runs(config: Config, check: Check) -> tuple[Config, Training | None]:
             if config.get("dry_run"):
                 return config, training
             print(f"{'.'.join(place)}: {training.run.folder} is trained first", flush=True)
-        finished, _ = training(requested=False, launch=launcher(needed, command_of(words, config)))
+        finished, _ = training(requested=False)
         config = replaced(config, place, finished.run.folder.name)
     return config, None
 
@@ -118,10 +117,3 @@ def training_of(words: str, config: Config) -> dict[str, Any]:
     shared = {key: config[key] for key in SHARED if config.get(key) is not None}
     with user_errors():
         return {**compose_job("train", shlex.split(words)), **shared}
-
-
-def command_of(words: str, config: Config) -> list[str]:
-    """The words of the command that does the same training beside the runs of `config`, with its logger."""
-    logger = config.get("choices", {}).get("logger")
-    shared = [f"runs_dir={quoted(config['runs_dir'])}", *([f"logger={logger}"] if logger else [])]
-    return ["train", *shlex.split(words), *shared]

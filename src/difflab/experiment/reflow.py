@@ -14,8 +14,9 @@ from torch import Tensor
 from difflab.data.module import DataModule
 from difflab.data.pairs import save_pairs
 from difflab.experiment.conf_files import read
-from difflab.experiment.files import atomic, locked
+from difflab.experiment.files import atomic
 from difflab.experiment.identity import identity, record
+from difflab.experiment.lock import locked
 from difflab.experiment.progress import Drawing
 from difflab.experiment.recipe import Trained, balanced, trained
 from difflab.experiment.weights import weights_identity
@@ -104,7 +105,7 @@ class Teacher:
     def pairs(self) -> Path:
         """The file of the pairs, drawn where it is missing: `x`, `eps: (n, *)` float32 and `y: (n,)` int64."""
         path = self.trained.run.folder / "pairs" / f"{digest(self.identity)}.safetensors"
-        with locked(path.with_name(f".{path.name}.lock"), f"{path} is being drawn by another process: waiting for it"):
+        with locked(path, f"{path} is being drawn"):
             if not path.exists():
                 denoiser, recipe = self.trained.denoiser, self.trained.recipe
                 seed = keyed(PAIRS, self.seed).initial_seed()

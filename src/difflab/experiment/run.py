@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import os.path
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from typing import Any
 import yaml
 
 from difflab.experiment.build import absolute
-from difflab.experiment.files import locked, write_text
+from difflab.experiment.files import write_text
 from difflab.experiment.identity import sources, sources_of
 from difflab.experiment.legacy import current
 from difflab.experiment.search_path import by_package, refusal
@@ -60,6 +59,11 @@ class Run:
     def facts(self) -> Path:
         """How to build the denoiser of the weights; written after them."""
         return self.folder / "weights.json"
+
+    @property
+    def evaluations(self) -> Path:
+        """The folder of what it was measured to."""
+        return self.folder / "evaluations"
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -99,6 +103,12 @@ class Run:
         changed = [name for name, sha256 in stored.items() if (now := by_package(name)) and now.sha256 != sha256]
         return f"{self.folder.name} was trained with another source of {', '.join(changed)}" if changed else ""
 
+    def copy_to(self, other: Run) -> None:
+        """Have the configuration and the result in another folder, for evaluations that are kept there."""
+        for name in ("config.yaml", "result.json"):
+            if (self.folder / name).exists() and not (other.folder / name).exists():
+                write_text(other.folder / name, (self.folder / name).read_text())
+
     def write_config(self, config: Mapping[str, Any], fingerprint: str, origins: Mapping[str, Any]) -> None:
         """Write the configuration, the run's fingerprint first, by which it is found; and what it was made from.
 
@@ -108,11 +118,6 @@ class Run:
         about = {"origins": dict(origins), "extensions": sources(config)}
         whole = {"format": FORMAT, "fingerprint": fingerprint, **absolute(config), **about}
         write_text(self.folder / "config.yaml", yaml.safe_dump(whole, sort_keys=False))
-
-    def claim(self, fingerprint: str) -> AbstractContextManager[None]:
-        """Hold the run of a fingerprint against other processes; while one of them trains it, wait and print that."""
-        lock = self.folder.parent / f".{fingerprint[:SUFFIX]}.lock"
-        return locked(lock, f"{self.folder} is being trained by another process: waiting for it")
 
 
 def moved(node: Any, old: object, new: str) -> Any:  # noqa: ANN401  # plain values

@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from difflab.experiment.files import atomic, locked
+from difflab.experiment.files import atomic
+from difflab.experiment.lock import locked
 from difflab.metric.card import digest
 
 
@@ -28,9 +29,7 @@ class TensorCache:
         If several processes need it at once, one computes it and the others wait. A damaged file is replaced.
         """
         path = self.folder / f"{name}-{digest(identity)}.safetensors"
-        with locked(
-            path.with_name(f".{path.name}.lock"), f"{path} is being computed by another process: waiting for it"
-        ):
+        with locked(path, f"{path} is being computed"):
             try:
                 return load_file(path)
             except (FileNotFoundError, SafetensorError):

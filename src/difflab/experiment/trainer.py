@@ -11,12 +11,15 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from difflab.experiment.build import build
 from difflab.experiment.errors import suggestion
+from difflab.experiment.processes import environment, meet
 
 PRECISION: dict[str, Literal["bf16-mixed", "32-true"]] = {"bf16": "bf16-mixed", "fp32": "32-true"}  # Lightning's words
+LOG_EVERY = 10  # steps between two rows of the training
 SILENT: dict[str, Any] = {
     "enable_checkpointing": False,  # ours is Resumable
     "enable_progress_bar": False,  # and RunProgress
@@ -31,20 +34,21 @@ PLACEMENT = ("accelerator", "devices", "strategy", "num_nodes", "profiler", "det
 def trainer(
     config: Mapping[str, Any],
     folder: Path,
-    callbacks: Sequence[pl.Callback],
-    max_steps: int,
-    every: int,
+    callbacks: Sequence[pl.Callback] = (),
+    max_steps: int = -1,
+    every: int | None = None,
 ) -> pl.Trainer:
     """The trainer of a run's configuration, which counts in steps and validates after `every` of them.
 
     Raises ValueError for settings that a run fixes, and for devices or strategies that are not there.
     """
     hush()
-    if other := [key for key in config["trainer"] if key not in ("_target_", *PLACEMENT)]:
+    words = config["trainer"]
+    if other := [key for key in words if key not in ("_target_", *PLACEMENT)]:
         raise ValueError(f"trainer.{other[0]} is no setting of where to train; {suggestion(other[0], PLACEMENT)}")
     try:
         found: pl.Trainer = build(
-            config["trainer"],
+            words,
             callbacks=list(callbacks),
             logger=False,
             max_steps=max_steps,
@@ -52,14 +56,35 @@ def trainer(
             val_check_interval=every,
             check_val_every_n_epoch=None,
             precision=PRECISION[config["precision"]],
-            log_every_n_steps=10,
+            log_every_n_steps=LOG_EVERY,
             default_root_dir=folder,
             inference_mode=False,
+            plugins=[environment()],
             **SILENT,
         )
     except MisconfigurationException as error:
         raise ValueError(f"trainer: {error}") from error
+    if found.strategy.launcher is not None and not isinstance(found.strategy.launcher, _SubprocessScriptLauncher):
+        raise ValueError(f"trainer.strategy={words['strategy']} starts processes in its own way: choose ddp")
     return found
+
+
+def devices_of(trainer: pl.Trainer) -> list[torch.device]:
+    """The devices of this host that a trainer uses, one a process."""
+    strategy = trainer.strategy
+    return list(strategy.parallel_devices or ()) if isinstance(strategy, ParallelStrategy) else [strategy.root_device]
+
+
+def placed(config: Mapping[str, Any]) -> list[torch.device]:
+    """The devices of this host that a job uses, one a process; it meets those that torchrun or SLURM has started.
+
+    Raises ValueError for devices that are not there, and UserError for another number of processes than devices.
+    """
+    found = trainer({**config, "precision": "fp32"}, Path(config["runs_dir"]))
+    meet(devices := devices_of(found), found.num_nodes)
+    if len(devices) == 1 and devices[0].type != "cpu":
+        torch.accelerator.set_device_index(devices[0])
+    return devices
 
 
 def watchers(config: Mapping[str, Any]) -> list[pl.Callback]:
@@ -72,16 +97,6 @@ def watchers(config: Mapping[str, Any]) -> list[pl.Callback]:
         if not isinstance(each, pl.Callback):
             raise ValueError(f"callbacks.{name}: {type(each).__name__} is no callback of Lightning")
     return [*found.values()]
-
-
-def single_device_trainer(device: torch.device, precision: str) -> pl.Trainer:
-    """A trainer on one device, to validate with."""
-    return pl.Trainer(accelerator=device.type, devices=1, logger=False, precision=PRECISION[precision], **SILENT)
-
-
-def rank() -> int:
-    """The rank of this process, also before the processes have met."""
-    return getattr(rank_zero_only, "rank", 0)
 
 
 def hush() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+import logging
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,35 +12,41 @@ from typing import Any, NamedTuple, cast
 
 import lightning.pytorch as pl
 import torch
-import torch.distributed as dist
 from lightning.pytorch.loggers.logger import DummyLogger, Logger
 from PIL.Image import Image
 
 from difflab.data.module import DataModule
+from difflab.data.order import share
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.build import build, check
-from difflab.experiment.callback.checkpoint import Resumable, saved_step
+from difflab.experiment.callback.checkpoint import Resumable
 from difflab.experiment.callback.pictures import Pictures, sample_grid
 from difflab.experiment.callback.progress import RunProgress
+from difflab.experiment.checkpoint import newest
 from difflab.experiment.evaluation import PARTS, Evaluation, provenance
 from difflab.experiment.files import write_json
 from difflab.experiment.hardware import best_device, settle_precision
 from difflab.experiment.held_out import denoising_error
 from difflab.experiment.identity import fingerprint, label, sources
+from difflab.experiment.lock import locked
 from difflab.experiment.metrics_file import MetricsFile
 from difflab.experiment.origins import origins_of
 from difflab.experiment.picture import save_png
+from difflab.experiment.processes import agreed, rank, several, together
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import Recipe
 from difflab.experiment.reflow import Teacher
-from difflab.experiment.run import Run
+from difflab.experiment.run import SUFFIX, Run
 from difflab.experiment.tensor_cache import TensorCache
-from difflab.experiment.trainer import rank, single_device_trainer, trainer, watchers
+from difflab.experiment.trainer import LOG_EVERY, placed, trainer, watchers
 from difflab.experiment.wandb_job import WandbJob
 from difflab.experiment.weights import facts_of, load_into, save_weights, weights_name
-from difflab.paradigm.base import Paradigm
+from difflab.paradigm.base import Diverged, Paradigm
+from difflab.paradigm.batch import place
 from difflab.paradigm.diffusion import Diffusion
-from difflab.paradigm.ema import EMA, Averages
+from difflab.paradigm.ema import EMA, Averages, averages_in
+
+log = logging.getLogger(__name__)
 
 
 class Sampling(NamedTuple):
@@ -56,7 +63,8 @@ class Training:
     config: Mapping[str, Any]
     origins: Mapping[str, Mapping[str, Any]]  # the data and the weights that the run is made from
     run: Run
-    device: torch.device
+    devices: Sequence[torch.device]  # of this host, one a process
+    device: torch.device  # of this process
     data: DataModule
     model: Paradigm
     teacher: Teacher | None
@@ -65,7 +73,8 @@ class Training:
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Training:
         """Build and check the job. Raises ValueError, OSError or ImportError if it cannot work."""
-        device = torch.device("cpu") if config["trainer"]["accelerator"] == "cpu" else best_device()
+        devices = placed(config)
+        device = best_device(config["trainer"]["accelerator"])
         config = {**config, "precision": settle_precision(config["precision"], device)}
         if config["images"] < config["batch_size"]:
             raise ValueError(f"images={config['images']} is less than one batch of batch_size={config['batch_size']}")
@@ -79,7 +88,7 @@ class Training:
         if isinstance(model, Diffusion):
             protocol = Protocol.of(config["protocol"], device, config["runs_dir"])
             sampling = Sampling(Recipe.of(config, config["precision"]), protocol)
-        job = cls(config, origins, run, device, data, model, teacher, sampling)
+        job = cls(config, origins, run, devices, device, data, model, teacher, sampling)
         job.check()
         return job
 
@@ -93,14 +102,13 @@ class Training:
         if self.data.pairs and not self.model.couples:
             raise ValueError("pairs straighten a flow: choose paradigm=rectified_flow, flow_matching or ot_flow")
         training = self.data.images.train if self.teacher else self.data.training
-        rows = slice(self.model.batch_size)
+        share(self.config["batch_size"], max(len(self.devices), place()[1]))  # which refuses what cannot be shared
+        rows = slice(self.config["batch_size"] // place()[1])
         self.model.corrupt(self.data.encoded(training, rows), training.y[rows], 0.0, 0, 0)
         check(self.config["logger"])
         watchers(self.config)
         if self.learns:
             self.model.optimisation(self.model.learned)  # which refuses networks that the optimizer cannot train
-        if self.images_remaining:
-            _ = self.trainer  # which refuses devices and strategies that are not there
 
     @property
     def fingerprint(self) -> str:
@@ -127,7 +135,13 @@ class Training:
         """Images that are still to be trained on."""
         if self.run.facts.exists() or not self.learns:
             return 0
-        return int((self.steps - saved_step(self.run.checkpoint)) * self.config["batch_size"])
+        checkpoint = newest(self.run)
+        return int((self.steps - (checkpoint.step if checkpoint else 0)) * self.config["batch_size"])
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run is finished, with its weights."""
+        return self.run.result is not None and self.run.facts.exists() and self.run.weights.exists()
 
     @property
     def evaluations(self) -> list[Evaluation]:
@@ -137,24 +151,28 @@ class Training:
         weights, cache = weights_name(self.config["ema"][0]), TensorCache(Path(self.config["runs_dir"]) / ".cache")
         known = self.run, cast(Diffusion, self.model), weights, self.data, *self.sampling
         about, extensions = provenance(self.config), sources([self.config[key] for key in PARTS])
-        return [Evaluation(*known, seed, cache, about, extensions) for seed in self.sampling.protocol.seeds]
+        return [Evaluation(*known, seed, cache, about, extensions, self.run) for seed in self.sampling.protocol.seeds]
 
-    def __call__(self, requested: bool = True, launch: Callable[[], None] | None = None) -> tuple[Training, bool]:
+    def __call__(self, requested: bool = True) -> tuple[Training, bool]:
         """Train, unless that is done: the job at the run that is now finished, and whether this call trained it.
 
-        While another process is at the run, print that and wait. `requested`: the command was started for this job, and
-        not for another that needs it first. `launch`, where given, trains in processes of its own.
+        In as many processes as there are devices. While another job is at the run, say so and wait. `requested`: the
+        command was started for this job, and not for another that needs it first.
         """
-        if self.run.result is not None:
+        if self.complete:
             return self, False
-        new = True
-        if launch:
-            launch()
+        if several(self.devices):
+            new = together(self.devices, train_in_one_process, dict(self.config), requested)
         else:
-            with nullcontext() if rank() else self.run.claim(self.fingerprint):
-                if new := self.there.run.result is None:
+            with locked(self.claim, f"{self.run.folder} is being trained", agreed):
+                if new := not agreed(lambda: self.there.complete):
                     self.train(requested)
         return self.there, new
+
+    @property
+    def claim(self) -> Path:
+        """The file whose lock a process holds that trains the run, by whatever name."""
+        return self.run.folder.parent / self.fingerprint[:SUFFIX]
 
     @property
     def there(self) -> Training:
@@ -163,29 +181,30 @@ class Training:
         return self if run == self.run else replace(self, run=run)
 
     def train(self, requested: bool) -> None:
-        """Train to the exported weights and, in the first process, to `result.json`."""
-        if not self.run.facts.exists():
-            self.fit(requested)
+        """Train to the exported weights and to `result.json`, from wherever that was left."""
+        run = self.run
         if not rank():
+            run.write_config(self.config, self.fingerprint, self.origins)
+        if not agreed(lambda: run.facts.exists() and run.weights.exists()):
+            self.fit(requested)
+            agreed(self.export)
+        if agreed(lambda: run.result is None):
             self.finish(requested)
 
     def fit(self, requested: bool) -> None:
-        """Train from the last state, or from the start, to the exported weights."""
-        start = saved_step(self.run.checkpoint)
-        if not rank():
-            self.run.write_config(self.config, self.fingerprint, self.origins)
+        """Train from the last state, or from the start, to the state after the last step."""
+        checkpoint = agreed(lambda: newest(self.run)) if self.learns else None
+        start = checkpoint.step if checkpoint else 0
         logs = self.logs(start, requested)
-        if not self.learns:
+        if not self.learns or start == self.steps:
             for logger in logs:
                 logger.finalize("success")
-            self.export({decay: {} for decay in self.config["ema"]}, 0.0)
             return
         if self.config["compile"]:
             self.model.learned.get_submodule("backbone").compile()
         self.trainer.loggers = logs
-        self.trainer.fit(self.model, self.fitted, ckpt_path=self.run.checkpoint if start else None, weights_only=True)
-        if dist.is_initialized():  # what follows is one process's work
-            dist.destroy_process_group()
+        resumed = checkpoint.path if checkpoint else None
+        self.trainer.fit(self.model, self.fitted, ckpt_path=resumed, weights_only=True)
 
     @cached_property
     def fitted(self) -> DataModule:
@@ -198,16 +217,21 @@ class Training:
     @cached_property
     def trainer(self) -> pl.Trainer:
         """Lightning's Trainer, with the callbacks that average, show, and save the state."""
-        progress = RunProgress(self.config["batch_size"])
-        ema = EMA(self.config["ema"], lambda averages: self.export(averages, progress.seconds))
-        callbacks = [*watchers(self.config), ema, progress, Resumable(self.run.checkpoint, self.every)]
+        ema = EMA(self.config["ema"])
+        saving = Resumable(self.run.checkpoint, self.every)
+        callbacks = [*watchers(self.config), ema, RunProgress(self.config["batch_size"]), saving]
         if self.sampling:
             pictures = self.run.folder / "samples"
             callbacks.insert(0, Pictures(lambda: self.samples(cast(AnyDenoiser, ema.average())), pictures))
         return trainer(self.config, self.run.folder, callbacks, self.steps, self.every)
 
-    def export(self, averages: Averages, seconds: float) -> None:
-        """Write the averaged weights, with what they cost."""
+    def export(self) -> None:
+        """Write the averaged weights of the last state, with what they cost; of what learns nothing, no tensors."""
+        averages: Averages = {decay: {} for decay in self.config["ema"]}
+        seconds = 0.0
+        if checkpoint := newest(self.run) if self.learns else None:
+            state = checkpoint.load()
+            averages, seconds = averages_in(state), state["callbacks"][RunProgress.__qualname__]["seconds"]
         facts = {"images_seen": self.steps * self.config["batch_size"], "seconds": round(seconds, 1)}
         save_weights(self.run, self.config["model"][self.model.learns], averages, facts)
 
@@ -215,7 +239,7 @@ class Training:
         """Open the logs of a run that goes on from step `start`."""
         if rank():
             return [DummyLogger()]  # for callbacks that refuse a trainer without a log
-        metrics = MetricsFile(self.run.folder / "metrics.jsonl", self.config["batch_size"], start)
+        metrics = MetricsFile(self.run.folder / "metrics.jsonl", self.config["batch_size"], start, LOG_EVERY)
         return [metrics, build(self.config["logger"])(self.wandb_job(requested))]
 
     def wandb_job(self, requested: bool) -> WandbJob:
@@ -226,13 +250,19 @@ class Training:
     def finish(self, requested: bool) -> None:
         """Write `result.json`, which makes the run finished: held-out losses, cost, errors by noise level, samples."""
         self.load()
-        (held_out,) = single_device_trainer(self.device, self.config["precision"]).validate(
-            self.model, self.fitted, verbose=False
-        )
+        (held_out,) = trainer(self.config, self.run.folder).validate(self.model, self.fitted, verbose=False)
+        self.load()  # Lightning has moved it off its device
+        if rank():
+            return
         result: dict[str, Any] = {key.removeprefix("val/"): value for key, value in held_out.items()}
         result["training"] = facts_of(self.run)["training"]
+        if broken := [key for key, value in result.items() if isinstance(value, float) and not math.isfinite(value)]:
+            raise Diverged(f"{', '.join(broken)} of the held-out samples is not finite")
         if isinstance(self.model, Diffusion):
-            save_png(self.samples(self.model.denoiser), self.run.folder / "samples" / "final.png")
+            try:
+                save_png(self.samples(self.model.denoiser), self.run.folder / "samples" / "final.png")
+            except Diverged as error:
+                log.warning("no picture of the final samples: %s", error)
             result["denoising_error"] = denoising_error(self.model, self.data)
         for logger in self.logs(self.steps, requested):
             logger.log_metrics({"final/loss": result["loss"]}, self.steps - 1)
@@ -248,3 +278,8 @@ class Training:
         """A grid of samples, a class a column; of points their density."""
         recipe, protocol = cast(Sampling, self.sampling)
         return sample_grid(denoiser, recipe, protocol.seeds[0], self.data)
+
+
+def train_in_one_process(config: Mapping[str, Any], requested: bool) -> bool:
+    """The part of one process in a training of several: whether they trained the run."""
+    return Training.of(config)(requested)[1]

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from difflab.experiment.files import locked, write_text
+from difflab.experiment.files import write_text
+from difflab.experiment.lock import locked
 from difflab.metric.card import AXES, digest
 
 TAGGED = ("paradigm", "data", "backbone", "schedule", "target", "weighting", "sampler", "grid", "guidance")
@@ -44,9 +45,7 @@ class WandbJob:
         """The id on W&B: the one that a sweep gives, or that the job had before, or else a new one."""
         path = self.folder / "wandb" / f"{self.name}.id"
         given = os.environ.get("WANDB_RUN_ID") if self.swept else None
-        with locked(
-            path.with_name(f".{path.name}.lock"), f"{path} is being written by another process: waiting for it"
-        ):
+        with locked(path, f"{path} is being written"):
             if not path.exists():
                 write_text(path, given or uuid.uuid4().hex[:8])
         return given or path.read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import netrc
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +40,10 @@ QUIET = wandb.Settings(
 
 
 class TrainingMirror(Logger):
-    """A training on W&B, over the images seen; the first failure ends the mirror, never the training."""
+    """A training on W&B, over the images seen; the first failure ends the mirror, never the training.
+
+    Each row has its optimiser step, so that what a resumed training logs again is not counted twice.
+    """
 
     def __init__(self, run: wandb.Run | None, batch_size: int) -> None:
         super().__init__()
@@ -59,15 +63,17 @@ class TrainingMirror(Logger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Mirror a row."""
-        row = {k: v for k, v in metrics.items() if k != "epoch"}
-        self._tell(lambda run: run.log({**row, "images_seen": ((step or 0) + 1) * self.batch_size}))
+        row = {key: value for key, value in metrics.items() if key != "epoch" and math.isfinite(value)}
+        seen = ((step or 0) + 1) * self.batch_size
+        self._tell(lambda run: run.log({**row, "images_seen": seen}, step=(step or 0) + ("final/loss" in row)))
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # Lightning's signature
         """Nothing: the configuration was given at the start."""
 
     def log_picture(self, key: str, image: Image, step: int) -> None:
         """Mirror a picture."""
-        self._tell(lambda run: run.log({key: wandb.Image(image), "images_seen": (step + 1) * self.batch_size}))
+        seen, at = step * self.batch_size, max(0, step - 1)
+        self._tell(lambda run: run.log({key: wandb.Image(image), "images_seen": seen}, step=at))
 
     def _tell(self, action: Callable[[wandb.Run], object]) -> None:
         run = self.run
@@ -167,7 +173,7 @@ class Wandb:
                 job_type=job.job_type,
                 tags=job.tags,
                 config=job.public,
-                dir=job.folder,
+                dir=job.folder.absolute(),  # its service may have another working directory
                 mode=mode,
                 resume="allow",
                 reinit="create_new",

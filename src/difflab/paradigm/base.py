@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+import math
+from typing import Any, ClassVar, cast
 
 import lightning.pytorch as pl
 import torch
@@ -23,6 +24,11 @@ from difflab.process.noise import keyed
 from difflab.process.schedule import Schedule
 
 TRAINING, HELD_OUT, DROPOUT, ACCUMULATED = 0, 1, 2, 3  # streams of noise that never meet
+LIMIT = 10  # steps in a row whose gradient is not finite, after which a training stops
+
+
+class Diverged(ArithmeticError):
+    """A loss, gradient, weight or sample is not finite."""
 
 
 class Paradigm(pl.LightningModule):
@@ -43,6 +49,7 @@ class Paradigm(pl.LightningModule):
         super().__init__()
         self.times, self.optimisation, self.seed = times, optimisation or Optimisation(), seed
         self.given_batch_size = batch_size
+        self.skipped = self.in_a_row = 0  # steps whose gradient is not finite; and those since the last one that is
 
     def loss(self, noised: Noised) -> dict[str, Tensor]:
         """The terms of the loss, each of shape `(B,)`."""
@@ -141,9 +148,11 @@ class Paradigm(pl.LightningModule):
         progress = step / int(self.trainer.estimated_stepping_batches)
         noised = self.corrupt(x0, label, self.label_dropout, *key, eps=eps, progress=progress)
         losses = self.loss(noised)
+        self.noised_at = noised.t
         if self.times.observes:
-            total = torch.stack(list(losses.values())).detach().sum(0)
-            self.times.observe(self.schedule, self.whole(noised.t), self.whole(total).cpu())
+            total = self.whole(torch.stack(list(losses.values())).detach().sum(0)).cpu()
+            if total.isfinite().all():
+                self.times.observe(self.schedule, self.whole(noised.t), total)
         terms = {k: scale(noised.weight, v).mean() for k, v in losses.items()}
         loss = torch.stack(list(terms.values())).sum()
         self.log_dict({"train/loss": loss, **({f"train/{k}": v for k, v in terms.items()} if len(terms) > 1 else {})})
@@ -198,7 +207,47 @@ class Paradigm(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the gradient and log the norm it had."""
-        norm = nn.utils.clip_grad_norm_(self.learned.parameters(), self.optimisation.clip)
-        self.log("train/grad_norm", norm)
-        self.log("train/lr", optimizer.param_groups[0]["lr"])
+        """Clip the gradient and log the norm it had; drop it if that is not finite, so that the step changes nothing.
+
+        Raises Diverged after so many such steps in a row: see `LIMIT`.
+        """
+        parameters = [*self.learned.parameters()]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if norm.isfinite():
+            self.in_a_row = 0
+            nn.utils.clip_grads_with_norm_(parameters, self.optimisation.clip, norm)
+        else:
+            self.in_a_row, self.skipped = self.in_a_row + 1, self.skipped + 1
+            if self.in_a_row == LIMIT:
+                raise Diverged(self.diagnosis())
+            self.zero_grad(set_to_none=True)  # optimizers pass over parameters without a gradient
+        self.log_dict({"train/grad_norm": norm, "train/lr": optimizer.param_groups[0]["lr"]})
+        if self.skipped:
+            self.log("train/skipped", float(self.skipped))
+
+    def diagnosis(self) -> str:
+        """Where the gradient is not finite: the step, the noise levels of the batch, and the norms by block."""
+        levels = self.schedule.log_snr(self.noised_at)
+        blocks: dict[str, list[Tensor]] = {}
+        for name, p in self.learned.named_parameters():
+            if p.grad is not None:
+                blocks.setdefault(".".join(name.split(".")[:2]), []).append(p.grad.norm())
+        norms = {block: float(torch.stack(each).norm()) for block, each in blocks.items()}
+        finite = ", ".join(f"{block} {norm:.3g}" for block, norm in norms.items() if math.isfinite(norm))
+        broken = ", ".join(block for block, norm in norms.items() if not math.isfinite(norm))
+        return (
+            f"the gradient was not finite in {LIMIT} steps in a row, the last of them step {self.global_step}; "
+            f"log-SNR of its batch: {float(levels.min()):.2f} to {float(levels.max()):.2f}; norm of the gradient: "
+            + (f"not finite in {broken}; {finite}" if finite else "not finite in any block")
+        )
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting the steps that were skipped."""
+        self.skipped, self.in_a_row = checkpoint.get("skipped", (0, 0))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raise Diverged for weights that are not finite: such a state is of no use."""
+        broken = [name for name, p in self.learned.named_parameters() if not p.isfinite().all()]
+        if broken:
+            raise Diverged(f"the weights are not finite at step {self.global_step}: {', '.join(broken[:3])}, ..")
+        checkpoint["skipped"] = (self.skipped, self.in_a_row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -35,13 +35,13 @@ class EMA(pl.Callback):
     """Averages of what is learned, and of nothing else, one for each decay, in fp32.
 
     The raw weights stay what Lightning trains, validates and saves. `trainer.test` and `trainer.predict` use the
-    average of the first decay, which is also `average()`. When training ends the averages are handed to `finished`.
+    average of the first decay, which is also `average()`. A checkpoint has all of them: see `averages_in`.
     """
 
-    def __init__(self, decays: Sequence[float], finished: Callable[[Averages], None] = lambda averages: None) -> None:
+    def __init__(self, decays: Sequence[float]) -> None:
         if not decays or not all(0 <= d < 1 for d in decays):
             raise ValueError(f"ema={list(decays)}: give one or more decays in [0, 1), as ema=[0.999,0.9999]")
-        self.decays, self.finished = tuple(decays), finished
+        self.decays = tuple(decays)
         self.averages: dict[float, AveragedModel] = {}
         self.raw: nn.Module | None = None  # what is learned, while an average stands in its place
 
@@ -95,11 +95,6 @@ class EMA(pl.Callback):
         for average in self.averages.values():
             average.update_parameters(learned(pl_module))
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Hand over the averages."""
-        if trainer.is_global_zero:
-            self.finished({decay: average.module.state_dict() for decay, average in self.averages.items()})
-
     def average(self) -> nn.Module:
         """What is learned, with the averaged weights of the first decay."""
         return self.averages[self.decays[0]].module
@@ -112,3 +107,12 @@ class EMA(pl.Callback):
         """Go on with the saved averages."""
         for decay, average in self.averages.items():
             average.load_state_dict(state_dict[str(decay)])
+
+
+def averages_in(checkpoint: Mapping[str, Any]) -> Averages:
+    """The averages that a checkpoint of Lightning has, by decay, for `load_state_dict` of what is learned."""
+    prefix = "module."  # of torch's AveragedModel
+    return {
+        float(decay): {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        for decay, state in checkpoint["callbacks"][EMA.__qualname__].items()
+    }

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from contextlib import nullcontext
+import threading
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from pickle import UnpicklingError
 from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
-from difflab.experiment.files import atomic
+from difflab.experiment.checkpoint import replaced
+from difflab.experiment.processes import Interrupted
+from difflab.paradigm.base import Diverged
 
 SIGNAL_SYNC_STEPS = 10  # between two looks at whether another process was sent a signal
-
-
-class Interrupted(SystemExit):
-    """The run was asked to stop and has saved its state."""
 
 
 class Resumable(pl.Callback):
@@ -32,6 +31,7 @@ class Resumable(pl.Callback):
     def __init__(self, path: Path, every: int) -> None:
         self.path, self.every = path, every
         self.signal = 0
+        self.saved = -1  # the step of the last state that was written
         self.before: dict[int, Any] = {}
 
     def note(self, signum: int, frame: FrameType | None) -> None:
@@ -39,9 +39,15 @@ class Resumable(pl.Callback):
         self.signal = signum
         signal.signal(signum, self.before[signum])
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """See who listens, before Lightning does."""
+        self.before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen, now that Lightning has installed its own handlers."""
-        self.before = {s: signal.signal(s, self.note) for s in (signal.SIGINT, signal.SIGTERM)}
+        """Listen, in place of Lightning's own handlers."""
+        if threading.current_thread() is threading.main_thread():
+            for number in self.before:
+                signal.signal(number, self.note)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """Leave if that was asked."""
@@ -55,8 +61,16 @@ class Resumable(pl.Callback):
         self.save(trainer, self.asked(trainer, pl_module.device))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the last state."""
-        self.save(trainer, 0)
+        """Save the last state, and leave if that was asked."""
+        asked = self.asked(trainer, pl_module.device)
+        if asked or trainer.global_step != self.saved:
+            self.save(trainer, asked)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Save what a training that diverged had come to: its weights are those of the last finite step."""
+        if isinstance(exception, Diverged) and trainer.global_step > self.saved:
+            with suppress(Diverged):  # or are not finite: then the state before is kept
+                self.save(trainer, 0)
 
     def asked(self, trainer: pl.Trainer, device: torch.device) -> int:
         """The signal that any of the processes was sent."""
@@ -66,24 +80,17 @@ class Resumable(pl.Callback):
 
     def save(self, trainer: pl.Trainer, asked: int) -> None:
         """Write the state; leave if there was a signal."""
-        with atomic(self.path) if trainer.is_global_zero else nullcontext(self.path) as unfinished:
+        with replaced(self.path) if trainer.is_global_zero else nullcontext(self.path) as unfinished:
             trainer.save_checkpoint(unfinished)  # by all processes, of which the first one writes
+        self.saved = trainer.global_step
         if asked:
+            self.signal = 0
             raise Interrupted(128 + asked)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Listen no more."""
-        for signum, handler in self.before.items():
-            signal.signal(signum, handler)
-        self.before = {}
-
-
-def saved_step(checkpoint: Path) -> int:
-    """The step that a checkpoint goes on from, 0 where there is none. Raises ValueError if it cannot be read."""
-    if not checkpoint.exists():
-        return 0
-    try:
-        step: int = torch.load(checkpoint, map_location="meta", weights_only=True)["global_step"]
-    except (RuntimeError, EOFError, KeyError, UnpicklingError) as error:
-        raise ValueError(f"{checkpoint} is damaged; remove it, and the run starts again") from error
-    return step
+        """Listen no more; a signal that came too late to be answered goes to whoever listened before."""
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self.before.items():
+                signal.signal(number, handler)
+        if self.signal:
+            os.kill(os.getpid(), self.signal)

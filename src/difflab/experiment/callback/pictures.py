@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.mirror import PictureLogger
 from difflab.experiment.picture import picture, save_png
 from difflab.experiment.recipe import Recipe, balanced
+from difflab.paradigm.base import Diverged
+
+log = logging.getLogger(__name__)
 
 ROWS = 8  # of a sample grid
 POINTS = 2000  # in a picture of points
@@ -27,7 +31,11 @@ class Pictures(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw."""
         if trainer.is_global_zero and trainer.state.fn == "fit":
-            image = self.draw()
+            try:
+                image = self.draw()
+            except Diverged as error:
+                log.warning("no picture at step %d: %s", trainer.global_step, error)
+                return
             save_png(image, self.folder / f"step-{trainer.global_step:07d}.png")
             for logger in trainer.loggers:
                 if isinstance(logger, PictureLogger):

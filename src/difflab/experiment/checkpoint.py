@@ -1,0 +1,75 @@
+"""The state that a training goes on from: written whole, checked when it is read, with the one before it kept."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from difflab.experiment.files import atomic
+from difflab.experiment.run import Run
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A sound checkpoint, and the optimiser step that it was written after."""
+
+    path: Path
+    step: int
+
+    def load(self) -> Mapping[str, Any]:
+        """Its tensors on the CPU, and plain values."""
+        content: Mapping[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
+        return content
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A temporary path for a new checkpoint, which takes the place of `path`; that one becomes `previous(path)`."""
+    with atomic(path) as unfinished:
+        yield unfinished
+        if path.exists():
+            os.replace(path, previous(path))
+
+
+def previous(path: Path) -> Path:
+    """The checkpoint before the last one."""
+    return path.with_name("previous.ckpt")
+
+
+def newest(run: Run) -> Checkpoint | None:
+    """The last checkpoint of a run or, if it is damaged or missing, the one before it; None where there is neither.
+
+    Says so if it is damaged. Raises ValueError if both are, or if there is only one, and it is.
+    """
+    damaged = []
+    for path in (run.checkpoint, previous(run.checkpoint)):
+        if not path.exists():
+            continue
+        if (step := step_of(path)) is None:
+            damaged.append(path)
+            continue
+        for other in damaged:
+            print(f"{other} is damaged: the training goes on from {path.name}, step {step}", flush=True)
+        return Checkpoint(path, step)
+    if damaged:
+        raise ValueError(f"{damaged[0]} is damaged, and there is none before it: remove it, and the run starts again")
+    return None
+
+
+def step_of(path: Path) -> int | None:
+    """The step of a checkpoint; None if it is damaged: each of its records has a checksum."""
+    try:
+        with zipfile.ZipFile(path) as records:
+            if records.testzip() is not None:
+                return None
+        step: int = torch.load(path, map_location="meta", weights_only=True)["global_step"]
+    except (zipfile.BadZipFile, EOFError, RuntimeError, KeyError, NotImplementedError, ValueError):
+        return None
+    return step
