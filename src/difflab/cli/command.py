@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from difflab.cli.explain import explanation
 from difflab.cli.extensions import CONFIG_DIR, outside_of
 from difflab.cli.help import text as help_of
+from difflab.cli.loader import Loader
 from difflab.cli.multirun import Outcomes, show
 from difflab.experiment.config import chosen, plain, register_settings, spelled
 from difflab.experiment.errors import UserError, user_errors
@@ -85,9 +86,10 @@ class Line:
                 flags += [word, rest.pop(0)] if word in VALUED and rest else [word]
         return cls(program, name, tuple(flags), tuple(overrides), outside())
 
-    def override(self, key: str) -> bool:
-        """Whether a key is given a value."""
-        return any(o.key_or_group == key for o in OverridesParser.create().parse_overrides([*self.overrides]))
+    @property
+    def swept(self) -> bool:
+        """Whether an override gives several values. Raises HydraException for words that do not parse."""
+        return any(o.is_sweep_override() for o in OverridesParser.create().parse_overrides([*self.overrides]))
 
 
 def main_of(program: str, name: str, words: Sequence[str], job: Job) -> None:
@@ -131,13 +133,12 @@ def ends_in_one_line(program: str) -> Iterator[None]:
 
 def run(line: Line, job: Job, multirun: bool) -> None:
     """Compose the configuration and do the job, or each job of a multirun. Raises UserError for wrong words."""
-    search_path = create_config_search_path(conf_dir())
-    hydra = Hydra.create_main_hydra2(line.program, search_path)
+    hydra = Hydra(line.program, Loader(create_config_search_path(conf_dir())))
+    GlobalHydra.instance().initialize(hydra)
     overrides = [*line.overrides]
     try:
-        settings = hydra.compose_config(
-            line.name, overrides, RunMode.MULTIRUN, with_log_configuration=False, validate_sweep_overrides=False
-        )
+        mode = RunMode.MULTIRUN if multirun or line.swept else RunMode.RUN
+        settings = hydra.compose_config(line.name, overrides, mode)
         if not (multirun or settings.hydra.mode == RunMode.MULTIRUN):
             refused = hydra.run(line.name, functools.partial(single, line, job), overrides).return_value
             if refused:
