@@ -57,34 +57,36 @@ Job = Callable[[dict[str, Any], Context], Found]  # of the plain configuration
 
 @dataclass(frozen=True)
 class Line:
-    """The words of a command: Hydra's flags, and the overrides in Hydra's grammar."""
+    """The words of a command: Hydra's flags, and all others, wherever the flags stand among them."""
 
     program: str
     name: str  # of conf/NAME.yaml
     flags: tuple[str, ...]
-    overrides: tuple[str, ...]
+    words: tuple[str, ...]  # the others, as they were typed
+    overrides: tuple[str, ...]  # the same in Hydra's grammar
     outside: Outside  # the extensions and the folders of options that the words name
 
     @classmethod
     def of(cls, program: str, name: str, words: Sequence[str]) -> Line:
-        """Separate flags from overrides, wherever they stand, with what is on at this moment.
+        """Separate flags from the other words, with what is on at this moment.
 
         Raises UserError for a word that chooses nothing.
         """
         flags: list[str] = []
-        overrides: list[str] = []
+        others: list[str] = []
         rest = list(words)
         while rest:
             word = rest.pop(0)
             if not word.startswith("-"):
-                overrides.append(spelled(name, word))
+                others.append(word)
             elif word in LISTED:  # its optional value must not swallow an override
                 flags.append(f"--info={rest.pop(0) if rest and rest[0].isalpha() else 'all'}")
             elif word in CONFIG_DIR:
                 del rest[:1]
             elif word.partition("=")[0] not in CONFIG_DIR:  # these folders are `outside`
                 flags += [word, rest.pop(0)] if word in VALUED and rest else [word]
-        return cls(program, name, tuple(flags), tuple(overrides), outside())
+        overrides = tuple(spelled(name, word) for word in others)
+        return cls(program, name, tuple(flags), tuple(others), overrides, outside())
 
     @property
     def swept(self) -> bool:
@@ -102,7 +104,7 @@ def main_of(program: str, name: str, words: Sequence[str], job: Job) -> None:
         line = Line.of(program, name, words)
         flags = parser.parse_args([*line.flags, *line.overrides])
         if flags.help:
-            print(help_of(name, words))
+            print(help_of(name, line.words))
         elif any(getattr(flags, flag) for flag in SILENT):
             flags.overrides = [] if flags.hydra_help else flags.overrides  # its text does not depend on ours
             _run_hydra(flags, parser, lambda config: None, conf_dir(), name)
