@@ -5,14 +5,17 @@ import sys
 
 import pytest
 
-from difflab.cli import evaluate, main, reflow, sample, train
+from difflab.cli import main, train
 from difflab.cli.command import Line
+from difflab.cli.extensions import outside_of
+from difflab.experiment.search_path import using
+from helpers.jobs import said_here
 
 COMMANDS = {
-    "train": (train, ["data=digits", "seed=3", "images=640"]),
-    "evaluate": (evaluate, ["run=RUN", "nfe=3", "n=640"]),
-    "sample": (sample, ["run=RUN", "nfe=3", "seed=5"]),
-    "reflow": (reflow, ["run=RUN", "nfe=3", "images=640"]),
+    "train": ["data=digits", "seed=3", "images=640"],
+    "evaluate": ["run=RUN", "nfe=3", "n=640"],
+    "sample": ["run=RUN", "nfe=3", "seed=5"],
+    "reflow": ["run=RUN", "nfe=3", "images=640"],
 }
 FLAGS = {  # words of a flag, and what it prints with the words of COMMANDS
     ("--cfg", "job"): ["runs_dir: runs\n", "640|seed: 5"],
@@ -38,29 +41,32 @@ def positions(words, flag):
         yield [*words[:k], *flag, *words[k:]]
 
 
-def test_hydras_flags_work_in_any_position_of_every_command(capsys):
-    wrong = []
-    for name, (module, words) in COMMANDS.items():
-        for flag, expected in FLAGS.items():
-            for line in positions(words, flag):
-                try:
-                    module.main([f"difflab-{name}", *line])
-                    status = 0
-                except SystemExit as end:
-                    status = end.code
-                said = capsys.readouterr()
-                if status or not all(any(word in said.out for word in each.split("|")) for each in expected):
-                    wrong.append((name, line, status, said.err[-300:]))
-    assert not wrong, wrong[:3]
+def parsed(name, words):
+    """The line of these words, which is all that a command knows of them."""
+    with using(outside_of(words)):
+        return Line.of(f"difflab-{name}", name, words)
 
 
-@pytest.mark.parametrize("flag", [["-m"], ["--multirun"], ["--run"], ["-r"], ["--config-dir", "."]])
-def test_flags_that_run_jobs_work_in_any_position(flag, tmp_path, monkeypatch, capsys):
+def test_hydras_flags_work_in_any_position_of_every_command(tmp_path, subtests):
+    """A flag makes the same line of the words in each position; in one of them, another for each flag, it is run."""
+    for name, words in COMMANDS.items():
+        for k, (flag, expected) in enumerate(FLAGS.items()):
+            with subtests.test(" ".join((name, *flag))):
+                lines = [*positions(words, flag)]
+                assert {parsed(name, line) for line in lines} == {parsed(name, lines[0])}
+                said = said_here(name, *lines[k % len(lines)], cwd=tmp_path)
+                assert all(any(word in said for word in each.split("|")) for each in expected), said
+
+
+def test_flags_that_run_jobs_work_in_any_position(tmp_path, monkeypatch, capsys, subtests):
     monkeypatch.chdir(tmp_path)
     words = ["experiment=toy", "data=moons", "images=640", "batch_size=64", "dry_run=true", "logger=local"]
-    for line in positions(words, flag):
-        train.main(["difflab-train", *line])
-        assert "jobs: 1; runs: 1, of which 1 to train" in " ".join(capsys.readouterr().out.split())
+    for k, flag in enumerate((["-m"], ["--multirun"], ["--run"], ["-r"], ["--config-dir", "."])):
+        with subtests.test(flag[0]):
+            lines = [*positions(words, flag)]
+            assert {parsed("train", line) for line in lines} == {parsed("train", lines[0])}
+            train.main(["difflab-train", *lines[k]])
+            assert "jobs: 1; runs: 1, of which 1 to train" in " ".join(capsys.readouterr().out.split())
 
 
 def test_completion_knows_the_groups(capsys, monkeypatch):
@@ -74,7 +80,7 @@ def test_completion_knows_the_groups(capsys, monkeypatch):
 def test_flags_and_overrides_are_told_apart():
     line = Line.of("difflab-train", "train", ["a=1", "--cfg", "job", "-i", "b=2", "+c=3", "~d", "-m"])
     assert line.flags == ("--cfg", "job", "--info=all", "-m")
-    assert line.overrides == ("a=1", "b=2", "+c=3", "~d")
+    assert line.words == line.overrides == ("a=1", "b=2", "+c=3", "~d")
 
 
 def test_wrong_words_are_refused_in_one_line(tmp_path, monkeypatch, capsys, subtests):

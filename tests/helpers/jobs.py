@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -67,14 +68,19 @@ def run_here(command, *words):
 
 
 def said_here(command, *words, cwd, status=0):
-    """What a command prints that is run in this process in folder `cwd`, which must end with this status."""
+    """What a command prints and warns that is run in this process in folder `cwd`, which must end with this status."""
     printed, ended = io.StringIO(), 0
+    shown = logging.StreamHandler(printed)  # as Python shows warnings where nothing else does
+    shown.setLevel(logging.WARNING)
+    logging.getLogger().addHandler(shown)
     with contextlib.chdir(cwd), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         try:
             run_here(command, *words)
         except SystemExit as end:
             ended = 1 if isinstance(end.code, str) else end.code or 0
             print(end.code)
+        finally:
+            logging.getLogger().removeHandler(shown)
     assert ended == status, printed.getvalue()
     return printed.getvalue()
 

@@ -5,6 +5,7 @@ from dataclasses import is_dataclass
 import torch
 
 from difflab.laws.schedules import DISCRETE_LAWS, LAWS
+from difflab.process import Schedule
 from helpers.conf import schedules
 from helpers.laws import assert_law
 
@@ -19,6 +20,14 @@ def test_every_discrete_schedule(subtests):
     for law in DISCRETE_LAWS:
         with subtests.test(law.__name__):
             assert_law(law(schedule) for schedule in schedules().values() if schedule.discrete)
+
+
+def test_rates_that_a_schedule_states_are_the_derivatives_of_its_mix():
+    """To rounding, by forward differentiation: the law takes differences, which are less accurate."""
+    for schedule in schedules().values():
+        t = schedule.t_min + (schedule.t_max - schedule.t_min) * torch.linspace(0, 1, 50, dtype=torch.float64)
+        for ours, theirs in zip(schedule.rate(t), Schedule.rate(schedule, t), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 def test_equal_parameters_are_an_equal_schedule():

@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from difflab.cli.explain import explanation
 from difflab.cli.extensions import CONFIG_DIR, outside_of
 from difflab.cli.help import text as help_of
+from difflab.cli.loader import Loader
 from difflab.cli.multirun import Outcomes, show
 from difflab.experiment.config import chosen, plain, register_settings, spelled
 from difflab.experiment.errors import UserError, user_errors
@@ -58,38 +59,41 @@ Job = Callable[[dict[str, Any], Context], Found]  # of the plain configuration
 
 @dataclass(frozen=True)
 class Line:
-    """The words of a command: Hydra's flags, and the overrides in Hydra's grammar."""
+    """The words of a command: Hydra's flags, and all others, wherever the flags stand among them."""
 
     program: str
     name: str  # of conf/NAME.yaml
     flags: tuple[str, ...]
-    overrides: tuple[str, ...]
+    words: tuple[str, ...]  # the others, as they were typed
+    overrides: tuple[str, ...]  # the same in Hydra's grammar
     outside: Outside  # the extensions and the folders of options that the words name
 
     @classmethod
     def of(cls, program: str, name: str, words: Sequence[str]) -> Line:
-        """Separate flags from overrides, wherever they stand, with what is on at this moment.
+        """Separate flags from the other words, with what is on at this moment.
 
         Raises UserError for a word that chooses nothing.
         """
         flags: list[str] = []
-        overrides: list[str] = []
+        others: list[str] = []
         rest = list(words)
         while rest:
             word = rest.pop(0)
             if not word.startswith("-"):
-                overrides.append(spelled(name, word))
+                others.append(word)
             elif word in LISTED:  # its optional value must not swallow an override
                 flags.append(f"--info={rest.pop(0) if rest and rest[0].isalpha() else 'all'}")
             elif word in CONFIG_DIR:
                 del rest[:1]
             elif word.partition("=")[0] not in CONFIG_DIR:  # these folders are `outside`
                 flags += [word, rest.pop(0)] if word in VALUED and rest else [word]
-        return cls(program, name, tuple(flags), tuple(overrides), outside())
+        overrides = tuple(spelled(name, word) for word in others)
+        return cls(program, name, tuple(flags), tuple(others), overrides, outside())
 
-    def override(self, key: str) -> bool:
-        """Whether a key is given a value."""
-        return any(o.key_or_group == key for o in OverridesParser.create().parse_overrides([*self.overrides]))
+    @property
+    def swept(self) -> bool:
+        """Whether an override gives several values. Raises HydraException for words that do not parse."""
+        return any(o.is_sweep_override() for o in OverridesParser.create().parse_overrides([*self.overrides]))
 
 
 def main_of(program: str, name: str, words: Sequence[str], job: Job) -> None:
@@ -102,7 +106,7 @@ def main_of(program: str, name: str, words: Sequence[str], job: Job) -> None:
         line = Line.of(program, name, words)
         flags = parser.parse_args([*line.flags, *line.overrides])
         if flags.help:
-            print(help_of(name, words))
+            print(help_of(name, line.words))
         elif any(getattr(flags, flag) for flag in SILENT):
             flags.overrides = [] if flags.hydra_help else flags.overrides  # its text does not depend on ours
             _run_hydra(flags, parser, lambda config: None, conf_dir(), name)
@@ -139,13 +143,12 @@ def is_first() -> bool:
 
 def run(line: Line, job: Job, multirun: bool) -> None:
     """Compose the configuration and do the job, or each job of a multirun. Raises UserError for wrong words."""
-    search_path = create_config_search_path(conf_dir())
-    hydra = Hydra.create_main_hydra2(line.program, search_path)
+    hydra = Hydra(line.program, Loader(create_config_search_path(conf_dir())))
+    GlobalHydra.instance().initialize(hydra)
     overrides = [*line.overrides]
     try:
-        settings = hydra.compose_config(
-            line.name, overrides, RunMode.MULTIRUN, with_log_configuration=False, validate_sweep_overrides=False
-        )
+        mode = RunMode.MULTIRUN if multirun or line.swept else RunMode.RUN
+        settings = hydra.compose_config(line.name, overrides, mode)
         if not (multirun or settings.hydra.mode == RunMode.MULTIRUN):
             refused = hydra.run(line.name, functools.partial(single, line, job), overrides).return_value
             if refused:

@@ -24,6 +24,7 @@ from difflab.experiment.extensions import Extension, installed, named
 VARIABLE = "DIFFLAB_EXTENSIONS"  # names of extensions, with commas between them
 
 
+@cache
 def conf_dir() -> str:
     """The configuration groups: inside the package in a wheel, beside `src` in a checkout."""
     package = Path(__file__).resolve().parents[1]

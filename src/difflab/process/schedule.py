@@ -42,7 +42,10 @@ class Schedule:
         return self(t).log_snr
 
     def rate(self, t: Tensor) -> Mix:
-        """The derivatives `(alpha', sigma')` with respect to time."""
+        """The derivatives `(alpha', sigma')` with respect to time.
+
+        Those of `__call__`, whatever it is; a schedule that is stepped through often states them, which is faster.
+        """
         return Mix(*torch.func.jvp(lambda u: tuple(self(u)), (t,), (torch.ones_like(t),))[1])
 
     def drift(self, t: Tensor) -> Tensor:
@@ -107,6 +110,12 @@ class VP(Schedule):
         log_alpha = -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min
         return Mix(log_alpha.exp(), (-torch.expm1(2 * log_alpha)).sqrt())
 
+    @override
+    def rate(self, t: Tensor) -> Mix:
+        alpha, sigma = VP.__call__(self, t)
+        alpha_rate = -0.5 * (t * (self.beta_max - self.beta_min) + self.beta_min) * alpha
+        return Mix(alpha_rate, -alpha * alpha_rate / sigma)
+
 
 @dataclass(frozen=True)
 class SubVP(VP):
@@ -116,6 +125,11 @@ class SubVP(VP):
     def __call__(self, t: Tensor) -> Mix:
         alpha, sigma = super().__call__(t)
         return Mix(alpha, sigma**2)
+
+    @override
+    def rate(self, t: Tensor) -> Mix:
+        alpha_rate = super().rate(t).alpha
+        return Mix(alpha_rate, -2 * self(t).alpha * alpha_rate)
 
 
 @dataclass(frozen=True)
@@ -134,6 +148,10 @@ class VE(Schedule):
     def __call__(self, t: Tensor) -> Mix:
         sigma = self.sigma_min * (self.sigma_max / self.sigma_min) ** t
         return Mix(torch.ones_like(t), torch.where(t > 0, sigma, 0.0))
+
+    @override
+    def rate(self, t: Tensor) -> Mix:
+        return Mix(torch.zeros_like(t), math.log(self.sigma_max / self.sigma_min) * self(t).sigma)
 
 
 @dataclass(frozen=True)
@@ -156,6 +174,10 @@ class EDM(Schedule):
     def __call__(self, t: Tensor) -> Mix:
         return Mix(torch.ones_like(t), self.sigma_max * t)
 
+    @override
+    def rate(self, t: Tensor) -> Mix:
+        return Mix(torch.zeros_like(t), torch.full_like(t, self.sigma_max))
+
 
 @dataclass(frozen=True)
 class Linear(Schedule):
@@ -173,6 +195,10 @@ class Linear(Schedule):
     def __call__(self, t: Tensor) -> Mix:
         return Mix(1 - t, torch.where(t > 0, t + (1 - t) * self.sigma_min, 0.0))
 
+    @override
+    def rate(self, t: Tensor) -> Mix:
+        return Mix(torch.full_like(t, -1.0), torch.where(t > 0, 1 - self.sigma_min, torch.zeros_like(t)))
+
 
 @dataclass(frozen=True)
 class Trigonometric(Schedule):
@@ -184,3 +210,8 @@ class Trigonometric(Schedule):
     @override
     def __call__(self, t: Tensor) -> Mix:
         return Mix((0.5 * math.pi * t).cos(), (0.5 * math.pi * t).sin())
+
+    @override
+    def rate(self, t: Tensor) -> Mix:
+        alpha, sigma = self(t)
+        return Mix(-0.5 * math.pi * sigma, 0.5 * math.pi * alpha)

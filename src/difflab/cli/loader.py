@@ -1,0 +1,48 @@
+"""Hydra's reader of configurations, which composes for each job once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from typing_extensions import override
+
+KEPT = 256  # configurations at most: each takes a megabyte
+
+
+class Loader(ConfigLoaderImpl):
+    """Hydra's reader of configurations. It keeps what it has composed until Hydra asks for the same once more.
+
+    It does for each job, of which a multirun first composes all.
+    """
+
+    kept: dict[tuple[object, ...], DictConfig]
+
+    def __init__(self, search_path: ConfigSearchPath) -> None:
+        super().__init__(search_path)
+        self.kept = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is kept, for the processes of a launcher."""
+        return {**self.__dict__, "kept": {}}
+
+    @override
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        """Compose, or hand over what is kept."""
+        key = (config_name, *overrides, run_mode, from_shell, validate_sweep_overrides)
+        if key in self.kept:
+            return self.kept.pop(key)
+        config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        if len(self.kept) < KEPT:
+            self.kept[key] = config
+        return config
