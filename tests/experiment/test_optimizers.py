@@ -14,7 +14,7 @@ from difflab.experiment.identity import fingerprint, identity
 from difflab.experiment.run import Run, find
 from difflab.paradigm import SGD, WSD, Cosine, Optimisation
 from helpers.conf import composed
-from helpers.jobs import TINY, finish, run_here, start
+from helpers.jobs import TINY, finish, run_here, said_here, start
 
 MUON = [*TINY, "images=800", "check_every=160", "logger=local", "optimizer=muon", "lr_schedule=wsd"]
 MUON += ["protocol.n=0", "backbone.dropout=0.0", "lr_schedule.warmup=400", "lr=0.005"]
@@ -72,7 +72,7 @@ def test_a_run_by_muon_that_is_interrupted_goes_on_bit_for_bit(uninterrupted, tm
 
 def test_two_processes_step_by_muon_as_one_does(uninterrupted, tmp_path):
     whole, _ = uninterrupted
-    finish(start("train", *MUON, "trainer.devices=2", "trainer.strategy=ddp", cwd=tmp_path))
+    said_here("train", *MUON, "trainer.devices=2", "trainer.strategy=ddp", cwd=tmp_path)
     run = the_run(tmp_path)
     assert run.folder.name == whole.folder.name
     held_out = [[row["val/loss"] for row in rows(each) if "val/loss" in row] for each in (run, whole)]

@@ -149,7 +149,7 @@ def test_the_processes_of_a_training_that_is_needed_meet_no_others(here):
     """Words of two processes, for a job of two processes."""
     several = [*FLOW, "trainer.devices=2", "trainer.strategy=ddp"]
     words = " ".join(several)
-    said = finish(start("train", *several, "seed=1", "protocol.n=0", f'init="{words} protocol.n=0"', cwd=here))
+    said = said_here("train", *several, "seed=1", "protocol.n=0", f'init="{words} protocol.n=0"', cwd=here)
     assert "is trained first" in said
     names = sorted(name.rpartition("-")[0] for name in trained(here))
     assert names == ["rectified_flow-moons-s0", "rectified_flow-moons-s1"]

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,9 @@ from difflab.cli.loader import Loader
 from difflab.cli.multirun import Outcomes, show
 from difflab.experiment.config import chosen, plain, register_settings, spelled
 from difflab.experiment.errors import UserError, user_errors
+from difflab.experiment.hardware import claim_accelerators
 from difflab.experiment.search_path import Outside, conf_dir, in_full, outside, using
-from difflab.experiment.signals import handled, stop
+from difflab.experiment.signals import handled, own_group, stop, stop_with
 
 VALUED = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn")
 LISTED = ("--info", "-i")  # whose value may be left out
@@ -67,6 +68,7 @@ class Line:
     words: tuple[str, ...]  # the others, as they were typed
     overrides: tuple[str, ...]  # the same in Hydra's grammar
     outside: Outside  # the extensions and the folders of options that the words name
+    process: int  # that has read them
 
     @classmethod
     def of(cls, program: str, name: str, words: Sequence[str]) -> Line:
@@ -88,7 +90,7 @@ class Line:
             elif word.partition("=")[0] not in CONFIG_DIR:  # these folders are `outside`
                 flags += [word, rest.pop(0)] if word in VALUED and rest else [word]
         overrides = tuple(spelled(name, word) for word in others)
-        return cls(program, name, tuple(flags), tuple(others), overrides, outside())
+        return cls(program, name, tuple(flags), tuple(others), overrides, outside(), os.getpid())
 
     @property
     def swept(self) -> bool:
@@ -157,8 +159,10 @@ def run(line: Line, job: Job, multirun: bool) -> None:
         if reason := explanation(line.name, line.overrides):  # Hydra would find it job by job
             raise UserError(reason)
         outcomes = Outcomes.new(Path(str(settings.runs_dir)))
+        elsewhere = not str(settings.hydra.launcher._target_).endswith("BasicLauncher")
         try:
-            hydra.multirun(line.name, functools.partial(one_of_many, line, job, outcomes), overrides)
+            with outcomes.stopped_by_signals() if elsewhere else nullcontext():
+                hydra.multirun(line.name, functools.partial(one_of_many, line, job, outcomes), overrides)
         finally:
             failed = outcomes.close()
         if failed:
@@ -184,11 +188,21 @@ def single(line: Line, job: Job, config: DictConfig) -> UserError | None:
 
 def one_of_many(line: Line, job: Job, outcomes: Outcomes, config: DictConfig) -> Found:
     """Do a job of a multirun, and write down what it found or why it failed."""
-    with using(line.outside):  # in a launcher's process, nothing is on yet
-        described, context = job_of(line, config)
-        context = replace(context, multirun=True)
-        number = int(HydraConfig.get().job.num)
-        return outcomes.record(number, context.words, line.program, lambda: job(described, context))
+    if os.getpid() == line.process:
+        return recorded(line, job, outcomes, config)
+    own_group()  # in a launcher's process
+    stop_with(line.process if os.getppid() == line.process else None, outcomes.stopping)
+    claim_accelerators(config.get("trainer", {}).get("devices", 1))
+    with using(line.outside), handled(stop, signal.SIGTERM):
+        return recorded(line, job, outcomes, config)
+
+
+def recorded(line: Line, job: Job, outcomes: Outcomes, config: DictConfig) -> Found:
+    """The same, with what is outside difflab switched on."""
+    described, context = job_of(line, config)
+    context = replace(context, multirun=True)
+    number = int(HydraConfig.get().job.num)
+    return outcomes.record(number, context.words, line.program, lambda: job(described, context))
 
 
 def job_of(line: Line, config: DictConfig) -> tuple[dict[str, Any], Context]:

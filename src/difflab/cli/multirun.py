@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -18,10 +21,12 @@ from rich.table import Table
 
 from difflab.experiment.errors import UserError
 from difflab.experiment.files import write_json
+from difflab.experiment.signals import handled
 
 Found = TypeVar("Found")
 COLUMNS = ("loss", "loss_spread", "accuracy", "bits_per_dim", "bits_per_dim_bound", "nfe")  # and what has a floor
 FORGOTTEN = 30 * 24 * 3600  # seconds: no multirun takes a month
+STOPPED = "stopped; the same command goes on"
 COUNTS = ("trained", "measured", "cached")
 
 
@@ -53,13 +58,39 @@ class Outcomes:
         """Do a job and write down what it found, or why it failed, so that the others go on."""
         path, overrides = self.folder / f"{number}.json", list(words)
         if self.stopping.exists():
+            write_json(path, {"overrides": overrides, "found": None, "error": STOPPED})
             return None
         write_json(path, {"overrides": overrides, "found": None, "error": "its process ended before it did"})
-        found, error = attempt(job, program)
+        try:
+            found, error = attempt(job, program)
+        except SystemExit:
+            if not self.stopping.exists():
+                raise
+            found, error = None, STOPPED  # the launcher would take it for a failure of all jobs
         write_json(path, {"overrides": overrides, "found": found, "error": error})
         if found and "plan" not in found:
             print(summary_line(found), flush=True)
         return found
+
+    @contextmanager
+    def stopped_by_signals(self) -> Iterator[None]:
+        """At SIGINT or SIGTERM have the jobs of a launcher stop, which save their state, and then end, too.
+
+        A second signal does not wait for them. Raises SystemExit of 128 + the signal.
+        """
+        received: list[int] = []
+
+        def ask(signum: int, frame: FrameType | None) -> None:
+            if received:
+                raise SystemExit(128 + signum)
+            received.append(signum)
+            self.stopping.touch()
+            print("stopping: jobs at work save their state", flush=True)
+
+        with handled(ask, signal.SIGINT, signal.SIGTERM):
+            yield
+        if received:
+            raise SystemExit(128 + received[0])
 
     def close(self) -> int:
         """Print what the jobs did, remove the folder, and return how many failed."""

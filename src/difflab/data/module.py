@@ -120,8 +120,13 @@ class DataModule(LightningDataModule):
     def images(self) -> Images:
         """What the source holds, loaded and checked on first use."""
         images = self.source.load()
-        self.codec.check(images.train.x)
-        self.codec.check(images.test.x)
+        for name, split in (("training", images.train), ("held-out", images.test)):
+            self.codec.check(split.x)
+            if split.x.is_floating_point() and (lost := int((~split.x.flatten(1).isfinite().all(1)).sum())):
+                raise ValueError(
+                    f"{lost} of the {len(split)} {name} samples of {type(self.source).__name__} "
+                    f"{'is' if lost == 1 else 'are'} not finite: leave them out"
+                )
         shape, classes = images.train.shape, len(images.names)
         if (shape, classes) != (self.shape, self.classes):
             raise ValueError(

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import getpass
+import os
 import platform
 import resource
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:
     import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+CLAIMED: list[FileLock] = []  # by this process
 PRECISIONS = ("auto", "bf16", "fp32")
 
 
@@ -32,6 +39,38 @@ def best_device(accelerator: str = "auto") -> torch.device:
     if accelerator == "cpu":
         return torch.device("cpu")
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+@cache
+def claim_accelerators(devices: object) -> None:
+    """Leave this process so many of the accelerators of this host, other ones than other processes have if there are.
+
+    For the processes of a launcher, each of which would take the first ones; each keeps what it has to its end. Does
+    nothing where `devices` is no number, and where there are no more of them than it asks for.
+    """
+    import torch
+
+    total = torch.cuda.device_count()  # which does not start CUDA
+    if not isinstance(devices, int) or not 0 < devices < total:
+        return
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(total)))).split(",")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(claimed(visible, devices))
+
+
+def claimed(names: Sequence[str], count: int) -> list[str]:
+    """So many of the names: those that no other process of this host has claimed first. They are kept to the end."""
+    free: list[str] = []
+    taken: list[str] = []
+    for name in names:
+        lock = FileLock(Path(tempfile.gettempdir(), f"difflab-{getpass.getuser()}-accelerator-{name}.lock"))
+        try:
+            if len(free) < count:
+                lock.acquire(timeout=0)
+                CLAIMED.append(lock)
+                free.append(name)
+        except Timeout:
+            taken.append(name)
+    return [*free, *taken][:count]
 
 
 def has_bf16(device: torch.device) -> bool:
