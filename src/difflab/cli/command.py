@@ -33,7 +33,7 @@ from difflab.experiment.config import chosen, plain, register_settings, spelled
 from difflab.experiment.errors import UserError, user_errors
 from difflab.experiment.hardware import claim_accelerators
 from difflab.experiment.search_path import Outside, conf_dir, in_full, outside, using
-from difflab.experiment.signals import handled, own_group, stop, stop_with
+from difflab.experiment.signals import follow, handled, stop
 
 VALUED = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn")
 LISTED = ("--info", "-i")  # whose value may be left out
@@ -190,8 +190,7 @@ def one_of_many(line: Line, job: Job, outcomes: Outcomes, config: DictConfig) ->
     """Do a job of a multirun, and write down what it found or why it failed."""
     if os.getpid() == line.process:
         return recorded(line, job, outcomes, config)
-    own_group()  # in a launcher's process
-    stop_with(line.process if os.getppid() == line.process else None, outcomes.stopping)
+    follow(line.process, outcomes.stopping)  # in a launcher's process
     claim_accelerators(config.get("trainer", {}).get("devices", 1))
     with using(line.outside), handled(stop, signal.SIGTERM):
         return recorded(line, job, outcomes, config)

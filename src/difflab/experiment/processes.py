@@ -30,7 +30,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from difflab.experiment.errors import UserError
 from difflab.experiment.search_path import Outside, outside, using
-from difflab.experiment.signals import handled, own_group, stop, stop_with
+from difflab.experiment.signals import handled, own_group, stop, stop_when
 from difflab.paradigm.batch import place
 
 T = TypeVar("T")
@@ -167,7 +167,8 @@ def member(
     os.environ.clear()  # of the fork server's start
     os.environ.update(settings, LOCAL_RANK=str(k), NODE_RANK="0")
     own_group()
-    stop_with(os.getppid())
+    parent = mp.parent_process()
+    stop_when(lambda: parent is not None and not parent.is_alive())
     signal.signal(signal.SIGTERM, stop)
     store = dist.TCPStore("127.0.0.1", port, is_master=False)
     outcome: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from types import FrameType
 
-LOOK = 0.5  # seconds between two looks at the parent
+LOOK = 0.5  # seconds between two looks at whether to stop
 
 
 @contextmanager
@@ -29,16 +29,26 @@ def handled(handler: Callable[[int, FrameType | None], None], *numbers: int) -> 
             signal.signal(number, each)
 
 
-@cache
-def stop_with(parent: int | None, file: Path | None = None) -> None:
-    """Have this process sent SIGTERM, once, when its parent is gone or when a file is there."""
+def stop_when(asked: Callable[[], bool]) -> None:
+    """Have this process sent SIGTERM, once, when that is asked; a thread looks now and then."""
 
     def watch() -> None:
-        while (parent is None or os.getppid() == parent) and not (file and file.exists()):
+        while not asked():
             time.sleep(LOOK)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@cache
+def follow(parent: int, asked: Path) -> None:
+    """Have this process of a launcher stop when a file is there, and if it is a child of `parent`, when that is gone.
+
+    Ctrl-C in a terminal is for the parent alone, which then writes the file.
+    """
+    own_group()
+    child = os.getppid() == parent
+    stop_when(lambda: asked.exists() or (child and os.getppid() != parent))
 
 
 def own_group() -> None:

@@ -1,0 +1,112 @@
+"""A job of several processes: they end together, whichever of them or of those that started them is ended."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from difflab.experiment.errors import UserError
+from difflab.experiment.processes import agreed, place, together
+from helpers.jobs import TOY, said_here, start, the_run, wait_for
+
+TWO = [torch.device("cpu")] * 2
+LONG = [*TOY, "images=640000", "check_every=6400", "protocol.n=0", "trainer.devices=2", "nfe=4"]
+
+
+def sums(number):
+    """What the processes agree on: the first one's number, and how many they are."""
+    rank, world = place()
+    return {"agreed": agreed(lambda: number + rank), "world": world, "environment": os.environ["A_WORD"]}
+
+
+def fails_in(rank, how):
+    """One process fails in its way, the others wait for it."""
+    if place()[0] == rank:
+        if how == "refusal":
+            raise UserError("there is no such thing")
+        if how == "error":
+            raise ZeroDivisionError("in the second one")
+        os.kill(os.getpid(), signal.SIGKILL)
+    torch.distributed.barrier()
+
+
+def test_the_first_one_decides_and_its_result_is_returned(monkeypatch):
+    monkeypatch.setenv("A_WORD", "as it is now")
+    assert together(TWO, sums, 5) == {"agreed": 5, "world": 2, "environment": "as it is now"}
+
+
+@pytest.mark.parametrize(
+    ("rank", "how", "said"),
+    [
+        (0, "refusal", "there is no such thing"),
+        (1, "refusal", "there is no such thing"),
+        (1, "error", "process 1 of 2 failed: ZeroDivisionError: in the second one"),
+        (1, "kill", "process 1 of 2 was ended by SIGKILL"),
+    ],
+)
+def test_one_that_fails_ends_all_with_its_own_reason(rank, how, said, capfd):
+    with pytest.raises(UserError, match=said):
+        together(TWO, fails_in, rank, how)
+    trace = capfd.readouterr().err
+    assert ("ZeroDivisionError" in trace) == (how == "error")
+
+
+def running(folder):
+    """The processes of this machine that work in a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            if path.resolve() == folder:
+                found.append(int(path.parent.name))
+        except OSError:
+            pass
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="processes are looked for in /proc")
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_members_save_and_end_when_their_parent_does(tmp_path, signum, status):
+    process = start("train", *LONG, cwd=tmp_path)
+    wait_for("runs/*/checkpoints/last.ckpt", tmp_path, process)
+    process.send_signal(signum)
+    process.wait(60)
+    assert process.returncode == status
+    until = time.monotonic() + 60
+    while running(tmp_path) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not running(tmp_path)
+    run = the_run(tmp_path)
+    assert run.result is None
+    first = torch.load(run.checkpoint, weights_only=True)["global_step"]
+    assert first % 100, "it was saved where it was stopped, not at a validation alone"
+
+
+def test_torchrun_trains_by_the_same_words(tmp_path):
+    words = [*TOY, "protocol.n=0", "nfe=4"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "difflab"]
+    done = subprocess.run(
+        [*launch, "train", *words, "trainer.devices=2"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Ctrl-C is safe") == 1, "one of them speaks"
+    (tmp_path / "alone").mkdir()
+    said_here("train", *words, cwd=tmp_path / "alone")
+    ours, theirs = the_run(tmp_path), the_run(tmp_path / "alone")
+    assert ours.folder.name == theirs.folder.name
+    assert ours.result["loss"] == pytest.approx(theirs.result["loss"], rel=1e-5)
+
+
+def test_another_number_of_processes_than_devices_is_refused(tmp_path, monkeypatch):
+    """Two processes that train one run each, in one folder, is what torchrun would do with trainer.devices=1."""
+    for name in ("TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said = said_here("train", *TOY, cwd=tmp_path, status=1)
+    assert "2 processes were started, and trainer.devices=1 on trainer.num_nodes=1 make 1" in said
+    assert not [*tmp_path.glob("runs/*")]
