@@ -47,7 +47,7 @@ def test_words_may_stand_in_words(here):
     """A flow that starts from a flow that starts from a flow."""
     flow = {"experiment": "toy", "data": "moons", "paradigm": "rectified_flow", "images": 640, "batch_size": 64}
     flow |= {"data.source.n": 512, "data.source.held_out": 128, "backbone.width": 16, "logger": "local"}
-    flow |= {"trainer": "cpu", "protocol.n": 0}
+    flow |= {"trainer": "cpu", "protocol.n": 0, "nfe": 4}
     words = " ".join(f"{key}={value}" for key, value in flow.items())
     second = f"""{words} seed=1 'init="{words}"'"""
     result = train({**flow, "seed": 2, "init": second})

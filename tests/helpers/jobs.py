@@ -66,21 +66,29 @@ def start(*words, cwd):
 
 
 class Forked:
-    """A command in a process of its own, which begins with all that this one has imported; used as a Popen is."""
+    """A command in a process of its own, which begins with all that this one has imported; used as a Popen is.
 
-    def __init__(self, command, *words, cwd):
+    With a `source` it imports difflab from that folder instead, anew.
+    """
+
+    def __init__(self, command, *words, cwd, source=None):
         self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115  # it lives as long as the process
-        self.process = multiprocessing.get_context("fork").Process(target=self.run, args=(command, *words, cwd))
+        do = multiprocessing.get_context("fork").Process
+        self.process = do(target=self.run, args=(command, words, cwd, source))
         self.process.start()
 
-    def run(self, command, *words):
+    def run(self, command, words, cwd, source):
         """What the process does: its output is that of the file descriptors, as in a new interpreter."""
-        *words, cwd = words
         for descriptor in (1, 2):
             os.dup2(self.said.fileno(), descriptor)
         sys.stdout = sys.stderr = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), line_buffering=True)
         logging.getLogger().handlers.clear()  # those of pytest
         os.chdir(cwd)
+        if source:
+            sys.path.insert(0, str(source))
+            for name in [name for name in sys.modules if name.partition(".")[0] == "difflab"]:
+                del sys.modules[name]
+            assert Path(importlib.import_module("difflab").__file__).is_relative_to(source)
         run_here(command, *words)
 
     @property
