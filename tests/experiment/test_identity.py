@@ -2,11 +2,8 @@
 
 import dataclasses
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,6 +15,7 @@ from difflab.metric.card import digest
 from difflab.process.schedule import VP
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.grid import Explicit, Shift, Uniform
+from helpers.jobs import Forked, finish
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,12 +98,9 @@ def test_repetitions_have_all_but_their_seeds_in_common():
     assert fingerprint(config, origins) == fingerprint(workers, origins)
 
 
-def difflab_of(source, cwd, *words):
+def difflab_of(source, cwd, command, *words):
     """A command of the package in a folder, which may be another than the one that is tested here; what it prints."""
-    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-m", *words], cwd=cwd, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return finish(Forked(command, *words, cwd=cwd, source=source))
 
 
 TOY = ["experiment=toy", "data=moons", "paradigm=rectified_flow", "backbone.width=16", "images=640", "batch_size=64"]
@@ -136,7 +131,7 @@ def edit(path, *changes):
 def test_code_is_moved_and_extended_and_no_run_is_trained_again(copy, tmp_path):
     """The same folder of runs, before and after: same fingerprints, weights that load, a report that reads them."""
     original = Path(difflab.__file__).parents[1]
-    difflab_of(original, tmp_path, "difflab.cli.train", *TOY)
+    difflab_of(original, tmp_path, "train", *TOY)
     (weights,) = tmp_path.glob("runs/*/weights.safetensors")
     trained, folder = weights.stat().st_mtime_ns, weights.parent.name
     package = copy / "difflab"
@@ -161,15 +156,15 @@ def test_code_is_moved_and_extended_and_no_run_is_trained_again(copy, tmp_path):
             'class Uniform(Grid):\n    as_before = {"offset": 0.0}\n    offset: float = 0.0\n',
         ),
     )
-    said = difflab_of(copy, tmp_path, "difflab.cli.train", *TOY)
+    said = difflab_of(copy, tmp_path, "train", *TOY)
     assert weights.stat().st_mtime_ns == trained
     assert folder in said
     assert len(list(tmp_path.glob("runs/*/evaluations/*.json"))) == 1, "nothing was measured again"
-    said = difflab_of(copy, tmp_path, "difflab.cli.sample", f"run={folder}", "n=4", "nfe=2")
+    said = difflab_of(copy, tmp_path, "sample", f"run={folder}", "n=4", "nfe=2")
     assert "4 images" in said
-    said = difflab_of(copy, tmp_path, "difflab.cli.report")
+    said = difflab_of(copy, tmp_path, "report")
     assert "rectified_flow" in said
     # The run's folder is renamed.
     weights.parent.rename(weights.parent.with_name("renamed"))
-    difflab_of(copy, tmp_path, "difflab.cli.train", *TOY)
+    difflab_of(copy, tmp_path, "train", *TOY)
     assert [path.parent.name for path in tmp_path.glob("runs/*/config.yaml")] == ["renamed"]

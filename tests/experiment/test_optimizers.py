@@ -14,7 +14,7 @@ from difflab.experiment.identity import fingerprint, identity
 from difflab.experiment.run import Run, find
 from difflab.paradigm import SGD, WSD, Cosine, Optimisation
 from helpers.conf import composed
-from helpers.jobs import TINY, finish, run_here, said_here, start
+from helpers.jobs import TINY, Forked, finish, run_here, said_here, start
 
 MUON = [*TINY, "images=800", "check_every=160", "logger=local", "optimizer=muon", "lr_schedule=wsd"]
 MUON += ["protocol.n=0", "backbone.dropout=0.0", "lr_schedule.warmup=400", "lr=0.005"]
@@ -38,7 +38,7 @@ def rows(run):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    said = finish(start("train", *MUON, cwd=folder))
+    said = said_here("train", *MUON, cwd=folder)
     return the_run(folder), said
 
 
@@ -55,7 +55,7 @@ def test_callbacks_log_beside_the_run(uninterrupted):
 
 def test_a_run_by_muon_that_is_interrupted_goes_on_bit_for_bit(uninterrupted, tmp_path):
     whole, _ = uninterrupted
-    process = start("train", *MUON, cwd=tmp_path)
+    process = Forked("train", *MUON, cwd=tmp_path)
     checkpoint = tmp_path / "runs" / whole.folder.name / "checkpoints" / "last.ckpt"
     while not checkpoint.exists():
         assert process.poll() is None, process.communicate()[0]
@@ -63,7 +63,7 @@ def test_a_run_by_muon_that_is_interrupted_goes_on_bit_for_bit(uninterrupted, tm
     process.send_signal(signal.SIGINT)
     finish(process, 130)
     assert 0 < torch.load(checkpoint, weights_only=True)["global_step"] < 50
-    finish(start("train", *MUON, cwd=tmp_path))
+    said_here("train", *MUON, cwd=tmp_path)
     run = the_run(tmp_path)
     ours, theirs = load_file(run.weights), load_file(whole.weights)
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)

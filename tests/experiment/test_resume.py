@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers.jobs import TINY, finish, measured, said_here, share_cache, start, the_run, wait_for
+from helpers.jobs import TINY, Forked, finish, measured, said_here, share_cache, start, the_run, wait_for
 
-LONG = [*TINY, "images=1600", "check_every=240", "logger=local"]
+LONG = [*TINY, "images=800", "check_every=160", "logger=local"]
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +28,14 @@ def comparable(run):
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_and_resumed_is_uninterrupted(uninterrupted, tmp_path, signum, status):
     folder, whole = uninterrupted
-    process = start("train", *LONG, cwd=tmp_path)
+    process = Forked("train", *LONG, cwd=tmp_path)
     wait_for("runs/*/checkpoints/last.ckpt", tmp_path, process)
     process.send_signal(signum)
     finish(process, status)
     run = the_run(tmp_path)
     assert run.folder.name == whole.folder.name
     reached = torch.load(run.checkpoint, weights_only=True)["global_step"]
-    assert 0 < reached < 100
+    assert 0 < reached < 50
     assert run.result is None
     share_cache(folder, tmp_path)
     said_here("train", *LONG, cwd=tmp_path)
@@ -65,12 +65,12 @@ def test_two_processes_are_one_process(tmp_path):
 
 def test_two_jobs_that_ask_for_the_same_run_train_it_once(uninterrupted, tmp_path):
     """And measure it once: the one that comes later says that it waits, and finds what the other made."""
-    words = [*TINY, "images=1600", "logger=local"]
+    words = [*TINY, "images=800", "logger=local"]
     share_cache(uninterrupted[0], tmp_path)
-    first = start("evaluate", *words, cwd=tmp_path)
+    first = Forked("evaluate", *words, cwd=tmp_path)
     wait_for("runs/*/config.yaml", tmp_path, first)
     said = [said_here("evaluate", *words, cwd=tmp_path), finish(first)]
-    assert sum("training: 1600/1600" in each for each in said) == 1
+    assert sum("training: 800/800" in each for each in said) == 1
     assert re.search(r"is being trained by process \d+ on \S+ since .*: waiting for it", said[0])
     assert sum("measuring: 32/32" in each for each in said) == 1
     assert all("fd_lite0" in each for each in said)

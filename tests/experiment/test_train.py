@@ -72,7 +72,8 @@ def test_a_finished_run_returns_at_once_and_touches_nothing(finished):
 
 
 def test_wandb_has_the_same_numbers(finished):
-    _, run, _ = finished
+    _, run, said = finished
+    assert "W&B failed" not in said
     training, final = sorted((run.folder / "wandb").glob("offline-run-*/*.wandb"))
     assert training.name == final.name, "one run, taken up again"
     lines = []

@@ -5,10 +5,12 @@ import importlib
 import io
 import json
 import logging
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -51,6 +53,7 @@ def share_cache(source, target):
 
 
 def start(*words, cwd):
+    """Start a command in a new interpreter."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     return subprocess.Popen(
         [sys.executable, "-m", "difflab", *words],
@@ -60,6 +63,51 @@ def start(*words, cwd):
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+class Forked:
+    """A command in a process of its own, which begins with all that this one has imported; used as a Popen is.
+
+    With a `source` it imports difflab from that folder instead, anew.
+    """
+
+    def __init__(self, command, *words, cwd, source=None):
+        self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115  # it lives as long as the process
+        do = multiprocessing.get_context("fork").Process
+        self.process = do(target=self.run, args=(command, words, cwd, source))
+        self.process.start()
+
+    def run(self, command, words, cwd, source):
+        """What the process does: its output is that of the file descriptors, as in a new interpreter."""
+        for descriptor in (1, 2):
+            os.dup2(self.said.fileno(), descriptor)
+        sys.stdout = sys.stderr = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), line_buffering=True)
+        logging.getLogger().handlers.clear()  # those of pytest
+        os.chdir(cwd)
+        if source:
+            sys.path.insert(0, str(source))
+            for name in [name for name in sys.modules if name.partition(".")[0] == "difflab"]:
+                del sys.modules[name]
+            assert Path(importlib.import_module("difflab").__file__).is_relative_to(source)
+        run_here(command, *words)
+
+    @property
+    def returncode(self):
+        return self.process.exitcode
+
+    def poll(self):
+        return self.process.exitcode
+
+    def send_signal(self, signum):
+        os.kill(self.process.pid, signum)
+
+    def kill(self):
+        self.process.kill()
+
+    def communicate(self, timeout=None):
+        self.process.join(timeout)
+        self.said.seek(0)
+        return self.said.read(), None
 
 
 def run_here(command, *words):
