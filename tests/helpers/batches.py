@@ -21,7 +21,7 @@ from difflab.metric import (
 )
 from difflab.metric.cache import uncached
 from difflab.metric.extrapolated import Halves, frechet_and_limit
-from difflab.metric.reference import compared, keeper, keepers
+from difflab.metric.reference import compared, keeper_names, keepers
 
 N, REAL, D, WIDE = 203, 150, 6, 300
 
@@ -40,12 +40,12 @@ class Layers:
 
     name, sha256, resize = "layers", "none", "none"
     scores = (
-        Score("narrow", ("fd", "fd_inf"), frechet_and_limit, Halves),
+        Score("block.narrow", ("fd", "fd_inf"), frechet_and_limit, Halves),
         Score("wide", ("fd_wide", "fd_inf_wide"), frechet_and_limit, Halves),
-        Score.single("narrow", "kid", kernel),
+        Score.single("block.narrow", "kid", kernel),
         Score.single("wide", "energy", energy),
-        Score.single("narrow", "w2", wasserstein),
-        Score("narrow", ("precision", "recall", "density", "coverage"), comparable_manifold),
+        Score.single("block.narrow", "w2", wasserstein),
+        Score("block.narrow", ("precision", "recall", "density", "coverage"), comparable_manifold),
         Score.single("wide", "gap", gap),
     )
 
@@ -53,7 +53,7 @@ class Layers:
         self.mix = torch.randn(D, WIDE, generator=rng(9))
 
     def __call__(self, x):
-        return {"narrow": x, "wide": (x @ self.mix).relu()}
+        return {"block.narrow": x, "wide": (x @ self.mix).relu()}
 
 
 def split(x):
@@ -82,7 +82,7 @@ def collection():
 
 def pairs():
     """Metrics that are fed real samples, too."""
-    return {"frechet": FrechetDistance(Layers(), "wide"), "kernel": FeatureMetric(kernel, Layers(), "narrow")}
+    return {"frechet": FrechetDistance(Layers(), "wide"), "kernel": FeatureMetric(kernel, Layers(), "block.narrow")}
 
 
 def feed(metrics, two_sided, generated, real_ones):
@@ -102,7 +102,7 @@ def results(metrics, two_sided):
     """Every value by name."""
     _, _, real, other = samples()
     found, extractor = metrics.compute(), Layers()
-    kept = [found[keeper(score)] for score in extractor.scores]
+    kept = [found[name] for name in keeper_names(extractor)]
     values = compared(extractor, kept, N, real, other, uncached, "other") | found["copies"].scores
     values |= {"is": found["is"].item(), "bits": found["bits"][0].item(), "bits_se": found["bits"][1].item()}
     values |= {f"copy{i}": k.item() for i, k in enumerate(torch.cat(found["copies"].pairs(10)))}

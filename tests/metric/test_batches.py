@@ -15,7 +15,7 @@ from difflab.metric.cache import uncached
 from difflab.metric.classes import inception_score
 from difflab.metric.distance import frechet
 from difflab.metric.memorisation import memorisation
-from difflab.metric.moments import FEWEST, extended, moments, moments_of
+from difflab.metric.moments import BUFFER, extended, moments, moments_of
 from difflab.metric.reference import measure
 from helpers.batches import (
     REAL,
@@ -70,7 +70,7 @@ def test_the_frechet_distance_keeps_as_much_of_many_samples_as_of_some():
     for seed in range(40):
         metric.update(vectors(200, 8, seed), real=False)
         most = max(most, sum(rows.numel() for rows in metric.generated))
-    assert most <= FEWEST * (8 + 1)
+    assert most <= BUFFER * (8 + 1)
     metric.update(vectors(20_000, 8, 50), real=False)
     assert sum(rows.numel() for rows in metric.generated) == 9 * 9
 

@@ -21,7 +21,7 @@ from difflab.metric.classes import InceptionScore, correct
 from difflab.metric.features import Extractor
 from difflab.metric.gather import gathered
 from difflab.metric.memorisation import Copies, Memorisation, calibration
-from difflab.metric.reference import compared, floor, keeper, keepers, real_features
+from difflab.metric.reference import compared, floor, keeper_names, keepers, real_features
 from difflab.process.noise import keyed
 
 SPLITS = ("test", "train")
@@ -149,7 +149,7 @@ class Meter:
         if (n := len(copies.closeness)) != protocol.n:
             raise ValueError(f"n={protocol.n} samples are measured together, not {n}")
         (main, other), *_ = protocol.pairings(self.data)
-        kept = [found[keeper(score)] for score in protocol.extractor.scores]
+        kept = [found[name] for name in keeper_names(protocol.extractor)]
         scores = compared(protocol.extractor, kept, n, main, other, self.cache, *protocol.references[1:])
         if protocol.classifier:
             floors = protocol.classifier.floors(n, self.data.measured.test, self.cache)

@@ -39,16 +39,17 @@ def frechet_and_limit(generated: Tensor | Parts, real: Tensor) -> tuple[float, f
     Chong & Forsyth 2020 (arXiv:1911.07023), who fit a line through 15 sizes.
     """
     of: Callable[[Tensor], Moments]
+    sets: tuple[Tensor, ...]
     if isinstance(generated, Parts):
-        rows = torch.cat(generated)
-        n, of, sets = round(rows[:, 0].square().sum().item()), moments_of, (rows, generated.first, generated.second)
-        generated = rows[:, 1:]
+        rows, of = torch.cat(generated), moments_of
+        n, sets = round(rows[:, 0].square().sum().item()), (rows, generated.first, generated.second)
+        _, real = checked(rows[:, 1:], real)
     else:
-        n, of, (first, second) = len(generated), moments, halves(len(generated))
-        sets = (generated, generated[first], generated[second])
-    _, real = checked(generated, real)
+        generated, real = checked(generated, real)
+        n, of = len(generated), moments
+        sets = (generated, *(generated[half] for half in halves(n)))
     target = moments(real)
-    whole, *parts = [between(of(each.double()), target) for each in sets[: 3 if n >= FEWEST * real.shape[1] else 1]]
+    whole, *parts = [between(of(each), target) for each in sets[: 3 if n >= FEWEST * real.shape[1] else 1]]
     if not parts:
         return whole, math.nan
     return whole, (n * whole - n // 2 * sum(parts) / 2) / (n - n // 2)

@@ -28,8 +28,8 @@ from difflab.metric.manifold import comparable_manifold
 class Score:
     """What is computed of one layer's features, generated (n, D) against real (m, D), and the name of each value.
 
-    `kept` is the metric that keeps what `values` needs of the generated features, made from the layer and n; its result
-    stands in place of the features. By default it keeps all of them.
+    `kept` makes, of the layer and n, the metric that keeps what `values` needs of the generated features; the metric's
+    result, a tensor or a tuple, stands in their place. By default it keeps all of them.
     """
 
     layer: str

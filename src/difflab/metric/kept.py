@@ -24,7 +24,7 @@ class Features(Metric):
     k: list[Tensor]
 
     def __init__(self, layer: str, n: int) -> None:
-        super().__init__(**ON_CPU)
+        super().__init__(**ON_CPU, compute_with_cache=False)  # of so many features no second copy
         self.layer = layer
         self.add_state("features", [], dist_reduce_fx="cat")
         self.add_state("k", [], dist_reduce_fx="cat")

@@ -12,7 +12,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from difflab.metric.gather import ON_CPU
 
-FEWEST = 512  # rows that are kept before they are decomposed: many small decompositions cost more than one
+BUFFER = 512  # rows that are kept before they are decomposed: many small decompositions cost more than one
 
 
 class Moments(NamedTuple):
@@ -56,7 +56,7 @@ def extended(rows: list[Tensor], x: Tensor) -> list[Tensor]:
     if rows and not len(x):
         return rows
     rows = [*(row.cpu() for row in rows), F.pad(x.cpu().double(), (1, 0), value=1.0)]
-    return [triangle(torch.cat(rows))] if sum(map(len, rows)) > max(2 * rows[0].shape[1], FEWEST) else rows
+    return [triangle(torch.cat(rows))] if sum(map(len, rows)) > max(2 * rows[0].shape[1], BUFFER) else rows
 
 
 class MeanAndError(Metric):

@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from difflab.metric.cache import Cache
 from difflab.metric.card import installed_versions
 from difflab.metric.distance import thinned
-from difflab.metric.features import Extractor, Score
+from difflab.metric.features import Extractor
 
 
 class Split(Protocol):
@@ -50,12 +50,14 @@ def measure(
 
 def keepers(extractor: Extractor, n: int) -> dict[str, Metric]:
     """The metrics that keep what an extractor's scores need of n generated samples, which come in batches."""
-    return {keeper(score): score.kept(score.layer, n) for score in extractor.scores}
+    pairs = zip(keeper_names(extractor), extractor.scores, strict=True)
+    return {name: score.kept(score.layer, n) for name, score in pairs}
 
 
-def keeper(score: Score) -> str:
-    """The name of the metric that keeps what a score needs: scores of one layer that need the same share it."""
-    return f"{score.layer} {getattr(score.kept, '__name__', score.kept)}"
+def keeper_names(extractor: Extractor) -> list[str]:
+    """The name of each score's among them: scores that need the same of one layer share it."""
+    needs = [(score.layer, score.kept) for score in extractor.scores]
+    return [f"kept{needs.index(need)}" for need in needs]
 
 
 def compared(
