@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from difflab.experiment.run import find
-from helpers.jobs import TOY, Forked, finish, run_here, start, wait_for
+from helpers.jobs import TOY, Forked, run_here, wait_for
 
 STUDY = [*TOY, "paradigm=vp_sde,rectified_flow", "sampler=ddim,heun"]
 

@@ -58,6 +58,23 @@ def test_what_is_measured_is_not_measured_again(measured):
     assert measurement.path.stat().st_mtime_ns == touched
 
 
+def test_samples_are_measured_in_any_batches_and_each_once(measured):
+    measurement, _, found = measured
+    protocol, data = measurement.protocol, measurement.data
+    labels = protocol.labels_for(data, measurement.classes)
+    samples = data.codec.decode(measurement.recipe.draw(measurement.model.denoiser, labels, measurement.seed).x)
+    meter = protocol.meter(data, measurement.classes, measurement.cache)
+    for k in torch.arange(protocol.n).flip(0).split(7):
+        meter.update(samples[k], labels[k], k)
+    again, _ = meter.compute()
+    known = [name for name in found["metrics"] if not name.startswith("bits_per_dim")]
+    assert [*again] == known
+    assert again == pytest.approx({name: found["metrics"][name] for name in known}, rel=1e-9)
+    meter.update(samples[:1], labels[:1], torch.tensor([0]))
+    with pytest.raises(ValueError, match="n=20 samples are measured together, not 21"):
+        meter.compute()
+
+
 def test_each_seed_of_the_noise_is_a_measurement_of_its_own(tmp_path):
     several = measurements(tmp_path, "protocol.seeds=3", "protocol.seed=5")
     assert [each.card.seed for each in several] == [5, 6, 7]

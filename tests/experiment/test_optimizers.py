@@ -14,7 +14,7 @@ from difflab.experiment.identity import fingerprint, identity
 from difflab.experiment.run import Run, find
 from difflab.paradigm import SGD, WSD, Cosine, Optimisation
 from helpers.conf import composed
-from helpers.jobs import TINY, Forked, finish, run_here, said_here, start
+from helpers.jobs import TINY, Forked, finish, run_here, said_here
 
 MUON = [*TINY, "images=800", "check_every=160", "logger=local", "optimizer=muon", "lr_schedule=wsd"]
 MUON += ["protocol.n=0", "backbone.dropout=0.0", "lr_schedule.warmup=400", "lr=0.005"]

@@ -69,6 +69,7 @@ def trains_tests_and_samples(cls):
     (measured,) = plain.test(model, data, verbose=False)
     assert measured.keys() >= {"test/loss", f"test/{cls.likelihood}"}
     assert all(math.isfinite(value) for value in measured.values())
+    assert not any(key.startswith(("held_out", "likelihoods")) for key in model.state_dict()), "metrics are not saved"
     how = cls.defaults.sampling
     if how.guidance == Clip():
         model.sampling = replace(how, guidance=Clip(3.0))  # the range of the points
@@ -108,6 +109,8 @@ def test_what_is_measured_is_the_mean_over_all_held_out_samples():
                 losses.append(torch.stack([*by_hand.held_out_loss(noised).values()]).sum(0))
                 bits.append(by_hand.bits_per_dim(x0, label))
         assert measured["test/loss"] == pytest.approx(torch.cat(losses).mean().item(), rel=1e-6)
+        first, second = (loss.mean().item() for loss in losses[:2])  # the whole batches: s = |a - b| / sqrt(2)
+        assert measured["test/loss_spread"] == pytest.approx(2**0.5 * abs(first - second) / (first + second), rel=1e-5)
         assert measured[f"test/{model.likelihood}"] == pytest.approx(torch.cat(bits).mean().item(), rel=1e-6)
         whole = by_hand.bits_per_dim(x, y).mean().item()
         if isinstance(model, RectifiedFlow):  # an exact trace and no noise: to the solver's tolerance

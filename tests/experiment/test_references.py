@@ -5,7 +5,7 @@ import pytest
 from difflab.experiment import UserError, evaluate, find, train
 from difflab.experiment.references import words_in
 from helpers.conf import composed
-from helpers.jobs import TINY, TOY, Forked, finish, run_here, said_here, start, wait_for
+from helpers.jobs import TINY, TOY, Forked, finish, run_here, said_here, wait_for
 
 FLOW = [*TOY, "data=moons", "paradigm=rectified_flow", "nfe=4"]
 DIGITS = [*TINY, "images=64", "logger=local"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers.jobs import TINY, Forked, finish, measured, said_here, share_cache, start, the_run, wait_for
+from helpers.jobs import TINY, Forked, finish, measured, said_here, share_cache, the_run, wait_for
 
 LONG = [*TINY, "images=800", "check_every=160", "logger=local"]
 

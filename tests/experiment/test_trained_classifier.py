@@ -8,10 +8,12 @@ import torch
 from difflab.data.codec import Pixels
 from difflab.data.images import Split
 from difflab.experiment.build import build
+from difflab.experiment.protocol import Protocol
 from difflab.experiment.run import Run
 from difflab.experiment.trained_classifier import TrainedClassifier
 from difflab.experiment.training import Training
 from difflab.experiment.weights import FromRun, save_weights
+from difflab.metric.classes import class_accuracy, inception_score
 from difflab.metric.reference import measure
 from difflab.process.gaussian import scale
 from helpers.conf import composed
@@ -105,22 +107,32 @@ def test_its_features_measure_distances(trained, judge, cache):
 
 
 def test_its_verdict_on_held_out_samples_is_the_floor_and_what_training_told(trained, judge, cache):
-    test = trained.test
-    found = judge.verdict(test.x, test.y, test, cache)
-    assert found["class_accuracy"] == found["class_accuracy_floor"] == pytest.approx(trained.result["accuracy"])
-    assert found["is_classifier"] == found["is_classifier_floor"]
+    """In batches, in whatever order; and no accuracy where no classes were asked for."""
+    test, data = trained.test, trained.job.data
+    n = len(test)
+    protocol = Protocol(n, ["test"], judge, [0], 0, "balanced", judge)
+    meter = protocol.meter(data, 10, cache)
+    for k in torch.arange(n).flip(0).split(100):
+        meter.update(test.x[k], test.y[k], k)
+    found, _ = meter.compute()
+    assert found["class_accuracy"] == pytest.approx(found["class_accuracy_floor"], rel=1e-12)
+    assert found["class_accuracy"] == pytest.approx(trained.result["accuracy"])
+    assert found["is_classifier"] == pytest.approx(found["is_classifier_floor"], rel=1e-12)
     assert 5 < found["is_classifier"] < 10
-    assert judge.verdict(test.x, test.y, test, cache) == found  # from the cache
-    assert "class_accuracy" not in judge.verdict(test.x, None, test, cache)
+    assert judge.floors(n, test, cache)["is_classifier"] == found["is_classifier_floor"]  # from the cache
+    unasked = protocol.meter(data, 0, cache)
+    unasked.update(test.x, test.y, torch.arange(n))
+    assert found.keys() - unasked.compute()[0].keys() == {"class_accuracy", "class_accuracy_floor"}
 
 
 def test_a_floor_of_fewer_samples_is_of_their_own_labels(trained, judge, cache):
     order = trained.test.y.argsort(stable=True)
     by_class = Split(trained.test.x[order], trained.test.y[order])
-    found = judge.verdict(by_class.x[:60], by_class.y[:60].flip(0), by_class, cache)  # of two classes
-    assert found["class_accuracy"] < 0.7
-    assert found["class_accuracy_floor"] > 0.9
-    assert found["is_classifier"] < 4 < 5 < found["is_classifier_floor"] < 10
+    floors = judge.floors(60, by_class, cache)
+    assert floors["class_accuracy"] > 0.9
+    told = judge(by_class.x[:60])["log_probs"]  # of two classes
+    assert class_accuracy(told, by_class.y[:60].flip(0)) < 0.7
+    assert inception_score(told) < 4 < 5 < floors["is_classifier"] < 10
 
 
 # Which runs

@@ -39,6 +39,7 @@ PARTS = ("model", "data", *RECIPE[:3], "protocol")  # the keys of a configuratio
 PICTURES = ("samples", "steps", "pairs")
 PAIRS = 10  # of a generated image and the training image that it is nearest to
 ROWS = 2  # of the picture of samples; where there are classes, a class a column
+MEASURED = 512  # samples that are measured at once
 UNLABELLED = 8  # columns of it, where there are none
 
 
@@ -135,7 +136,10 @@ class Evaluation:
         with timing(self.recipe.guided(denoiser)) as network, peak_memory(denoiser.device) as peak:
             drawn = self.recipe.draw(denoiser, labels, self.seed, progress=progress)
             samples = data.codec.decode(drawn.x)
-            metrics, copies = protocol.scores(data, samples, labels if self.classes else None, self.cache)
+            meter = protocol.meter(data, self.classes, self.cache)
+            for k in torch.split(torch.arange(protocol.n), MEASURED):
+                meter.update(samples[k], labels[k], k)
+            metrics, copies = meter.compute()
             cost = {
                 "nfe": drawn.nfe,
                 "seconds": drawn.seconds,

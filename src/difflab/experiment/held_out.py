@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from difflab.data.module import DataModule
+from difflab.metric.moments import MeanAndError
 from difflab.paradigm.diffusion import Diffusion
 from difflab.process.noise import keyed
 
@@ -27,9 +28,11 @@ def likelihood(model: Diffusion, data: DataModule, n: int) -> dict[str, float]:
     x, y = held_out(data, n)
     device = model.denoiser.device
     parts = zip(torch.split(x, LIKELIHOOD_BATCH), torch.split(y, LIKELIHOOD_BATCH), strict=True)
-    bits = torch.cat([model.bits_per_dim(part.to(device), label.to(device)).double().cpu() for part, label in parts])
-    name = model.likelihood
-    found = {name: bits.mean().item(), f"{name}_se": (bits.std() / len(bits) ** 0.5).item()}
+    metric = MeanAndError()
+    for part, label in parts:
+        metric.update(model.bits_per_dim(part.to(device), label.to(device)))
+    name, (mean, error) = model.likelihood, metric.compute().tolist()
+    found = {name: mean, f"{name}_se": error}
     if log_prob := getattr(data.source, "log_prob", None):
         found[f"{name}_floor"] = -log_prob(x).mean().item() / (math.log(2) * x[0].numel())
     return found

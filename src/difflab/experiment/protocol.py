@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from difflab.data.images import Split
 from difflab.data.module import DataModule
@@ -16,9 +17,11 @@ from difflab.experiment.errors import suggestion
 from difflab.experiment.recipe import balanced
 from difflab.experiment.trained_classifier import TrainedClassifier
 from difflab.metric.cache import Cache
+from difflab.metric.classes import InceptionScore, correct
 from difflab.metric.features import Extractor
-from difflab.metric.memorisation import Memorisation, calibration, memorisation
-from difflab.metric.reference import floor, measure, real_features
+from difflab.metric.gather import gathered
+from difflab.metric.memorisation import Copies, Memorisation, calibration
+from difflab.metric.reference import compared, floor, keeper_names, keepers, real_features
 from difflab.process.noise import keyed
 
 SPLITS = ("test", "train")
@@ -106,17 +109,51 @@ class Protocol:
         splits = {"train": (train, test), "test": (test, train)}
         return [splits[name] for name in self.references]
 
-    def scores(
-        self, data: DataModule, samples: Tensor, labels: Tensor | None, cache: Cache
-    ) -> tuple[dict[str, float], Memorisation]:
-        """Each score of samples, as stored, beside its floor; and their nearest training samples.
+    def meter(self, data: DataModule, classes: int, cache: Cache) -> Meter:
+        """What takes the samples in, batch by batch, and measures them; `classes` is how many the denoiser knows."""
+        return Meter(self, data, classes, cache)
 
-        `labels` are those that were asked for, if any were.
+
+class Meter:
+    """Measures the n samples of a protocol, which come in batches, in any order, on one process or several.
+
+    Each batch is seen once by each network. All processes of a group compute, also one that saw no sample.
+    """
+
+    def __init__(self, protocol: Protocol, data: DataModule, classes: int, cache: Cache) -> None:
+        self.protocol, self.data, self.cache = protocol, data, cache
+        metrics: dict[str, Metric | MetricCollection] = {**keepers(protocol.extractor, protocol.n)}
+        metrics["copies"] = Copies(data.measured.train, data.measured.test, cache)
+        if protocol.classifier:
+            metrics["is_classifier"] = InceptionScore(protocol.classifier.classes)
+            if classes:  # that were asked for
+                metrics["class_accuracy"] = MeanMetric(dist_sync_fn=gathered).set_dtype(torch.float64)
+        self.metrics = MetricCollection(metrics, compute_groups=False)
+
+    def update(self, samples: Tensor, labels: Tensor, k: Tensor) -> None:
+        """Take in the samples k, int64 (N,), as stored, with the labels that were asked for."""
+        x, classifier = self.data.codec.measure(samples), self.protocol.classifier
+        seen = {"samples": x, "k": k, "seen": self.protocol.extractor(x)}
+        if classifier:
+            seen["log_probs"] = log_probs = classifier(x)["log_probs"]
+            seen["value"] = correct(log_probs, labels)  # of which torchmetrics has the mean
+        self.metrics.update(**seen)
+
+    def compute(self) -> tuple[dict[str, float], Memorisation]:
+        """Each score of all samples beside its floor; and their nearest training samples.
+
+        Raises ValueError unless there are n samples.
         """
-        (main, other), *_ = self.pairings(data)
-        samples, real = data.codec.measure(samples), data.measured
-        found = measure(self.extractor, samples, main, other, cache, *self.references[1:])
-        if self.classifier:
-            found |= self.classifier.verdict(samples, labels, real.test, cache)
-        copies = memorisation(samples, real.train, real.test, cache)
-        return found | copies.scores, copies
+        protocol, found = self.protocol, self.metrics.compute()
+        copies: Memorisation = found["copies"]
+        if (n := len(copies.closeness)) != protocol.n:
+            raise ValueError(f"n={protocol.n} samples are measured together, not {n}")
+        (main, other), *_ = protocol.pairings(self.data)
+        kept = [found[name] for name in keeper_names(protocol.extractor)]
+        scores = compared(protocol.extractor, kept, n, main, other, self.cache, *protocol.references[1:])
+        if protocol.classifier:
+            floors = protocol.classifier.floors(n, self.data.measured.test, self.cache)
+            for name, floor_ in floors.items():
+                if name in found:
+                    scores |= {name: found[name].item(), f"{name}_floor": floor_}
+        return scores | copies.scores, copies

@@ -17,7 +17,7 @@ from difflab.experiment.weights import FromRun
 from difflab.metric.cache import Cache
 from difflab.metric.classes import class_accuracy, inception_score
 from difflab.metric.distance import kernel, thinned
-from difflab.metric.extrapolated import frechet_and_limit
+from difflab.metric.extrapolated import Halves, frechet_and_limit
 from difflab.metric.features import FrozenNetwork, Score
 from difflab.metric.manifold import comparable_manifold
 from difflab.metric.reference import real_features
@@ -36,7 +36,7 @@ class TrainedClassifier(FrozenNetwork):
     name: ClassVar[str] = "classifier"
     resize: ClassVar[str] = "none"
     scores: ClassVar[tuple[Score, ...]] = (
-        Score("features", ("fd_classifier", "fd_inf_classifier"), frechet_and_limit),
+        Score("features", ("fd_classifier", "fd_inf_classifier"), frechet_and_limit, Halves),
         Score.single("features", "kid_classifier", kernel),
         Score(
             "features",
@@ -74,18 +74,14 @@ class TrainedClassifier(FrozenNetwork):
             )
         return super().__call__(samples)
 
-    def verdict(self, samples: Tensor, labels: Tensor | None, held_out: Split, cache: Cache) -> dict[str, float]:
-        """`is_classifier`, and `class_accuracy` where there are labels that were asked for.
-
-        `KEY_floor` is that of as many held-out samples, or of all: what a perfect generator gets.
-        """
-        n = min(len(samples), len(held_out))
-        generated, real = self(samples)["log_probs"], real_features(self, held_out, n, cache)["log_probs"]
-        found = {"is_classifier": inception_score(generated), "is_classifier_floor": inception_score(real)}
-        if labels is not None:
-            found["class_accuracy"] = class_accuracy(generated, labels)
-            found["class_accuracy_floor"] = class_accuracy(real, thinned(held_out.y, n))
-        return found
+    def floors(self, n: int, held_out: Split, cache: Cache) -> dict[str, float]:
+        """`is_classifier` and `class_accuracy` of n held-out samples, or of all: what a perfect generator gets."""
+        n = min(n, len(held_out))
+        told = real_features(self, held_out, n, cache)["log_probs"]
+        return {
+            "is_classifier": inception_score(told),
+            "class_accuracy": class_accuracy(told, thinned(held_out.y, n)),
+        }
 
 
 class ClassifierFeatures(nn.Module):

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.special import entr as entropy  # -p log p, 0 at p = 0
+from torchmetrics import Metric
+
+from difflab.metric.gather import ON_CPU
+
+SUMS = ("probs", "entropies", "n")
 
 
 def inception_score(log_probs: Tensor) -> float:
@@ -14,9 +22,7 @@ def inception_score(log_probs: Tensor) -> float:
     data's change it. Raises ValueError for other shapes, and for rows whose probabilities do not sum to 1.
     Salimans et al. 2016 (arXiv:1606.03498), section 4, where the classifier is Inception.
     """
-    probs = _checked(log_probs).exp()
-    entropy = torch.special.entr  # -p log p, 0 at p = 0
-    return float((entropy(probs.mean(0)).sum() - entropy(probs).sum(1).mean()).exp())
+    return float(_score(*_sums(log_probs)))
 
 
 def class_accuracy(log_probs: Tensor, labels: Tensor) -> float:
@@ -24,9 +30,58 @@ def class_accuracy(log_probs: Tensor, labels: Tensor) -> float:
 
     Of log-probabilities (n, C) and labels (n,). Raises ValueError for other shapes.
     """
+    return correct(log_probs, labels).mean().item()
+
+
+def correct(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """1 where the most probable class is the label, else 0: float64 (n,), whose mean is the accuracy.
+
+    Raises ValueError for other shapes.
+    """
     if labels.shape != log_probs.shape[:1]:
         raise ValueError(f"each sample has one label: {tuple(labels.shape)} for {tuple(log_probs.shape)}")
-    return (_checked(log_probs).argmax(1) == labels).double().mean().item()
+    return (_checked(log_probs).argmax(1) == labels.to(log_probs.device)).double()
+
+
+def _sums(log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Over samples: of the probabilities (C,), of their entropies, and of 1."""
+    probs = _checked(log_probs).exp()
+    return probs.sum(0), entropy(probs).sum(), probs.new_tensor(len(probs))
+
+
+def _score(probs: Tensor, entropies: Tensor, n: Tensor) -> Tensor:
+    score: Tensor = (entropy(probs / n).sum() - entropies / n).exp()
+    return score
+
+
+class InceptionScore(Metric):
+    """`inception_score` of all samples, from sums over them.
+
+        metric = InceptionScore(classes=10)
+        for images in generated:
+            metric.update(classifier(images).log_softmax(1))
+        metric.compute()  # float64 ()
+
+    Raises ValueError as the function does.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+
+    def __init__(self, classes: int, **settings: Any) -> None:  # noqa: ANN401
+        super().__init__(**ON_CPU | settings)
+        zero = torch.zeros((), dtype=torch.float64)
+        for name, default in zip(SUMS, (zero.repeat(classes), zero, zero), strict=True):
+            self.add_state(name, default, dist_reduce_fx="sum")
+
+    def update(self, log_probs: Tensor) -> None:
+        """Take in the log-probabilities (N, C) of a batch."""
+        for name, value in zip(SUMS, _sums(log_probs), strict=True):
+            setattr(self, name, getattr(self, name) + value.to(self.device))
+
+    def compute(self) -> Tensor:
+        """The score of all."""
+        return _score(*(getattr(self, name) for name in SUMS))
 
 
 def _checked(log_probs: Tensor) -> Tensor:

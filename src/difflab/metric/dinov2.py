@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from difflab.metric.distance import kernel
-from difflab.metric.extrapolated import frechet_and_limit
+from difflab.metric.extrapolated import Halves, frechet_and_limit
 from difflab.metric.features import FrozenNetwork, Score, sha256_of
 from difflab.metric.manifold import comparable_manifold
 
@@ -37,7 +37,7 @@ class DINOv2(FrozenNetwork):
     resize = "bicubic antialias 224"
     paths: ClassVar[tuple[str, ...]] = ("weights",)
     scores: ClassVar[tuple[Score, ...]] = (
-        Score("cls", ("fd_dinov2", "fd_inf_dinov2"), frechet_and_limit),
+        Score("cls", ("fd_dinov2", "fd_inf_dinov2"), frechet_and_limit, Halves),
         Score.single("cls", "kid_dinov2", kernel),
         Score("cls", ("precision_dinov2", "recall_dinov2", "density_dinov2", "coverage_dinov2"), comparable_manifold),
     )

@@ -1,18 +1,19 @@
 """Distances between two sets of feature vectors, in float64; all but `wasserstein` of whole sets of any sizes.
 
-torchmetrics serves the tests as an oracle only: its Frechet formula is private behind a metric that returns float32 and
-loses symmetry where n < D, and its kernel distance averages random subsets of equal size.
+torchmetrics' own are not used: its Frechet formula is private behind a metric that returns float32 and loses symmetry
+where n < D, and its kernel distance averages random subsets of equal size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import combinations, product
-from typing import NamedTuple
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+
+from difflab.metric.moments import Moments, moments
 
 BLOCK = 2048  # rows of a kernel matrix held at once
 
@@ -29,20 +30,6 @@ def frechet(a: Tensor, b: Tensor) -> float:
     """
     a, b = checked(a, b)
     return between(moments(a), moments(b))
-
-
-class Moments(NamedTuple):
-    """The mean of vectors (n, D), and some R of at most D rows with R^T R their covariance."""
-
-    mean: Tensor
-    root: Tensor
-
-
-def moments(x: Tensor) -> Moments:
-    """Of float64 vectors (n, D), n >= 2."""
-    mean = x.mean(0)
-    x = (x - mean) / (len(x) - 1) ** 0.5
-    return Moments(mean, torch.linalg.qr(x, mode="r").R if len(x) > x.shape[1] else x)
 
 
 def between(p: Moments, q: Moments) -> float:

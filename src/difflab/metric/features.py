@@ -10,34 +10,44 @@ from dataclasses import dataclass
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format, fuse_conv_bn_eval
+from torchmetrics import Metric
 
 from difflab.metric.distance import kernel
 from difflab.metric.efficientnet_lite0 import Lite0Network
-from difflab.metric.extrapolated import frechet_and_limit
+from difflab.metric.extrapolated import Halves, frechet_and_limit
+from difflab.metric.kept import Features
 from difflab.metric.manifold import comparable_manifold
 
 
 @dataclass(frozen=True)
 class Score:
-    """What is computed of one layer's features, generated (n, D) against real (m, D), and the name of each value."""
+    """What is computed of one layer's features, generated (n, D) against real (m, D), and the name of each value.
+
+    `kept` makes, of the layer and n, the metric that keeps what `values` needs of the generated features; the metric's
+    result, a tensor or a tuple, stands in their place. By default it keeps all of them.
+    """
 
     layer: str
     names: tuple[str, ...]
-    values: Callable[[Tensor, Tensor], Sequence[float]]
+    values: Callable[[Any, Tensor], Sequence[float]]
+    kept: Callable[[str, int], Metric] = Features
 
     @classmethod
     def single(cls, layer: str, name: str, value: Callable[[Tensor, Tensor], float]) -> Score:
         """Of one value."""
         return cls(layer, (name,), lambda generated, real: (value(generated, real),))
 
-    def __call__(self, generated: dict[str, Tensor], real: dict[str, Tensor]) -> dict[str, float]:
-        """The values by name, without those that are nan: there are too few samples for them."""
-        values = zip(self.names, self.values(generated[self.layer], real[self.layer]), strict=True)
+    def __call__(self, generated: Any, real: dict[str, Tensor]) -> dict[str, float]:  # noqa: ANN401
+        """The values by name, without those that are nan: there are too few samples for them.
+
+        `generated` are the layer's features, or what was `kept` of them.
+        """
+        values = zip(self.names, self.values(generated, real[self.layer]), strict=True)
         return {name: value for name, value in values if not math.isnan(value)}
 
 
@@ -100,7 +110,7 @@ class EfficientNetLite0(FrozenNetwork):
     sha256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
     resize = "bicubic antialias 128"
     scores: ClassVar[tuple[Score, ...]] = (
-        Score("block10", ("fd_lite0", "fd_inf_lite0"), frechet_and_limit),
+        Score("block10", ("fd_lite0", "fd_inf_lite0"), frechet_and_limit, Halves),
         Score.single("pool", "kid_lite0", kernel),
         Score("block10", ("precision_lite0", "recall_lite0", "density_lite0", "coverage_lite0"), comparable_manifold),
     )

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from difflab.metric.distance import kernel
-from difflab.metric.extrapolated import frechet_and_limit
+from difflab.metric.extrapolated import Halves, frechet_and_limit
 from difflab.metric.features import FrozenNetwork, Score, load
 from difflab.metric.inception_v3 import InceptionNetwork
 from difflab.metric.manifold import comparable_manifold
@@ -29,7 +29,7 @@ class Inception(FrozenNetwork):
     resize = "bilinear tensorflow1 299"
     paths: ClassVar[tuple[str, ...]] = ("weights",)
     scores: ClassVar[tuple[Score, ...]] = (
-        Score("pool", ("fid", "fid_inf"), frechet_and_limit),
+        Score("pool", ("fid", "fid_inf"), frechet_and_limit, Halves),
         Score.single("pool", "kid", kernel),
         Score("pool", ("precision", "recall", "density", "coverage"), comparable_manifold),
     )

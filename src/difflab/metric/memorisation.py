@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
-from difflab.metric.cache import Cache
+from difflab.metric.cache import Cache, uncached
 from difflab.metric.card import installed_versions
 from difflab.metric.distance import squared_distances, thinned
+from difflab.metric.gather import ON_CPU
+from difflab.metric.kept import in_order
 from difflab.metric.reference import Split
 
 NEIGHBOURS = 10
@@ -17,8 +20,7 @@ RARE = 0.01  # the share of held-out samples that may pass for copies
 BLOCK = 2048  # rows and columns of a distance matrix held at once
 
 
-@dataclass(frozen=True, eq=False)
-class Memorisation:
+class Memorisation(NamedTuple):
     """`scores` by name, and of each generated sample its nearest training sample and how much nearer that is."""
 
     scores: dict[str, float]
@@ -46,23 +48,67 @@ def memorisation(generated: Tensor, train: Split, held_out: Split, cache: Cache)
     Raises ValueError for samples whose shape is not that of the real ones, and for splits of less than two.
     Carlini et al. 2023 (arXiv:2301.13188), section 5, with 50 neighbours and a threshold set by eye.
     """
+    usual = calibration(train, held_out, cache)
+    return summary(neighbours(generated, train, held_out), usual)
+
+
+class Neighbours(NamedTuple):
+    """Of each generated sample (n,)."""
+
+    closeness: Tensor
+    neighbour: Tensor  # the index of the nearest training sample
+    to_known: Tensor  # distance to the nearest training sample, of as many as there are held-out ones
+    to_unknown: Tensor  # distance to the nearest held-out sample, of as many as there are training ones
+
+
+def neighbours(generated: Tensor, train: Split, held_out: Split) -> Neighbours:
+    """Where generated samples lie among training samples and held-out ones. Raises ValueError as `memorisation`."""
     x, known, unknown = (samples.flatten(1) for samples in (generated, train.x, held_out.x))
     if not generated.shape[1:] == train.x.shape[1:] == held_out.x.shape[1:]:
         shapes = ", ".join(str(tuple(samples.shape)) for samples in (generated, train.x, held_out.x))
         raise ValueError(f"generated, training and held-out samples must have one shape: these are {shapes}")
     if min(len(known), len(unknown)) < 2:
         raise ValueError(f"{len(known)} training and {len(unknown)} held-out samples are too few to tell copies by")
-
-    usual = calibration(train, held_out, cache)
-    close, neighbour = closeness(x, known)
     n = min(len(known), len(unknown))
-    to_known, to_unknown = (nearest(x, thinned(split, n), 1)[0].mean() for split in (known, unknown))
-    found = {
-        "copies": (close <= usual["threshold"]).double().mean().item(),
+    return Neighbours(*closeness(x, known), *(nearest(x, thinned(split, n), 1)[0][:, 0] for split in (known, unknown)))
+
+
+def summary(found: Neighbours, usual: dict[str, Tensor]) -> Memorisation:
+    """The scores of all samples by what is `usual` of held-out ones, as `calibration` says."""
+    to_known, to_unknown = found.to_known.mean(), found.to_unknown.mean()
+    scores = {
+        "copies": (found.closeness <= usual["threshold"]).double().mean().item(),
         "copies_floor": usual["floor"].item(),
         "nn_gap": (2 * (to_known - to_unknown) / (to_known + to_unknown)).nan_to_num(0).item(),
     }
-    return Memorisation(found, close, neighbour)
+    return Memorisation(scores, found.closeness, found.neighbour)
+
+
+class Copies(Metric):
+    """`memorisation` of samples that come in batches, in whatever order, on one process or several.
+
+    Four numbers are kept of a sample. Its place k in the whole set is what `Memorisation.pairs` knows it by.
+    """
+
+    full_state_update = False
+    k: list[Tensor]
+
+    def __init__(self, train: Split, held_out: Split, cache: Cache = uncached, **settings: Any) -> None:  # noqa: ANN401
+        super().__init__(**ON_CPU | settings)
+        self.train_split, self.held_out = train, held_out
+        self.usual = calibration(train, held_out, cache)
+        for name in (*Neighbours._fields, "k"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, samples: Tensor, k: Tensor) -> None:
+        """Take in the samples k, as the codec measures them."""
+        self.k.append(k)
+        for name, value in neighbours(samples, self.train_split, self.held_out)._asdict().items():
+            getattr(self, name).append(value)
+
+    def compute(self) -> Memorisation:
+        """What is found of all, in the order of k."""
+        return summary(Neighbours(*(in_order(getattr(self, name), self.k) for name in Neighbours._fields)), self.usual)
 
 
 def calibration(train: Split, held_out: Split, cache: Cache) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 
 def psnr(x: Tensor, truth: Tensor, extent: float = 2.0) -> Tensor:
@@ -10,5 +11,6 @@ def psnr(x: Tensor, truth: Tensor, extent: float = 2.0) -> Tensor:
 
     Images `(N, *)` with values in a range as wide as `extent`: 2 for [-1, 1]. Equal images give infinity.
     """
-    error = (x.double() - truth.double()).square().flatten(1).mean(1)
-    return 10 * (extent**2 / error).log10()
+    each = tuple(range(1, x.ndim))
+    ratio: Tensor = peak_signal_noise_ratio(x.double(), truth.double(), extent, reduction="none", dim=each)
+    return ratio

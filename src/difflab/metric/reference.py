@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
 from difflab.metric.cache import Cache
 from difflab.metric.card import installed_versions
@@ -41,16 +43,42 @@ def measure(
             raise ValueError(
                 f"generated samples {tuple(fake.shape)} cannot be measured against real ones {tuple(split.x.shape)}"
             )
-    generated = extractor(fake)
-    values = {"n": len(fake)} | _against(extractor, generated, len(fake), reference, other, cache, "")
+    features = extractor(fake)
+    generated = [features[score.layer] for score in extractor.scores]
+    return compared(extractor, generated, len(fake), reference, other, cache, also)
+
+
+def keepers(extractor: Extractor, n: int) -> dict[str, Metric]:
+    """The metrics that keep what an extractor's scores need of n generated samples, which come in batches."""
+    pairs = zip(keeper_names(extractor), extractor.scores, strict=True)
+    return {name: score.kept(score.layer, n) for name, score in pairs}
+
+
+def keeper_names(extractor: Extractor) -> list[str]:
+    """The name of each score's among them: scores that need the same of one layer share it."""
+    needs = [(score.layer, score.kept) for score in extractor.scores]
+    return [f"kept{needs.index(need)}" for need in needs]
+
+
+def compared(
+    extractor: Extractor,
+    generated: Sequence[Any],
+    n: int,
+    reference: Split,
+    other: Split,
+    cache: Cache,
+    also: str | None = None,
+) -> dict[str, float | int]:
+    """As `measure`, of n samples of which all that each of the extractor's scores needs is known."""
+    values = {"n": n} | _against(extractor, generated, n, reference, other, cache, "")
     if also is not None:
-        values |= _against(extractor, generated, len(fake), other, reference, cache, f"_vs_{also}")
+        values |= _against(extractor, generated, n, other, reference, cache, f"_vs_{also}")
     return values
 
 
 def _against(
     extractor: Extractor,
-    generated: dict[str, Tensor],
+    generated: Sequence[Any],
     n: int,
     reference: Split,
     other: Split,
@@ -67,9 +95,12 @@ def _against(
     return values
 
 
-def scores(extractor: Extractor, generated: dict[str, Tensor], real: dict[str, Tensor]) -> dict[str, float]:
-    """Each score of an extractor's features, by name."""
-    return {name: value for score in extractor.scores for name, value in score(generated, real).items()}
+def scores(extractor: Extractor, generated: Sequence[Any], real: dict[str, Tensor]) -> dict[str, float]:
+    """Each score of an extractor by name: `generated` has for each what it compares with the real features."""
+    found: dict[str, float] = {}
+    for score, known in zip(extractor.scores, generated, strict=True):
+        found |= score(known, real)
+    return found
 
 
 def floor(extractor: Extractor, reference: Split, other: Split, n: int, cache: Cache) -> dict[str, float]:
@@ -77,7 +108,8 @@ def floor(extractor: Extractor, reference: Split, other: Split, n: int, cache: C
 
     def compute() -> dict[str, Tensor]:
         real = real_features(extractor, reference, len(reference.x), cache)
-        found = scores(extractor, real_features(extractor, other, n, cache), real)
+        features = real_features(extractor, other, n, cache)
+        found = scores(extractor, [features[score.layer] for score in extractor.scores], real)
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
 
     names = [name for score in extractor.scores for name in score.names]

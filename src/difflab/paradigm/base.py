@@ -18,6 +18,7 @@ from difflab.objective.coupling import Coupling, Independent
 from difflab.objective.draws import Noised
 from difflab.objective.times import Times
 from difflab.paradigm.batch import Batch, global_batch_size, place, unpacked
+from difflab.paradigm.group_sums import GroupSums
 from difflab.paradigm.optimisation import Optimisation
 from difflab.process.gaussian import scale
 from difflab.process.noise import keyed
@@ -50,6 +51,7 @@ class Paradigm(pl.LightningModule):
         self.times, self.optimisation, self.seed = times, optimisation or Optimisation(), seed
         self.given_batch_size = batch_size
         self.skipped = self.in_a_row = 0  # steps whose gradient is not finite; and those since the last one that is
+        self.held_out = GroupSums()
 
     def loss(self, noised: Noised) -> dict[str, Tensor]:
         """The terms of the loss, each of shape `(B,)`."""
@@ -155,32 +157,32 @@ class Paradigm(pl.LightningModule):
                 self.times.observe(self.schedule, self.whole(noised.t), total)
         terms = {k: scale(noised.weight, v).mean() for k, v in losses.items()}
         loss = torch.stack(list(terms.values())).sum()
-        self.log_dict({"train/loss": loss, **({f"train/{k}": v for k, v in terms.items()} if len(terms) > 1 else {})})
+        parts = {f"train/{k}": v for k, v in terms.items()} if len(terms) > 1 else {}
+        self.log_dict({"train/loss": loss, **parts}, sync_dist=True)  # the means over all processes
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Start the sums of the held-out losses, their count, and the moments of the batches' means."""
-        self.held_out = torch.zeros(5, device=self.device)
+        """Start the sums of the held-out losses."""
+        self.held_out.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add up the held-out losses, each under the same noise every time."""
         x0, label, eps = unpacked(batch, self.learned.shape)
         noised = self.corrupt(x0, label, 0.0, HELD_OUT, batch_idx, eps=eps)
         total = torch.stack([scale(noised.weight, v) for v in self.held_out_loss(noised).values()]).sum(0)
-        whole = len(x0) * place()[1] == self.batch_size  # a shorter batch has a mean of another variance
-        mean = total.mean() * whole
-        self.held_out += torch.stack([total.sum(), total.new_tensor(len(total)), mean, mean**2, mean.new_tensor(whole)])
+        self.held_out.update(total, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean over all held-out images, of which each process may have seen another number.
 
         And `spread`: the relative standard deviation of the loss of one batch, which is the noise of training.
         """
-        total, n, first, second, batches = self.trainer.strategy.reduce(self.held_out, reduce_op="sum")
-        variance = (second / batches - (first / batches) ** 2).clamp(min=0) * batches / (batches - 1)
-        self.log(f"{self.split}/loss", total / n, sync_dist=True)
-        if batches > 1:
-            self.log(f"{self.split}/loss_spread", variance.sqrt() / (first / batches), sync_dist=True)
+        total, n = self.held_out.compute().unbind(1)
+        self.log(f"{self.split}/loss", (total.sum() / n.sum()).item(), sync_dist=True)
+        whole = n == self.batch_size  # a shorter batch has a mean of another variance
+        if whole.sum() > 1:
+            means = total[whole] / self.batch_size
+            self.log(f"{self.split}/loss_spread", (means.std() / means.mean()).item(), sync_dist=True)
 
     def on_test_epoch_start(self) -> None:
         """Testing measures what validation does, and perhaps more."""

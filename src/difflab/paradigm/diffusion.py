@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
 from difflab.denoiser.base import AnyDenoiser, Denoiser, Estimate
 from difflab.denoiser.likelihood import ExactTrace, Hutchinson, flow_bits_per_dim
@@ -89,7 +90,7 @@ class Diffusion(Paradigm):
         self.denoiser: AnyDenoiser = denoiser
         self.weighting, self.coupling = weighting or default.weighting, coupling or default.coupling
         self.label_dropout, self.codec = label_dropout, codec
-        self.sampling = sampling
+        self.sampling, self.likelihoods = sampling, MeanMetric("disable")
         self.check()
 
     @property
@@ -139,9 +140,9 @@ class Diffusion(Paradigm):
         return flow_bits_per_dim(self.denoiser.bind(label), x0, levels=self.levels, trace=trace)
 
     def on_test_epoch_start(self) -> None:
-        """Start the sum of the likelihoods and their count, too."""
+        """Start the mean of the likelihoods, too."""
         super().on_test_epoch_start()
-        self.likelihoods = torch.zeros(2, device=self.device)
+        self.likelihoods.reset()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add up the likelihoods, too, of denoisers that have one."""
@@ -150,14 +151,13 @@ class Diffusion(Paradigm):
             x0, label, _ = unpacked(batch, self.denoiser.shape)
             with torch.inference_mode(False), torch.no_grad():  # tensors of inference mode can have no gradients
                 bits = self.bits_per_dim(x0.clone(), label.clone())
-            self.likelihoods += torch.stack([bits.sum(), bits.new_tensor(len(bits))])
+            self.likelihoods.update(bits)
 
     def on_test_epoch_end(self) -> None:
         """Log their mean over all held-out samples, too."""
         super().on_test_epoch_end()
-        total, n = self.trainer.strategy.reduce(self.likelihoods, reduce_op="sum")
-        if n > 0:
-            self.log(f"{self.split}/{self.likelihood}", total / n, sync_dist=True)
+        if self.denoiser.has_density:
+            self.log(f"{self.split}/{self.likelihood}", self.likelihoods.compute(), sync_dist=True)
 
     def default_sampling(self) -> Sampling:
         """That of the class. Raises ValueError where it limits x0 to the range of images and samples are continuous."""

@@ -14,6 +14,7 @@ from difflab.objective.draws import Noised
 from difflab.objective.times import Times, Uniform
 from difflab.paradigm.base import Paradigm
 from difflab.paradigm.batch import Batch, unpacked
+from difflab.paradigm.group_sums import GroupSums
 from difflab.paradigm.optimisation import Optimisation
 from difflab.process.discrete import LinearBetas
 from difflab.process.schedule import Linear, Schedule
@@ -55,6 +56,7 @@ class NoisyClassifier(Paradigm):
                 f"alone, or no schedule"
             )
         self.classifier: AnyClassifier = classifier
+        self.right = GroupSums()
 
     def loss(self, noised: Noised) -> dict[str, Tensor]:
         """The cross-entropy in nats, 0 where the label is null; shape `(B,)`."""
@@ -70,23 +72,24 @@ class NoisyClassifier(Paradigm):
         log_p: Tensor = self.classifier(noised.x_t, noised.t)
         log_snr = self.schedule.log_snr(noised.t)
         bins = torch.bucketize(log_snr, torch.tensor(EDGES, dtype=log_snr.dtype)).to(log_p.device)
-        right = bins[log_p.argmax(1) == noised.label]
-        self.counts += torch.stack([part.bincount(minlength=len(BINS)) for part in (right, bins)])
+        right = log_p.argmax(1) == noised.label
+        for i in range(len(BINS)):
+            self.right.update(right[bins == i], i)
         return self.against(noised, log_p)
 
     def on_validation_epoch_start(self) -> None:
         """Start the counts, too."""
         super().on_validation_epoch_start()
-        self.counts = torch.zeros(2, len(BINS), dtype=torch.long, device=self.device)
+        self.right.reset()
 
     def on_validation_epoch_end(self) -> None:
         """Log the accuracy, too: of all samples, and of each bin that has its share of them."""
         super().on_validation_epoch_end()
-        right, seen = self.trainer.strategy.reduce(self.counts, reduce_op="sum").double()
-        self.log(f"{self.split}/accuracy", right.sum() / seen.sum(), sync_dist=True)
+        right, seen = self.right.compute().unbind(1)
+        self.log(f"{self.split}/accuracy", (right.sum() / seen.sum()).item(), sync_dist=True)
         for name, share, n in zip(BINS, right / seen, seen, strict=True):
             if 0 < n < seen.sum():
-                self.log(f"{self.split}/accuracy@{name}", share, sync_dist=True)
+                self.log(f"{self.split}/accuracy@{name}", share.item(), sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """`log p(y | x)` of samples as they are, at the least noisy time; shape `(B, classes)`."""
