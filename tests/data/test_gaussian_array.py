@@ -14,9 +14,10 @@ from torch.distributions import Independent, Normal
 from difflab.data.gaussian_array import GaussianArray
 from difflab.denoiser import Gaussian, Known
 from difflab.experiment.jobs import train
+from difflab.experiment.progress import silently
 from difflab.experiment.recipe import Recipe
 from difflab.experiment.run import Run
-from difflab.experiment.task.base import Job, silently
+from difflab.experiment.task.base import Job
 from difflab.experiment.task.draw import Draw
 from difflab.experiment.task.interpolate import Interpolate
 from difflab.experiment.task.invert import Invert

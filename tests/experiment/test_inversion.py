@@ -9,9 +9,10 @@ from difflab.data.codec import Arrays
 from difflab.data.gaussian_array import GaussianArray
 from difflab.data.module import DataModule
 from difflab.denoiser.exact import Gaussian
+from difflab.experiment.progress import silently
 from difflab.experiment.recipe import Recipe
 from difflab.experiment.run import Run
-from difflab.experiment.task.base import Job, silently
+from difflab.experiment.task.base import Job
 from difflab.experiment.task.invert import Invert, decode, encode, rising
 from difflab.guidance.base import Chain
 from difflab.process.schedule import VP, Linear

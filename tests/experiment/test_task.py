@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from difflab.experiment.progress import silently
 from difflab.experiment.recipe import trained
-from difflab.experiment.task.base import Job, silently
+from difflab.experiment.task.base import Job
 from difflab.experiment.task.classes import Classes
 from difflab.experiment.task.edit import Edit
 from difflab.experiment.task.interpolate import Interpolate, slerp

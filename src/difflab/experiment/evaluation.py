@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,16 @@ from difflab.experiment.identity import line
 from difflab.experiment.lock import locked
 from difflab.experiment.mirror import Mirror
 from difflab.experiment.picture import picture, save_png, sheet, tiles
-from difflab.experiment.progress import Drawing
+from difflab.experiment.processes import agreed, dealt, everyone, rank
+from difflab.experiment.progress import Drawing, silently
 from difflab.experiment.protocol import Protocol
-from difflab.experiment.recipe import RECIPE, Recipe
+from difflab.experiment.recipe import BATCH, RECIPE, Recipe
 from difflab.experiment.run import Run
 from difflab.experiment.wandb_job import WandbJob
 from difflab.metric.cache import Cache
 from difflab.metric.card import ProtocolCard, digest
 from difflab.metric.memorisation import Memorisation
+from difflab.paradigm.batch import place
 from difflab.paradigm.diffusion import Diffusion
 from difflab.process.noise import VERSION as NOISE
 from difflab.sampler.evaluations import timing
@@ -116,56 +118,75 @@ class Evaluation:
     def __call__(
         self, progress: Callable[[int], None], on_result: Callable[[dict[str, Any]], None] = lambda found: None
     ) -> dict[str, Any]:
-        """The cached result, or else a new one, which `on_result` is called with.
+        """The cached result, or else a new one, which `on_result` is called with in the first process of the job.
 
-        One process measures; others that need the same result print that they wait, and wait.
+        One job measures; others that need the same result say that they wait, and wait.
         """
-        with locked(self.path, f"{self.path} is being measured"):
-            if known := self.cached_result:
+        with locked(self.path, f"{self.path} is being measured", agreed):
+            if known := agreed(lambda: self.cached_result):
                 return known
             found = self.measured(progress)
-            on_result(found)
+            if not rank():
+                write_json(self.path, found)
+                on_result(found)
             return found
 
     def measured(self, progress: Callable[[int], None]) -> dict[str, Any]:
-        """Draw and measure; write the pictures, then what was found."""
+        """Draw and measure, each process its share; write the pictures; what was found."""
         denoiser, protocol, data = self.model.denoiser, self.protocol, self.data
         labels = protocol.labels_for(data, self.classes)
-        protocol.prepare(data, self.cache)
+        agreed(lambda: protocol.prepare(data, self.cache))
+        batches, world = dealt(protocol.n, BATCH), place()[1]
+        mine = torch.cat([torch.arange(0), *batches])
         start = time.monotonic()
         with timing(self.recipe.guided(denoiser)) as network, peak_memory(denoiser.device) as peak:
-            drawn = self.recipe.draw(denoiser, labels, self.seed, progress=progress)
+            drawn = self.recipe.draw(
+                denoiser,
+                labels[mine],
+                self.seed,
+                mine.tolist(),
+                max(map(len, batches), default=BATCH),
+                lambda done: progress(min(done * world, protocol.n)),  # the others are about as far
+            )
             samples = data.codec.decode(drawn.x)
             meter = protocol.meter(data, self.classes, self.cache)
-            for k in torch.split(torch.arange(protocol.n), MEASURED):
-                meter.update(samples[k], labels[k], k)
+            for rows in torch.split(torch.arange(len(mine)), MEASURED):
+                meter.update(samples[rows], labels[mine[rows]], mine[rows])
             metrics, copies = meter.compute()
-            cost = {
-                "nfe": drawn.nfe,
-                "seconds": drawn.seconds,
-                "seconds_per_sample": drawn.seconds / protocol.n,
-                "network_share": network() / (time.monotonic() - start),
-                "peak_memory": peak(),
-                "device": device_name(denoiser.device),
-            }
+            spent = network() / (time.monotonic() - start)
+            own = {"nfe": drawn.nfe * len(mine), "seconds": drawn.seconds, "network": spent, "peak_memory": peak()}
+        every = everyone(own)
+        seconds = max(each["seconds"] for each in every)
+        cost = {
+            "nfe": sum(each["nfe"] for each in every) / protocol.n,
+            "seconds": seconds,
+            "seconds_per_sample": seconds / protocol.n,
+            "network_share": sum(each["network"] for each in every) / len(every),
+            "peak_memory": max(each["peak_memory"] for each in every),
+            "device": " and ".join(everyone(device_name(denoiser.device))),
+        }
         metrics |= likelihood(self.model, data, protocol.n_likelihood)
-        self.draw_pictures(samples, labels, copies)
-        found = {"metrics": metrics, "cost": cost, "card": self.card.to_dict(), **self.provenance}
-        write_json(self.path, found)
-        return found
+        self.draw_pictures(samples, mine, labels, copies)
+        return {"metrics": metrics, "cost": cost, "card": self.card.to_dict(), **self.provenance}
 
-    def draw_pictures(self, samples: Tensor, labels: Tensor, copies: Memorisation) -> None:
-        """Beside the file: the first samples; the way to the first of them; and those most like training images."""
+    def draw_pictures(self, samples: Tensor, mine: Tensor, labels: Tensor, copies: Memorisation) -> None:
+        """Beside the file: the first samples; the way to the first of them; and those most like training images.
+
+        `samples` are those of this process, with the indices `mine`.
+        """
         columns, codec = self.classes or UNLABELLED, self.data.codec
-        first = samples if codec.cloud else samples[: ROWS * columns]
-        save_png(picture(first, columns, codec), self.beside("samples"))
+        likest, neighbours = copies.pairs(PAIRS)
+        first = torch.arange(self.protocol.n if codec.cloud else min(ROWS * columns, self.protocol.n))
+        shown, alike = (everyones(samples, mine, wanted) for wanted in (first, likest))
+        if rank():
+            return
+        save_png(picture(shown, columns, codec), self.beside("samples"))
         way = self.recipe.estimates(self.model.denoiser, labels[: POINTS if codec.cloud else FOLLOWED], self.seed)
         chosen = torch.linspace(0, len(way) - 1, STEPS).round().int().tolist()
         times = [tiles(codec.decode(way[k]), codec) for k in chosen]
         save_png(sheet([list(row) for row in zip(*times, strict=True)]), self.beside("steps"))
         if not codec.cloud:
-            likest, neighbours = copies.pairs(PAIRS)
-            rows = [tiles(x, codec) for x in (samples[likest], self.data.images.train.x[neighbours])]
+            rows = [tiles(x, codec) for x in (alike, self.data.images.train.x[neighbours])]
             save_png(sheet(rows), self.beside("pairs"))
 
     def beside(self, what: str) -> Path:
@@ -176,6 +197,16 @@ class Evaluation:
     def pictures(self) -> dict[str, Path]:
         """The pictures that are there, by name."""
         return {what: self.beside(what) for what in PICTURES if self.beside(what).exists()}
+
+
+def everyones(samples: Tensor, mine: Tensor, wanted: Tensor) -> Tensor:
+    """The samples of some indices, in their order, wherever they are: `samples` have the indices `mine` here."""
+    here = torch.isin(mine, wanted)
+    parts = everyone((mine[here], samples[here]))
+    k, x = torch.cat([k for k, _ in parts]), torch.cat([x for _, x in parts])
+    row = torch.empty(int(wanted.max()) + 1, dtype=torch.int64)
+    row[k] = torch.arange(len(k))
+    return x[row[wanted]]
 
 
 def evaluate_all(
@@ -196,8 +227,9 @@ def evaluate_all(
             about["study"],
             requested and k == 0,
         )
-        if known := evaluation.cached_result:
-            mirror.log_cached(job, known, evaluation.pictures)
+        if known := agreed(partial(getattr, evaluation, "cached_result")):
+            if not rank():
+                mirror.log_cached(job, known, evaluation.pictures)
         else:
             known = run_and_log(evaluation, job, mirror)
         found.append(known)
@@ -206,7 +238,8 @@ def evaluate_all(
 
 def run_and_log(evaluation: Evaluation, job: WandbJob, mirror: Mirror) -> dict[str, Any]:
     """The result of an evaluation, mirrored by the process that makes it."""
-    with Drawing("measuring", evaluation.protocol.n) as progress:
+    bar = silently if rank() else Drawing
+    with bar("measuring", evaluation.protocol.n) as progress:
         return evaluation(progress, lambda found: mirror.log_evaluation(job, found, evaluation.pictures))
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from difflab.data.module import DataModule
 from difflab.metric.moments import MeanAndError
+from difflab.paradigm.batch import place
 from difflab.paradigm.diffusion import Diffusion
 from difflab.process.noise import keyed
 
@@ -27,9 +28,9 @@ def likelihood(model: Diffusion, data: DataModule, n: int) -> dict[str, float]:
         return {}
     x, y = held_out(data, n)
     device = model.denoiser.device
-    parts = zip(torch.split(x, LIKELIHOOD_BATCH), torch.split(y, LIKELIHOOD_BATCH), strict=True)
-    metric = MeanAndError()
-    for part, label in parts:
+    parts = [*zip(torch.split(x, LIKELIHOOD_BATCH), torch.split(y, LIKELIHOOD_BATCH), strict=True)]
+    metric, (me, world) = MeanAndError(), place()
+    for part, label in parts[me::world]:  # whole ones: noise is drawn for all of a part
         metric.update(model.bits_per_dim(part.to(device), label.to(device)))
     name, (mean, error) = model.likelihood, metric.compute().tolist()
     found = {name: mean, f"{name}_se": error}

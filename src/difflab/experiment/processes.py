@@ -27,6 +27,7 @@ from lightning.fabric.plugins.environments import (
     TorchElasticEnvironment,
 )
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+from torch import Tensor
 
 from difflab.experiment.errors import UserError
 from difflab.experiment.search_path import Outside, outside, using
@@ -66,6 +67,23 @@ def agreed(value: Callable[[], T]) -> T:
         raise UserError(found[1])
     result: T = found[0]
     return result
+
+
+def dealt(n: int, size: int) -> list[Tensor]:
+    """The indices in 0..n - 1 of this process, in batches of `size`, or fewer where that leaves a process without one.
+
+    Batches are dealt in turn, so that they are those of one process, as long as each process gets one.
+    """
+    me, world = place()
+    return [*torch.split(torch.arange(n), max(1, min(size, -(-n // world))))[me::world]]
+
+
+def everyone(value: T) -> list[T]:
+    """The values of all processes, which are plain, in the order of rank."""
+    found: list[Any] = [value] * place()[1]
+    if len(found) > 1:
+        dist.all_gather_object(found, value)
+    return found
 
 
 def environment() -> ClusterEnvironment:

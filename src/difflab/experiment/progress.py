@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -32,7 +34,7 @@ class Bar:
         now = time.monotonic()
         if self.plain and (now - self.line > LINE_SECONDS or done == self.total):
             self.line = now
-            left = (now - self.clock) / (done - self.start) * (self.total - done)
+            left = (now - self.clock) / max(1, done - self.start) * (self.total - done)
             self.bar.console.print(
                 f"{self.what}: {done}/{self.total} images  {note}  {left:.0f} s left", highlight=False
             )
@@ -40,6 +42,12 @@ class Bar:
     def stop(self) -> None:
         """Leave the terminal as it was."""
         self.bar.stop()
+
+
+@contextmanager
+def silently(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """No progress bar of drawing."""
+    yield lambda done: None
 
 
 class Drawing:

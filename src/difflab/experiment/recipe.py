@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from difflab.sampler.evaluations import Recorder
 from difflab.sampler.generate import generate, times_for, trajectory
 from difflab.sampler.grid import Grid
 
+BATCH = 250  # samples that are drawn at once
 RECIPE = ("sampler", "grid", "guidance", "nfe")  # the keys of a configuration that make a recipe
 
 
@@ -93,13 +94,16 @@ class Recipe:
         denoiser: AnyDenoiser,
         labels: Tensor,
         seed: int,
-        batch_size: int = 250,
+        indices: Sequence[int] | None = None,
+        batch_size: int = BATCH,
         progress: Callable[[int], None] = lambda done: None,
     ) -> Drawn:
-        """Draw one sample for each label; sample k is a function of the seed, k and its label alone.
+        """Draw one sample for each label; sample k is a function of the seed, its index and its label alone.
 
-        Raises Diverged for samples that are not finite.
+        The `indices` default to 0, 1, .. Raises Diverged for samples that are not finite.
         """
+        if not len(labels):
+            return Drawn(torch.empty(0, *denoiser.shape), 0.0, 0.0)
         start = time.monotonic()
         with autocast(denoiser.device, self.precision):
             x, evaluations = generate(
@@ -108,6 +112,7 @@ class Recipe:
                 self.grid,
                 nfe=self.nfe,
                 labels=labels,
+                indices=indices,
                 seed=seed,
                 batch_size=batch_size,
                 device=denoiser.device,

@@ -9,6 +9,8 @@ import lightning.pytorch as pl
 
 from difflab.experiment.progress import Bar
 
+TICK = 1e-6  # seconds; a clock may stand still
+
 
 class RunProgress(pl.Callback):
     """Show and log, every so many steps, the loss and the images per second; `seconds` sums up the training alone."""
@@ -30,7 +32,7 @@ class RunProgress(pl.Callback):
         if step % self.every and step < trainer.max_steps:
             return
         now = time.monotonic()
-        rate = (step - self.step) * self.batch_size / (now - self.clock)
+        rate = (step - self.step) * self.batch_size / max(now - self.clock, TICK)
         self.seconds += now - self.clock
         self.step, self.clock = step, now
         pl_module.log("train/images_per_s", rate)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,12 +28,6 @@ from difflab.sampler.generate import Samples, integrate, times_for
 COARSE = 20  # steps to cut or to look at, where the sampler makes its own
 
 Progress = Callable[[int], None]  # called with the number of samples that are done
-
-
-@contextmanager
-def silently(what: str, total: int) -> Iterator[Progress]:
-    """No progress bar."""
-    yield lambda done: None
 
 
 @dataclass(frozen=True)

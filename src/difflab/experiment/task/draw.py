@@ -26,7 +26,7 @@ class Draw:
     def __call__(self, job: Job) -> Outcome:
         """Write grid.png, samples.npz, and 000000.png and so on."""
         with job.bar("sampling", job.n) as progress:
-            drawn = job.recipe.draw(job.denoiser, job.labels, job.seed, job.batch_size, progress)
+            drawn = job.recipe.draw(job.denoiser, job.labels, job.seed, batch_size=job.batch_size, progress=progress)
         samples = job.codec.decode(drawn.x)
         columns = job.classes if job.label is None and job.classes else 8
         path = save_png(picture(samples, columns, job.codec), job.folder / "grid.png")

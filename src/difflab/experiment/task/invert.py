@@ -12,7 +12,8 @@ from difflab.experiment.build import build
 from difflab.experiment.conf_files import options
 from difflab.experiment.config import node_of
 from difflab.experiment.picture import save_png, sheet
-from difflab.experiment.task.base import Job, Outcome, silently
+from difflab.experiment.progress import silently
+from difflab.experiment.task.base import Job, Outcome
 from difflab.metric.psnr import psnr
 from difflab.process.gaussian import scale
 from difflab.process.schedule import Schedule
