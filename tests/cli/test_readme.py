@@ -32,7 +32,7 @@ BUDGETS = {
     "difflab-reflow": ["pairs=160", "images=128", "nfe=4"],
     "difflab-sample": ["n=4", "nfe=4"],
     "difflab-evaluate": ["n=16", "nfe=4", "n_likelihood=0", "logger=local"],
-    "difflab-search": [*(word for word in TRAINING if word != "nfe=4"), "trials=2", *SMALL],
+    "difflab-search": [*(word for word in TRAINING if word != "nfe=4"), "nfe=range(4,9)", "trials=2", *SMALL],
     "difflab-report": [],
     "difflab-check": [],
 }

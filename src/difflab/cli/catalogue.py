@@ -8,8 +8,7 @@ import re
 from collections.abc import Sequence
 
 from difflab.experiment.build import build
-from difflab.experiment.conf_files import options
-from difflab.experiment.config import node_of
+from difflab.experiment.config import nodes_of
 from difflab.sampler.base import Sampler
 
 SOURCE = re.compile(r"[A-Z][\w&,.\- ]+? \d{4} \(arXiv:\d{4}\.\d{5}\)")
@@ -29,7 +28,7 @@ def row(option: str, sampler: Sampler) -> str:
 
 def table() -> str:
     """All options of `sampler=`, in Markdown."""
-    rows = [row(option, build(node_of("sampler", option))) for option in options("sampler")]
+    rows = [row(option, build(node)) for option, node in nodes_of("sampler").items()]
     head = ["| `sampler=` | order | evaluations a step | | source |", "|--|--|--|--|--|"]
     return "\n".join([*head, *rows])
 

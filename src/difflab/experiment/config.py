@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
 
-from difflab.experiment.conf_files import groups, places
+from difflab.experiment.conf_files import groups, options, places
 from difflab.experiment.errors import UserError, suggestion
 from difflab.experiment.search_path import Outside, conf_dir, outside
 from difflab.experiment.settings import schemas
@@ -111,9 +111,13 @@ def compose(command: str, words: Sequence[str] = ()) -> dict[str, Any]:
     return as_plain(command, words, composed(command, words))
 
 
-def node_of(group: str, option: str) -> Any:  # noqa: ANN401  # plain values
-    """One option of a group, composed with the defaults of everything else. Raises ValueError as `compose` does."""
-    return compose("train", [f"{group}={option}"])[group]
+def nodes_of(group: str) -> dict[str, Any]:
+    """Every option of a group with the defaults of everything else, in one composition: inside of the one chosen there.
+
+    Raises ValueError as `compose` does.
+    """
+    every = [f"+{group}@{group}.every.{option}={option}" for option in options(group)]
+    return dict(compose("train", every)[group]["every"])
 
 
 def compose_job(command: str, words: Sequence[str] = ()) -> dict[str, Any]:

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from difflab.experiment.build import build
-from difflab.experiment.conf_files import options
-from difflab.experiment.config import node_of
+from difflab.experiment.config import nodes_of
 from difflab.experiment.picture import save_png, sheet
 from difflab.experiment.progress import silently
 from difflab.experiment.task.base import Job, Outcome
@@ -25,7 +24,7 @@ COLUMNS = 16  # samples in a picture
 
 def deterministic() -> list[str]:
     """The options of `sampler=` that draw no noise."""
-    return [option for option in options("sampler") if not build(node_of("sampler", option)).stochastic]
+    return [option for option, node in nodes_of("sampler").items() if not build(node).stochastic]
 
 
 def require_flow(job: Job) -> None:
