@@ -28,8 +28,8 @@ from difflab.metric.manifold import comparable_manifold
 class Score:
     """What is computed of one layer's features, generated (n, D) against real (m, D), and the name of each value.
 
-    `kept` makes, of the layer and n, the metric that keeps what `values` needs of the generated features; the metric's
-    result, a tensor or a tuple, stands in their place. By default it keeps all of them.
+    `kept` makes, of the layer and n, the metric that keeps what `values` needs of the generated features. Its result, a
+    tensor or a tuple, is what `values` takes in their place; of floors it takes features. By default all are kept.
     """
 
     layer: str
