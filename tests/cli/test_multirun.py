@@ -1,11 +1,9 @@
 """Sweeps: finished jobs are not done again, a failure does not stop the rest, and the next call does the rest."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from difflab.experiment.run import find
 from helpers.jobs import TOY, Forked, run_here, wait_for
 
 STUDY = [*TOY, "paradigm=vp_sde,rectified_flow", "sampler=ddim,heun"]
@@ -74,27 +72,6 @@ def test_killed_in_the_middle_and_issued_again_it_does_the_rest(here, capsys):
     assert 1 <= done < 6
     run_here("evaluate", *words)
     assert counts(capsys) == [6, 3 - finished, 6 - done, done, 0]
-
-
-def test_jobs_run_side_by_side_under_a_launcher(here, capsys):
-    words = [*TOY, "seed=0,1", "sampler=ddim,heun", "nfe=4", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    run_here("evaluate", "-m", *words)
-    assert counts(capsys) == [4, 2, 4, 0, 0]
-    (second,) = here.glob("runs/*-s1-*/")
-    commands = [json.loads(path.read_text())["command"] for path in second.glob("evaluations/*.json")]
-    assert len(commands) == 2
-    assert all(command.startswith("difflab-evaluate experiment=toy") for command in commands)
-
-
-def test_each_job_of_a_sweep_has_its_own_processes(here, capsys):
-    """DDP under a multirun: the processes of a job meet each other, and train what one process trains."""
-    words = ["-m", *TOY, "seed=0,1", "nfe=4"]
-    run_here("train", *words, "trainer.devices=2", "trainer.strategy=ddp")
-    assert counts(capsys) == [2, 2, 2, 0, 0]
-    for seed in (0, 1):
-        assert find(here / "runs", f"ddpm-eight_gaussians-s{seed}").result
-    run_here("train", *words)
-    assert counts(capsys) == [2, 0, 0, 2, 0]
 
 
 def test_a_run_is_measured_by_many_samplers(here, capsys):

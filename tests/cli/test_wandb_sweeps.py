@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from difflab.experiment.build import check
@@ -15,7 +16,7 @@ from helpers.conf import composed
 from helpers.wandb_server import wandb_server
 
 SWEEPS = sorted(Path(__file__).parents[2].glob("sweeps/*.yaml"))
-LIGHT = ["trainer=cpu", "precision=fp32", "protocol=toy"]
+LIGHT = ["trainer.accelerator=cpu", "precision=fp32", "protocol=toy"]
 SMALL = ["data=digits", "backbone.width=16", "backbone.attention=[]", "protocol.n=0", "logger=local"]
 POINTS = ["data=moons", "backbone=mlp", "guidance=clip_points", "model.label_dropout=0", "protocol.n=64"]
 MOMENTS = ["images=512", "batch_size=64", "check_every=512", "protocol.n_likelihood=0"]
@@ -34,8 +35,13 @@ def read(path):
     return yaml.safe_load(path.read_text())
 
 
+def experiment(path):
+    """The experiment of the same points; on several processes it is the same one."""
+    return path.stem.removesuffix("_ddp")
+
+
 def twin(path):
-    return read(Path(conf_dir(), "experiment", path.name))["hydra"]["sweeper"]["params"]
+    return read(Path(conf_dir(), "experiment", f"{experiment(path)}.yaml"))["hydra"]["sweeper"]["params"]
 
 
 def points(sweep, *names):
@@ -54,7 +60,7 @@ def test_agrees_with_its_hydra_twin(subtests):
         with subtests.test(path.stem):
             sweep = read(path)
             assert sweep["metric"] == {"name": "fd_lite0", "goal": "minimize"}
-            assert f"experiment={path.stem}" in sweep["command"]
+            assert f"experiment={experiment(path)}" in sweep["command"]
             written = {
                 key: [yaml.safe_load(word) for word in str(words).split(",")] for key, words in twin(path).items()
             }
@@ -65,18 +71,19 @@ def test_every_point_can_be_trained(tmp_path, subtests):
     for path in [path for path in SWEEPS if "run=${envvar:RUN}" not in read(path)["command"]]:
         with subtests.test(path.stem):
             for words in points(read(path), "seed", "nfe"):
-                config = composed(f"experiment={path.stem}", *words, *LIGHT, *SMALL, f"runs_dir={tmp_path}")
+                config = composed(f"experiment={experiment(path)}", *words, *LIGHT, *SMALL, f"runs_dir={tmp_path}")
                 Training.of(config)
 
 
 def test_every_sampler_can_be_asked_of_a_run():
     (path,) = (path for path in SWEEPS if "run=${envvar:RUN}" in read(path)["command"])
     for words in points(read(path)):
-        check(composed(f"experiment={path.stem}", *words, "run=RUN", name="evaluate")["sampler"])
+        check(composed(f"experiment={experiment(path)}", *words, "run=RUN", name="evaluate")["sampler"])
 
 
-def test_wandbs_agent_starts_the_command_and_hears_the_score(tmp_path):
-    (path,) = (path for path in SWEEPS if path.stem == "schedules_by_nfe")
+@pytest.mark.parametrize("name", ["schedules_by_nfe", "schedules_by_nfe_ddp"])
+def test_wandbs_agent_starts_the_command_and_hears_the_score(tmp_path, name):
+    (path,) = (path for path in SWEEPS if path.stem == name)
     sweep = read(path)
     sweep["command"][-1:] = [*LIGHT, *POINTS, *MOMENTS, sweep["command"][-1]]
     sweep["parameters"] = {"schedule": {"values": ["ddpm_cosine"]}, "nfe": {"values": [4]}}
@@ -94,4 +101,4 @@ def test_wandbs_agent_starts_the_command_and_hears_the_score(tmp_path):
     (training,) = server.runs.values()
     assert (training.about["jobType"], training.about.get("sweep")) == ("train", None)
     for run in (swept, training):
-        assert (run.about["groupName"], run.exitcode) == ("schedules_by_nfe", 0)
+        assert (run.about["groupName"], run.exitcode) == ("schedules_by_nfe", 0), "one group"

@@ -13,6 +13,7 @@ import torch
 from difflab.experiment.errors import UserError
 from difflab.experiment.processes import agreed, place, together
 from helpers.jobs import TOY, said_here, start, the_run, wait_for
+from helpers.processes import running
 
 TWO = [torch.device("cpu")] * 2
 LONG = [*TOY, "images=640000", "check_every=6400", "protocol.n=0", "trainer.devices=2", "nfe=4"]
@@ -54,18 +55,6 @@ def test_one_that_fails_ends_all_with_its_own_reason(rank, how, said, capfd):
         together(TWO, fails_in, rank, how)
     trace = capfd.readouterr().err
     assert ("ZeroDivisionError" in trace) == (how == "error")
-
-
-def running(folder):
-    """The processes of this machine that work in a folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cwd"):
-        try:
-            if path.resolve() == folder:
-                found.append(int(path.parent.name))
-        except OSError:
-            pass
-    return found
 
 
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="processes are looked for in /proc")

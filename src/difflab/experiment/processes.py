@@ -148,8 +148,11 @@ def together(devices: Sequence[torch.device], job: Callable[..., Any], *args: ob
     known = names, store.port, settings, outside(), job, args
     members = [context.Process(target=member, args=(k, *known)) for k in range(len(devices))]
     with passed_on(members) as received:
+        before = mp.get_start_method()
+        mp.set_start_method(METHOD, force=True)  # members are told the default one, which may be joblib's
         for each in members:
             each.start()
+        mp.set_start_method(before, force=True)
         end_together(members)
     if received:
         raise SystemExit(128 + received[0])
