@@ -12,9 +12,10 @@ import pytest
 import wandb
 from PIL import Image
 
+from difflab.experiment import wandb_mirror
 from difflab.experiment.mirror import Local
 from difflab.experiment.wandb_job import WandbJob, protocol_tag
-from difflab.experiment.wandb_mirror import TrainingMirror, Wandb, mode
+from difflab.experiment.wandb_mirror import QUIET, TrainingMirror, Wandb, mode
 from helpers.studies import card
 from helpers.wandb_server import wandb_server
 
@@ -226,3 +227,19 @@ def test_files_lie_with_the_run_wherever_the_process_has_moved_to(tmp_path, monk
         monkeypatch.chdir(tmp_path / name)
         train(Path("run"))
         assert len(list(Path("run").glob("wandb/offline-run-*/*.wandb"))) == 1, name
+
+
+def test_a_server_that_goes_in_the_midst_is_waited_for_once_and_that_is_said(server, tmp_path, monkeypatch, capsys):
+    for name, value in (("QUIET", QUIET.model_copy(update={"finish_timeout": 4.0})), ("PATIENCE", 0.2)):
+        monkeypatch.setattr(wandb_mirror, name, value)
+    logger = Wandb()(training(tmp_path))
+    logger.log_metrics({"train/loss": 1.0}, 0)
+    server.status = 503  # which its client takes for a moment's weakness
+    logger.log_metrics({"train/loss": 0.5}, 10)
+    logger.finalize("success")
+    said = f"W&B: waiting for {server.url} to take the rest of vp_sde-digits-s1-01234567, at most 60 s"
+    assert said in capsys.readouterr().out
+    assert mode() == "offline", "the next jobs do not wait for it"
+    measure(tmp_path)
+    assert len(list(tmp_path.glob("evaluations/wandb/offline-run-*/*.wandb"))) == 1
+    assert "waiting" not in capsys.readouterr().out

@@ -6,8 +6,9 @@ import logging
 import math
 import netrc
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -35,8 +36,11 @@ QUIET = wandb.Settings(
     x_disable_stats=True,
     x_save_requirements=False,
     init_timeout=30,
-    finish_timeout=120,  # then what is not sent stays on disk, for `wandb sync`
+    finish_timeout=60,  # then what is not sent stays on disk, for `wandb sync`
+    finish_timeout_raises=True,
 )
+PATIENCE = 3.0  # seconds of waiting for a server after which that is said
+FAILED: set[str] = set()  # servers that have failed in this process: its further jobs do not wait for them
 
 
 class TrainingMirror(Logger):
@@ -84,7 +88,7 @@ class TrainingMirror(Logger):
         """Close the W&B run."""
         run, self.run = self.run, None
         if run:
-            attempt(lambda: run.finish(exit_code=0 if status == "success" else 1))
+            finish(run, 0 if status == "success" else 1)
 
 
 @dataclass(frozen=True)
@@ -147,14 +151,17 @@ class Wandb:
         if run is None:
             return None
         done = attempt(lambda: action(run))
-        closed = attempt(lambda: run.finish(exit_code=0 if done else 1))
+        closed = finish(run, 0 if done else 1)
         return (run.url or str(Path(run.dir).parent)) if done and closed else None
 
     def _open(self, job: WandbJob) -> wandb.Run | None:
         """A job's W&B run: offline if the server fails, None if that fails too."""
         opened: list[wandb.Run] = []
-        if not attempt(lambda: opened.append(self._begin(job, mode()))):
-            os.environ["WANDB_MODE"] = "offline"  # further jobs of this process need not wait for the server
+        where, asked = server(), mode()
+        with said_while_waiting(f"waiting for {where} to answer, at most 30 s"):
+            begun = attempt(lambda: opened.append(self._begin(job, asked)))
+        if not begun:
+            FAILED.update([where] if asked == "online" else [])
             attempt(wandb.teardown)  # of what an unreachable server left half open
             attempt(lambda: opened.append(self._begin(job, "offline")))
         return opened[0] if opened else None
@@ -191,17 +198,52 @@ def attempt(action: Callable[[], object]) -> bool:
     return True
 
 
+def finish(run: wandb.Run, exit_code: int) -> bool:
+    """Send what is left of a run, and close it: whether W&B could. What is not sent in a minute stays on disk."""
+    where = server()
+    waiting = f"waiting for {where} to take the rest of {run.name}, at most 60 s; `wandb sync` can do it later"
+    with said_while_waiting(waiting) if not run.offline else nullcontext():
+        done = attempt(lambda: run.finish(exit_code=exit_code))
+    FAILED.update([where] if not done and not run.offline else [])
+    return done
+
+
+@contextmanager
+def said_while_waiting(what: str) -> Iterator[None]:
+    """Say what is waited for, once it takes more than a moment."""
+    timer = threading.Timer(PATIENCE, print, (f"W&B: {what}",), {"flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def server() -> str:
+    """The address of W&B's server."""
+    return str(wandb.setup().settings.base_url)
+
+
 def mode() -> Mode:
-    """What WANDB_MODE says, else online where there is a key for the server, in the environment or in ~/.netrc."""
-    if said := os.environ.get("WANDB_MODE"):
-        return cast(Mode, said)
-    server = urlparse(wandb.setup().settings.base_url).hostname or ""
+    """What WANDB_MODE says, else online where there is a key for the server, in the environment or in ~/.netrc.
+
+    Offline in place of online where the server has failed in this process.
+    """
+    said = os.environ.get("WANDB_MODE")
+    found = cast(Mode, said) if said else "online" if known_to(urlparse(server()).hostname or "") else "offline"
+    return "offline" if found == "online" and server() in FAILED else found
+
+
+def known_to(server: str) -> bool:
+    """Whether there is a key for a server, in the environment or in ~/.netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
     try:
         stored = netrc.netrc(os.environ.get("NETRC"))
     except (OSError, netrc.NetrcParseError):
-        return "online" if os.environ.get("WANDB_API_KEY") else "offline"
-    known = any(stored.authenticators(name) for name in (OWN if server in OWN else (server,)))
-    return "online" if known or os.environ.get("WANDB_API_KEY") else "offline"
+        return False
+    return any(stored.authenticators(name) for name in (OWN if server in OWN else (server,)))
 
 
 def shown(pictures: Mapping[str, Path]) -> dict[str, object]:
