@@ -18,10 +18,15 @@ from difflab.experiment.run import Run
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A sound checkpoint, and the optimiser step that it was written after."""
+    """A sound checkpoint, the optimiser step that it was written after, and a later one that is damaged, if one is."""
 
     path: Path
     step: int
+    damaged: Path | None = None
+
+    def __str__(self) -> str:
+        """Where a training goes on from."""
+        return f"{self.path.name}, step {self.step}"
 
     def load(self) -> Mapping[str, Any]:
         """Its tensors on the CPU, and plain values."""
@@ -46,20 +51,16 @@ def previous(path: Path) -> Path:
 def newest(run: Run) -> Checkpoint | None:
     """The last checkpoint of a run or, if it is damaged or missing, the one before it; None where there is neither.
 
-    Says so if it is damaged. Raises ValueError if both are, or if there is only one, and it is.
+    Raises ValueError if both are damaged, or if there is only one, and it is.
     """
-    damaged = []
+    damaged = None
     for path in (run.checkpoint, previous(run.checkpoint)):
-        if not path.exists():
-            continue
-        if (step := step_of(path)) is None:
-            damaged.append(path)
-            continue
-        for other in damaged:
-            print(f"{other} is damaged: the training goes on from {path.name}, step {step}", flush=True)
-        return Checkpoint(path, step)
+        if path.exists():
+            if (step := step_of(path)) is not None:
+                return Checkpoint(path, step, damaged)
+            damaged = damaged or path
     if damaged:
-        raise ValueError(f"{damaged[0]} is damaged, and there is none before it: remove it, and the run starts again")
+        raise ValueError(f"{damaged} is damaged, and there is none before it: remove it, and the run starts again")
     return None
 
 

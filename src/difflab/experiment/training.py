@@ -40,7 +40,7 @@ from difflab.experiment.run import SUFFIX, Run
 from difflab.experiment.tensor_cache import TensorCache
 from difflab.experiment.trainer import LOG_EVERY, placed, trainer, watchers
 from difflab.experiment.wandb_job import WandbJob
-from difflab.experiment.weights import facts_of, load_into, save_weights, weights_name
+from difflab.experiment.weights import Damaged, facts_of, load_into, save_weights, weights_name
 from difflab.paradigm.base import Diverged, Paradigm
 from difflab.paradigm.batch import place
 from difflab.paradigm.diffusion import Diffusion
@@ -108,6 +108,7 @@ class Training:
         check(self.config["logger"])
         watchers(self.config)
         if self.learns:
+            _ = self.images_remaining  # which refuses checkpoints that are damaged
             self.model.optimisation(self.model.learned)  # which refuses networks that the optimizer cannot train
 
     @property
@@ -186,6 +187,8 @@ class Training:
         if not rank():
             run.write_config(self.config, self.fingerprint, self.origins)
         if not agreed(lambda: run.facts.exists() and run.weights.exists()):
+            if run.result is not None:
+                print(f"{run.weights} or its JSON is gone, and is made again", flush=True)
             self.fit(requested)
             agreed(self.export)
         if agreed(lambda: run.result is None):
@@ -195,6 +198,8 @@ class Training:
         """Train from the last state, or from the start, to the state after the last step."""
         checkpoint = agreed(lambda: newest(self.run)) if self.learns else None
         start = checkpoint.step if checkpoint else 0
+        if checkpoint and checkpoint.damaged:
+            print(f"{checkpoint.damaged} is damaged: the training goes on from {checkpoint}", flush=True)
         logs = self.logs(start, requested)
         if not self.learns or start == self.steps:
             for logger in logs:
@@ -270,8 +275,14 @@ class Training:
         write_json(self.run.folder / "result.json", result)
 
     def load(self) -> None:
-        """Give the model its final weights."""
-        load_into(self.model.learned, self.run)
+        """Give the model its final weights. If they are damaged that is said, and they are made again."""
+        try:
+            load_into(self.model.learned, self.run)
+        except Damaged as error:
+            print(f"{error}; it is made again", flush=True)
+            agreed(lambda: self.run.facts.unlink(missing_ok=True))
+            self.train(requested=False)
+            load_into(self.model.learned, self.run)
         self.model.learned.to(self.device).eval().requires_grad_(False)
 
     def samples(self, denoiser: AnyDenoiser) -> Image:

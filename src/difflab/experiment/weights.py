@@ -28,6 +28,10 @@ from difflab.experiment.search_path import Outside, using
 FORMAT = 4  # of weights.json; difflab 0.1 wrote 3
 
 
+class Damaged(ValueError):
+    """Weights whose content is not what was written."""
+
+
 def save_weights(
     run: Run,
     module: Mapping[str, Any],
@@ -90,7 +94,7 @@ def tensors_of(run: Run, decay: float) -> dict[str, Tensor]:
     """The weights of one decay. Raises ValueError if the file is damaged."""
     data = run.weights.read_bytes()
     if hashlib.sha256(data).hexdigest() != facts_of(run)["sha256"]:
-        raise ValueError(f"{run.weights} is damaged: its sha256 is not the one in weights.json")
+        raise Damaged(f"{run.weights} is damaged: its sha256 is not the one in weights.json")
     prefix = f"{decay}/"
     return {key.removeprefix(prefix): value for key, value in read_tensors(data).items() if key.startswith(prefix)}
 

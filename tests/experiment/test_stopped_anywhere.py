@@ -1,0 +1,171 @@
+"""Wherever a job is stopped the same command goes on, and ends in what the uninterrupted one ends in, bit by bit.
+
+The processes are stopped for real, at random moments, by `tests/benchmarks/faults.py`; here each worst moment is one
+exact line of code.
+"""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from difflab.experiment import checkpoint, evaluation, training, weights
+from difflab.experiment.callback.checkpoint import Resumable
+from difflab.experiment.callback.pictures import Pictures
+from difflab.experiment.callback.progress import RunProgress
+from difflab.experiment.checkpoint import previous
+from helpers.jobs import TOY, said_here, share_cache, the_run
+
+WORDS = [*TOY, "images=1920", "check_every=640", "nfe=4"]  # 30 steps, validated after each 10
+
+
+class Stopped(BaseException):
+    """As sudden as a kill: nothing in the program catches it."""
+
+
+def stop(*_, **__):
+    raise Stopped
+
+
+def signalled(hook, step):
+    """A hook of a callback, in which the process gets SIGTERM when so many steps are done."""
+
+    def inner(self, trainer, *args):
+        if trainer.global_step == step and trainer.state.fn == "fit":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return hook(self, trainer, *args)
+
+    return inner
+
+
+def second(function):
+    """A function whose second call stops."""
+    calls = []
+
+    def inner(*args, **more):
+        calls.append(args)
+        return stop() if len(calls) == 2 else function(*args, **more)
+
+    return inner
+
+
+PLACES = {  # by name: what is put in whose place, and the status that the command ends with
+    "before the first checkpoint": (Resumable, "save", stop, None),
+    "in writing a checkpoint": (torch, "save", second(torch.save), None),
+    "between a checkpoint and the one before it": (checkpoint.os, "replace", second(os.replace), None),
+    "SIGTERM in the last step": (RunProgress, "on_train_batch_end", signalled(RunProgress.on_train_batch_end, 30), 143),
+    "SIGTERM in a validation": (Pictures, "on_validation_end", signalled(Pictures.on_validation_end, 20), 143),
+    "SIGTERM in the last validation": (Pictures, "on_validation_end", signalled(Pictures.on_validation_end, 30), 143),
+    "between checkpoint and export": (training.Training, "export", stop, None),
+    "between weights and their JSON": (weights, "write_json", stop, None),
+    "before the result": (training, "write_json", stop, None),
+    "before the evaluation": (evaluation.Evaluation, "measured", stop, None),
+    "before the evaluation is written": (evaluation, "write_json", stop, None),
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    said_here("train", *WORDS, cwd=folder)
+    return folder
+
+
+def content(run):
+    """All that must be equal: raw and averaged weights, the optimizer, the log, the evaluations."""
+    state = torch.load(run.checkpoint, weights_only=True)
+    rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "weights": load_file(run.weights),
+        "raw": state["state_dict"],
+        "optimizer": state["optimizer_states"][0]["state"],
+        "averages": state["callbacks"]["EMA"],
+        "rows": [{key: value for key, value in row.items() if "per_s" not in key} for row in rows],
+        "result": {key: value for key, value in run.result.items() if key != "training"},
+        "measured": [json.loads(path.read_text())["metrics"] for path in run.folder.glob("evaluations/*.json")],
+    }
+
+
+def same(one, other):
+    """Whether two nested values are equal, tensors bit by bit."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_same_command_goes_on(uninterrupted, tmp_path, monkeypatch, place):
+    owner, name, instead, status = PLACES[place]
+    share_cache(uninterrupted, tmp_path)
+    with monkeypatch.context() as fault:
+        fault.setattr(owner, name, instead)
+        if status:
+            said_here("train", *WORDS, cwd=tmp_path, status=status)
+        else:
+            with pytest.raises(Stopped):
+                said_here("train", *WORDS, cwd=tmp_path)
+    said_here("train", *WORDS, cwd=tmp_path)
+    ours, theirs = content(the_run(tmp_path)), content(the_run(uninterrupted))
+    assert [key for key in theirs if not same(ours[key], theirs[key])] == []
+    assert not [path for path in tmp_path.rglob(".*") if path.name.endswith(str(os.getpid()))], "nothing is left over"
+
+
+def stopped_at(folder, uninterrupted, monkeypatch, step):
+    """A run that was stopped after a step."""
+    share_cache(uninterrupted, folder)
+    with monkeypatch.context() as fault:
+        fault.setattr(RunProgress, "on_train_batch_end", signalled(RunProgress.on_train_batch_end, step))
+        said_here("train", *WORDS, cwd=folder, status=143)
+    return the_run(folder)
+
+
+def flip(path):
+    """Change one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 16
+    path.write_bytes(data)
+
+
+def test_a_flipped_bit_in_the_last_checkpoint_is_told_and_the_one_before_serves(uninterrupted, tmp_path, monkeypatch):
+    run = stopped_at(tmp_path, uninterrupted, monkeypatch, 23)
+    flip(run.checkpoint)
+    said = said_here("train", *WORDS, cwd=tmp_path)
+    assert "last.ckpt is damaged: the training goes on from previous.ckpt, step 20" in said
+    ours, theirs = content(run), content(the_run(uninterrupted))
+    assert [key for key in theirs if not same(ours[key], theirs[key])] == []
+
+
+def test_two_damaged_checkpoints_are_refused_with_the_way_out(uninterrupted, tmp_path, monkeypatch):
+    run = stopped_at(tmp_path, uninterrupted, monkeypatch, 23)
+    for path in (run.checkpoint, previous(run.checkpoint)):
+        flip(path)
+    assert "is damaged, and there is none before it: remove it" in said_here("train", *WORDS, cwd=tmp_path, status=1)
+
+
+@pytest.mark.parametrize("damage", [flip, lambda path: path.unlink()])
+def test_weights_of_a_finished_run_that_are_damaged_or_gone_are_told_and_made_again(uninterrupted, tmp_path, damage):
+    share_cache(uninterrupted, tmp_path)
+    said_here("train", *WORDS, "protocol.n=0", cwd=tmp_path)
+    run = the_run(tmp_path)
+    before = run.weights.read_bytes()
+    damage(run.weights)
+    said = said_here("train", *WORDS, cwd=tmp_path)
+    assert "weights.safetensors" in said
+    assert "made again" in said
+    assert run.weights.read_bytes() == before
+
+
+def test_rows_that_are_damaged_or_gone_are_told(uninterrupted, tmp_path, monkeypatch):
+    run = stopped_at(tmp_path, uninterrupted, monkeypatch, 23)
+    path = run.folder / "metrics.jsonl"
+    first, *others = path.read_text().splitlines()
+    path.write_text("\n".join([first[:20], *others]) + "\n")
+    assert "metrics.jsonl: 1 of its rows before step 23 are gone or damaged" in said_here("train", *WORDS, cwd=tmp_path)
+    steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
+    assert steps[-1] == 29
+    assert steps.count(9) == 1, "the row of the validation is there"
