@@ -28,7 +28,7 @@ MAY_IMPORT["report"] = MAY_IMPORT["experiment"] | {"experiment"}
 MAY_IMPORT["cli"] = MAY_IMPORT["report"] | {"report", "laws"}
 ONLY_IN = {  # libraries, and the folders or modules that may import them
     "lightning": ("data/", "paradigm/", "experiment/"),
-    "hydra": ("cli/", "experiment/config.py"),
+    "hydra": ("cli/", "experiment/config"),
     "wandb": ("experiment/wandb_",),
 }
 

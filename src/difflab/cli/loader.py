@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from typing_extensions import override
 
+from difflab.experiment.config_source import Reader
+
 KEPT = 256  # configurations at most: each takes a megabyte
 
 
-class Loader(ConfigLoaderImpl):
+class Loader(Reader):
     """Hydra's reader of configurations. It keeps what it has composed until Hydra asks for the same once more.
 
     It does for each job, of which a multirun first composes all.

@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from difflab.cli.explain import explanation
 from difflab.cli.multirun import COUNTS
 from difflab.experiment.build import target
-from difflab.experiment.config import compose, composed, loader
+from difflab.experiment.config import as_plain, composed, loader
 
 try:
     from optuna.distributions import (
@@ -91,9 +91,10 @@ class Space:
         """The configuration of the command that does a point. Raises ValueError if there is no such thing."""
         words = self.words(point)
         try:
-            if composed("train", words).hydra.sweeper.get("params"):
+            whole = composed("train", words)
+            if whole.hydra.sweeper.get("params"):
                 raise ValueError("this experiment is a sweep of its own, for difflab-evaluate: leave it out")
-            return {**compose("train", words), "command": shlex.join(self.command(point))}
+            return {**as_plain("train", words, whole), "command": shlex.join(self.command(point))}
         except ValueError as error:
             raise ValueError(explanation("train", words) or str(error)) from error
 

@@ -63,12 +63,13 @@ def loader() -> ConfigLoaderImpl:
 def loader_of(now: Outside) -> ConfigLoaderImpl:
     """The reader for these extensions and folders, made once in a process."""
     from hydra import version
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.utils import create_config_search_path
+
+    from difflab.experiment.config_source import Reader
 
     version.setbase("1.3")
     register_settings()
-    return ConfigLoaderImpl(create_config_search_path(conf_dir()))
+    return Reader(create_config_search_path(conf_dir()))
 
 
 def composition(command: str, overrides: Sequence[str] = ()) -> DictConfig:
