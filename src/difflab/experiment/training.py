@@ -102,7 +102,13 @@ class Training:
         if self.data.pairs and not self.model.couples:
             raise ValueError("pairs straighten a flow: choose paradigm=rectified_flow, flow_matching or ot_flow")
         training = self.data.images.train if self.teacher else self.data.training
-        share(self.config["batch_size"], max(len(self.devices), place()[1]))  # which refuses what cannot be shared
+        world = max(len(self.devices), place()[1])
+        size = share(self.config["batch_size"], world)  # which refuses what cannot be shared
+        if (n := len(self.data.images.test)) <= (world - 1) * size:
+            raise ValueError(
+                f"{n} held-out samples leave one of {world} processes without any: give a batch_size of "
+                f"{(n - 1) // (world - 1) * world} or less, or fewer processes"
+            )
         rows = slice(self.config["batch_size"] // place()[1])
         self.model.corrupt(self.data.encoded(training, rows), training.y[rows], 0.0, 0, 0)
         check(self.config["logger"])

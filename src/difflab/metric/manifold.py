@@ -52,7 +52,7 @@ def manifold(generated: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Manifold:
     origin = real.double().mean(0)  # products of short vectors round less
     generated, real = generated.double() - origin, real.double() - origin
     reach, real_reach = squared_radii(generated, k), squared_radii(real, k)
-    balls = torch.zeros(len(generated))  # real ones around each generated sample
+    balls = torch.zeros(len(generated), dtype=torch.float64)  # real ones around each generated sample
     covered, recalled = torch.zeros(len(real), dtype=torch.bool), torch.zeros(len(real), dtype=torch.bool)
     blocks = (torch.split(each, BLOCK) for each in (generated, reach, balls))
     for rows, own, counted in zip(*blocks, strict=True):
@@ -61,8 +61,8 @@ def manifold(generated: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Manifold:
         counted += within.sum(1)
         covered |= within.any(0)
         recalled |= (far <= own[:, None]).any(0)
-    shares = ((balls > 0).float(), recalled.float(), balls / k, covered.float())
-    return Manifold(*(share.mean().item() for share in shares))
+    shares = (balls > 0, recalled, balls / k, covered)
+    return Manifold(*(share.double().mean().item() for share in shares))
 
 
 def squared_radii(x: Tensor, k: int) -> Tensor:
