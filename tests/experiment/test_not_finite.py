@@ -106,6 +106,7 @@ def test_a_training_that_diverges_stops_at_its_last_finite_state_and_goes_on_fro
     assert not run.weights.exists()
     nothing_is_spoilt(tmp_path)
     assert torch.load(run.checkpoint, weights_only=True)["global_step"] == 24
+    said_here("train", *WORDS, f"init={run.folder.name}", "lr=1e-4", "protocol.n=0", cwd=tmp_path)  # by other settings
     said_here("train", *WORDS, cwd=tmp_path)
     assert run.result["loss"] < 2
 

@@ -37,7 +37,8 @@ def kept() -> Iterator[None]:
     except Diverged as error:
         raise UserError(
             f"{error}; what is done is kept, and nothing of this is written: the same command goes on from the last "
-            f"finite state; a lower lr= or precision=fp32 may help a training, more nfe= or guidance=clip a sampler"
+            f"finite state, and init=RUN takes that to a training with a lower lr= or precision=fp32; a sampler may "
+            f"need more nfe= or guidance=clip"
         ) from error
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""

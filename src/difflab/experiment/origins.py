@@ -10,7 +10,7 @@ from difflab.data.module import DataModule
 from difflab.experiment.identity import record
 from difflab.experiment.reflow import Teacher
 from difflab.experiment.run import Run, find
-from difflab.experiment.weights import start_from, weights_identity
+from difflab.experiment.weights import start_from
 from difflab.paradigm.base import Paradigm
 
 Origins = dict[str, dict[str, Any]]
@@ -28,8 +28,7 @@ def origins_of(config: Mapping[str, Any], data: DataModule, model: Paradigm, tea
         origins["teacher"] = teacher.origin
     if start := start_of(config, teacher):
         run, ema = start
-        start_from(run, model.learned, ema)
-        weights = weights_identity(run, ema)
+        weights = start_from(run, model.learned, ema)
         origins["init"] = {"sha256": weights["weights"], "ema": weights["ema"], **record(run.config, run.folder.name)}
     return origins
 

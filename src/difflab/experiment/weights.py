@@ -18,12 +18,14 @@ from torch import Tensor, nn
 
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.build import build
+from difflab.experiment.checkpoint import newest
 from difflab.experiment.errors import suggestion
 from difflab.experiment.extensions import named
 from difflab.experiment.files import atomic, write_json
 from difflab.experiment.legacy import renamed
 from difflab.experiment.run import Run, find
 from difflab.experiment.search_path import Outside, using
+from difflab.paradigm.ema import averages_in
 
 FORMAT = 4  # of weights.json; difflab 0.1 wrote 3
 
@@ -185,12 +187,21 @@ class FromRun:
         return self.module
 
 
-def start_from(run: Run, module: nn.Module, ema: float | None = None) -> None:
-    """Load the averaged weights of a run into a module that will be trained.
+def start_from(run: Run, module: nn.Module, ema: float | None = None) -> dict[str, Any]:
+    """Load the averaged weights of a run into a module that will be trained; their identity, as `weights_identity`.
 
-    Raises ValueError if the run has no weights, or those of another network.
+    Of a run that did not finish, as one that diverged, those of its last checkpoint. Raises ValueError if it has
+    neither, no such decay, or those of another network.
     """
     try:
-        load_into(module, run, ema)
-    except ValueError as error:
+        checkpoint = None if run.facts.exists() else newest(run)
+        if checkpoint is None:
+            load_into(module, run, ema)
+            return weights_identity(run, ema)
+        averages = averages_in(checkpoint.load())
+        decay = next(iter(averages)) if ema is None else ema
+        module.load_state_dict(averages[decay])
+        tensors = {name: value.contiguous() for name, value in averages[decay].items()}
+        return {"weights": hashlib.sha256(tensor_bytes(tensors)).hexdigest(), "ema": decay}
+    except (ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"init={run.folder}: {error}; init=none starts from scratch") from error
