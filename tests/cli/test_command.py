@@ -69,6 +69,13 @@ def test_flags_that_run_jobs_work_in_any_position(tmp_path, monkeypatch, capsys,
             assert "jobs: 1; runs: 1, of which 1 to train" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_path_with_letters_that_hydras_grammar_lacks_needs_no_quotes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for words in (["runs_dir=grün/å"], ["runs_dir=grün/å b", "-m"]):
+        train.main(["difflab-train", "experiment=toy", "data=moons", "dry_run=true", "logger=local", *words])
+        assert "1 to train" in " ".join(capsys.readouterr().out.split())
+
+
 def test_completion_knows_the_groups(capsys, monkeypatch):
     monkeypatch.setenv("COMP_LINE", "difflab-train data=dig")
     monkeypatch.setenv("_HYDRA_OLD_COMP", "")

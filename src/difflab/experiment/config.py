@@ -156,6 +156,8 @@ def spelled(command: str, word: str) -> str:
         raise UserError(f"{word}: the word for it is {today}, as {today}={option or '...'}")
     if option in ("[]", "null") and (key in placed or key in groups()):
         raise UserError(f"{word} chooses nothing: leave it out, or say {key}=none where there is that option")
+    if not option.isascii() and re.fullmatch(r"[^\"'\[\]{}(),=$]+", option):  # Hydra's grammar has ASCII alone
+        option = quoted(option)
     return f"{placed.get(key, key)}{equals}{option}"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from difflab.experiment.config import compose_job
-from difflab.experiment.errors import user_errors
+from difflab.experiment.errors import kept, user_errors
 from difflab.experiment.reflow import check_student
 from difflab.experiment.training import Training
 
@@ -42,7 +42,8 @@ def with_runs(config: Config, check: Check) -> tuple[Config, Training | None]:
             if config.get("dry_run"):
                 return config, training
             print(f"{'.'.join(place)}: {training.run.folder} is trained first", flush=True)
-        finished, _ = training(requested=False)
+        with kept():
+            finished, _ = training(requested=False)
         config = replaced(config, place, finished.run.folder.name)
     return config, None
 
