@@ -117,7 +117,8 @@ def evaluate(config: Mapping[str, Any]) -> Result | None:
         return plan_of(waiting)
     with user_errors():
         devices = placed(config)
-        run, evaluations, own = evaluations_of(config)
+        here = {**config, "trainer": {**config["trainer"], "accelerator": "cpu"}} if several(devices) else config
+        run, evaluations, own = evaluations_of(here)  # which others will do, where there are several
     if config["dry_run"]:
         return {"plan": estimate(evaluations)}
     missing = [each for each in evaluations if each.cached_result is None]

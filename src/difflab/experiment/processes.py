@@ -153,15 +153,15 @@ def together(devices: Sequence[torch.device], job: Callable[..., Any], *args: ob
         for each in members:
             each.start()
         mp.set_start_method(before, force=True)
-        end_together(members)
+        ended = end_together(members)
     if received:
         raise SystemExit(128 + received[0])
     outcomes = [json.loads(store.get(str(k))) if store.check([str(k)]) else {} for k in range(len(members))]
     for k, each in enumerate(members):
-        if each.exitcode and not outcomes[k]:  # it had no time to say why
+        if each in ended and each.exitcode and not outcomes[k]:  # it had no time to say why
             how = f"by {signal.Signals(-each.exitcode).name}" if each.exitcode < 0 else f"with status {each.exitcode}"
             raise UserError(f"process {k} of {len(members)} was ended {how}; the same command goes on")
-    ends = [k for k, outcome in enumerate(outcomes) if "found" not in outcome]
+    ends = [k for k, outcome in enumerate(outcomes) if outcome and "found" not in outcome]
     if not ends:
         return outcomes[0]["found"]
     k = min(ends, key=lambda k: outcomes[k]["time"])  # the others ended because of it
@@ -219,17 +219,30 @@ def member(
             dist.destroy_process_group()
 
 
-def end_together(members: Sequence[BaseProcess]) -> None:
-    """Wait for processes; when one of them fails the others have a few seconds to end, and are killed."""
+def end_together(members: Sequence[BaseProcess]) -> list[BaseProcess]:
+    """Wait for processes; when one of them fails the others have a few seconds to end, and are killed.
+
+    Returns those that ended by themselves.
+    """
+    ended = [*members]
     while alive := [each for each in members if each.is_alive()]:
         wait([each.sentinel for each in alive])
         if any(each.exitcode for each in members):
-            for ask in (lambda each: None, BaseProcess.terminate, BaseProcess.kill):
-                until = time.monotonic() + PATIENCE
+            wait_for(members)
+            ended = [each for each in members if not each.is_alive()]
+            for ask in (BaseProcess.terminate, BaseProcess.kill):
                 for each in members:
                     if each.is_alive():
                         ask(each)
-                        each.join(max(0.0, until - time.monotonic()))
+                wait_for(members)
+    return ended
+
+
+def wait_for(members: Sequence[BaseProcess]) -> None:
+    """Give processes a few seconds to end."""
+    until = time.monotonic() + PATIENCE
+    for each in members:
+        each.join(max(0.0, until - time.monotonic()))
 
 
 @contextmanager

@@ -86,7 +86,8 @@ class Training:
         run = Run.of(Path(config["runs_dir"]), label(config), fingerprint(config, origins))
         sampling = None
         if isinstance(model, Diffusion):
-            protocol = Protocol.of(config["protocol"], device, config["runs_dir"])
+            seen_by = torch.device("cpu") if several(devices) else device  # others will measure
+            protocol = Protocol.of(config["protocol"], seen_by, config["runs_dir"])
             sampling = Sampling(Recipe.of(config, config["precision"]), protocol)
         job = cls(config, origins, run, devices, device, data, model, teacher, sampling)
         job.check()
