@@ -105,6 +105,25 @@ def test_launchers_give_each_job_its_own_group(tmp_path, launcher):
     assert all(command.startswith("difflab-evaluate experiment=toy") for command in commands)
 
 
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="processes are looked for in /proc")
+def test_a_preempted_job_saves_is_queued_again_and_goes_on(tmp_path):
+    """The signal is the one that SLURM sends before a job's time is over, by submitit's local executor."""
+    words = [*SWEEP, LOCAL, "trainer=cpu", "images=64000", "check_every=6400", "nfe=4", "schedule=vp"]
+    process = start("train", "-m", *words, "hydra/launcher=submitit_local", cwd=tmp_path)
+    wait_for("runs/*/checkpoints/last.ckpt", tmp_path, process)
+    (job,) = (pid for pid in running(tmp_path) if "submitit.core._submit" in Path(f"/proc/{pid}/cmdline").read_text())
+    os.kill(job, signal.SIGUSR2)
+    said, _ = process.communicate(timeout=120)
+    assert counts(said) == [1, 1, 1, 0, 0]
+    (log,) = tmp_path.glob("runs/.submitit/*/*_log.out")
+    assert "Requeued job" in log.read_text()
+    starts = [line for line in log.read_text().splitlines() if "Ctrl-C is safe" in line]
+    assert len(starts) == 2
+    (path,) = tmp_path.rglob("metrics.jsonl")
+    steps = [json.loads(line)["step"] for line in path.read_text().splitlines() if "train/loss" in line]
+    assert steps[-1] == 999
+
+
 def test_a_joblib_sweep_that_is_stopped_saves_what_its_jobs_are_at(tmp_path):
     words = [*SWEEP, LOCAL, "trainer=cpu", "images=640000", "check_every=6400", "nfe=4", "seed=0,1"]
     process = start("evaluate", "-m", *words, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", cwd=tmp_path)

@@ -1,9 +1,12 @@
 """A job of several processes: they end together, whichever of them or of those that started them is ended."""
 
+import contextlib
+import io
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 import torch
 
 from difflab.experiment.errors import UserError
+from difflab.experiment.lock import locked
 from difflab.experiment.processes import agreed, place, together
 from helpers.jobs import TOY, said_here, start, the_run, wait_for
 from helpers.processes import running
@@ -73,6 +77,28 @@ def test_members_save_and_end_when_their_parent_does(tmp_path, signum, status):
     assert run.result is None
     first = torch.load(run.checkpoint, weights_only=True)["global_step"]
     assert first % 100, "it was saved where it was stopped, not at a validation alone"
+
+
+def waits(path):
+    """What a process says that waits, with the others, for a lock."""
+    with contextlib.redirect_stdout(io.StringIO()) as said, locked(Path(path), "a.txt is being written", agreed):
+        return said.getvalue()
+
+
+def test_all_wait_together_for_another_job(tmp_path):
+    held, over = threading.Event(), threading.Event()
+
+    def hold():
+        with locked(tmp_path / "a.txt", "a.txt is being written"):
+            held.set()
+            over.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    threading.Timer(5, over.set).start()
+    assert together(TWO, waits, str(tmp_path / "a.txt")).startswith("a.txt is being written by process")
+    thread.join()
 
 
 def test_torchrun_trains_by_the_same_words(tmp_path):

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from difflab.experiment.errors import UserError
 from difflab.experiment.search_path import Outside, outside, using
-from difflab.experiment.signals import handled, own_group, stop, stop_when
+from difflab.experiment.signals import STOPS, Interrupted, answer, asking, handled, own_group, stop, stop_when
 from difflab.paradigm.batch import place
 
 T = TypeVar("T")
@@ -41,10 +41,6 @@ STARTERS = (SLURMEnvironment, TorchElasticEnvironment, LSFEnvironment, MPIEnviro
 PLACES = ["RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR"]
 PLACES += ["MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE"]
 PATIENCE = 5.0  # seconds that the others have to end by themselves when one process has failed
-
-
-class Interrupted(SystemExit):
-    """The job was asked to stop, in all its processes, and has saved its state. The code is 128 + the signal."""
 
 
 def rank() -> int:
@@ -155,7 +151,7 @@ def together(devices: Sequence[torch.device], job: Callable[..., Any], *args: ob
         mp.set_start_method(before, force=True)
         ended = end_together(members)
     if received:
-        raise SystemExit(128 + received[0])
+        answer(received[0])
     outcomes = [json.loads(store.get(str(k))) if store.check([str(k)]) else {} for k in range(len(members))]
     for k, each in enumerate(members):
         if each in ended and each.exitcode and not outcomes[k]:  # it had no time to say why
@@ -247,7 +243,7 @@ def wait_for(members: Sequence[BaseProcess]) -> None:
 
 @contextmanager
 def passed_on(members: Sequence[BaseProcess]) -> Iterator[list[int]]:
-    """Send SIGINT and SIGTERM on to processes; the list has those that came."""
+    """Pass on to processes what asks this one to stop; the list has the signals that came."""
     received: list[int] = []
 
     def pass_on(signum: int, frame: FrameType | None) -> None:
@@ -255,7 +251,7 @@ def passed_on(members: Sequence[BaseProcess]) -> Iterator[list[int]]:
         for each in members:
             if each.pid and each.is_alive():
                 with suppress(ProcessLookupError):
-                    os.kill(each.pid, signum)
+                    os.kill(each.pid, signum if signum in STOPS else signal.SIGTERM)
 
-    with handled(pass_on, signal.SIGINT, signal.SIGTERM):
+    with handled(pass_on, *asking()):
         yield received

@@ -11,8 +11,14 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
 LOOK = 0.5  # seconds between two looks at whether to stop
+
+
+class Interrupted(SystemExit):
+    """The job was asked to stop, in all its processes, and has saved its state. The code is 128 + the signal."""
 
 
 @contextmanager
@@ -27,6 +33,23 @@ def handled(handler: Callable[[int, FrameType | None], None], *numbers: int) -> 
     finally:
         for number, each in before.items():
             signal.signal(number, each)
+
+
+def asking() -> tuple[int, ...]:
+    """The signals that ask a process to stop: SIGINT, SIGTERM, and those of a launcher where it listens to them.
+
+    By SIGUSR1 or SIGUSR2 a cluster says that a job's time is over; the launcher's handler queues it again.
+    """
+    others = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+    return (*STOPS, *(number for number in others if callable(signal.getsignal(number))))
+
+
+def answer(number: int) -> NoReturn:
+    """End this process, once its state is saved, as the signal asks: by a launcher's handler, or by its status."""
+    handler = signal.getsignal(number)
+    if number not in STOPS and callable(handler):
+        handler(number, None)
+    raise Interrupted(128 + number)
 
 
 def stop_when(asked: Callable[[], bool]) -> None:

@@ -14,17 +14,17 @@ import lightning.pytorch as pl
 import torch
 
 from difflab.experiment.checkpoint import replaced
-from difflab.experiment.processes import Interrupted
+from difflab.experiment.signals import answer, asking
 from difflab.paradigm.base import Diverged
 
 SIGNAL_SYNC_STEPS = 10  # between two looks at whether another process was sent a signal
 
 
 class Resumable(pl.Callback):
-    """Write the state to go on from to `path`: after each validation, at the end, and on SIGINT or SIGTERM.
+    """Write the state to go on from to `path`: after each validation, at the end, and when a signal asks to stop.
 
     A signal is answered after the step at hand, and the validation if one is due after it, for their halves could not
-    be resumed; the exit status is then 128 + signal. A second signal ends the process at once. Comes last of the
+    be resumed; then the process ends as `answer` says. A second signal ends it at once. Comes last of the
     callbacks; `every` is the number of steps between validations.
     """
 
@@ -41,7 +41,7 @@ class Resumable(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """See who listens, before Lightning does."""
-        self.before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.before = {number: signal.getsignal(number) for number in asking()}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen, in place of Lightning's own handlers."""
@@ -85,12 +85,17 @@ class Resumable(pl.Callback):
         self.saved = trainer.global_step
         if asked:
             self.signal = 0
-            raise Interrupted(128 + asked)
+            self.restore()
+            answer(asked)
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Listen no more; a signal that came too late to be answered goes to whoever listened before."""
+    def restore(self) -> None:
+        """Listen no more."""
         if threading.current_thread() is threading.main_thread():
             for number, handler in self.before.items():
                 signal.signal(number, handler)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Listen no more; a signal that came too late to be answered goes to whoever listened before."""
+        self.restore()
         if self.signal:
             os.kill(os.getpid(), self.signal)
