@@ -96,7 +96,8 @@ def test_all_wait_together_for_another_job(tmp_path):
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait()
-    threading.Timer(5, over.set).start()
+    assert together(TWO, place) == [0, 2], "and later ones start at once"
+    threading.Timer(4, over.set).start()
     assert together(TWO, waits, str(tmp_path / "a.txt")).startswith("a.txt is being written by process")
     thread.join()
 
