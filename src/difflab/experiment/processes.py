@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any, TypeVar
 
 import torch
@@ -144,11 +144,9 @@ def together(devices: Sequence[torch.device], job: Callable[..., Any], *args: ob
     known = names, store.port, settings, outside(), job, args
     members = [context.Process(target=member, args=(k, *known)) for k in range(len(devices))]
     with passed_on(members) as received:
-        before = mp.get_start_method()
-        mp.set_start_method(METHOD, force=True)  # members are told the default one, which may be joblib's
-        for each in members:
-            each.start()
-        mp.set_start_method(before, force=True)
+        with untold():
+            for each in members:
+                each.start()
         ended = end_together(members)
     if received:
         answer(received[0])
@@ -169,6 +167,22 @@ def together(devices: Sequence[torch.device], job: Callable[..., Any], *args: ob
             raise UserError(f"process {k} of {len(members)} failed: {error}")
         case {"status": status}:
             raise SystemExit(status)
+
+
+@contextmanager
+def untold() -> Iterator[None]:
+    """Start processes without what they would be told of this one: its program, and its way of starting others.
+
+    A user's program would begin its work again when they import it, and joblib's way is none of theirs.
+    """
+    program, method = sys.modules["__main__"], mp.get_start_method()
+    sys.modules["__main__"] = ModuleType("__main__")
+    mp.set_start_method(METHOD, force=True)
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program
+        mp.set_start_method(method, force=True)
 
 
 def member(
