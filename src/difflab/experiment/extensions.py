@@ -81,7 +81,7 @@ def extension_of(point: EntryPoint) -> Extension:
 
 def named(names: Sequence[str]) -> tuple[Extension, ...]:
     """The extensions of these names. Raises UserError for a name that no installed package has."""
-    known = installed()
+    known = installed() if names else {}  # reading what is installed takes a moment
     for name in names:
         if name not in known:
             valid = suggestion(name, sorted(known)) if known else "no extension is installed"
