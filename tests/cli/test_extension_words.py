@@ -1,13 +1,15 @@
 """What the words of a command line switch on: extensions and folders of options; and what is wrong with them."""
 
+import importlib
 import sys
 
 import pytest
+import torch
 
 from difflab.cli.extensions import outside_of
 from difflab.experiment.extensions import Extension, installed
-from difflab.experiment.process_group import run_apart
-from difflab.experiment.search_path import in_full, using
+from difflab.experiment.processes import together
+from difflab.experiment.search_path import in_full, outside, using
 from helpers.extensions import ON, install, matches, own_experiment, python_path
 from helpers.jobs import finish, said_here, start
 
@@ -93,12 +95,14 @@ def test_the_experiment_and_the_variable_switch_it_on(site, tmp_path, monkeypatc
     assert "mypkg.Discs" in said_here("train", "data=discs", "--cfg", "job", cwd=tmp_path)
 
 
-def test_a_process_of_its_own_has_what_the_line_has(site, tmp_path, monkeypatch, capfd):
-    """What a job of several processes in a multirun starts: a command with the same extension and the same folder."""
+def what_is_on():
+    """The extensions that a process has, and what it can import of them."""
+    return [extension.name for extension in outside().extensions], importlib.import_module("mypkg").__name__
+
+
+def test_the_processes_of_a_job_have_what_the_line_has(site, tmp_path, monkeypatch):
     own_experiment(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", python_path(site))
     with using(outside_of(["--config-dir", "own", "experiment=mine"])):
         assert in_full(["experiment=mine", "extensions=[]"])[1] == ON
-        run_apart(["train", "experiment=mine", "--cfg", "job"])
-    assert "mypkg.ConvNet" in capfd.readouterr().out
+        assert together([torch.device("cpu")] * 2, what_is_on) == [["mypkg"], "mypkg"]
