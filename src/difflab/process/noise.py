@@ -14,9 +14,13 @@ VERSION = 1  # of this law; it enters the identity of runs and the protocol card
 
 def keyed(*key: int) -> Generator:
     """A CPU generator that is a pure function of its key."""
+    return Generator().manual_seed(state(*key))
+
+
+def state(*key: int) -> int:
+    """The state of the generator of a key."""
     # the length too, since numpy takes (1, 2) and (1, 2, 0) for one key
-    state = np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)
-    return Generator().manual_seed(int(state[0]))
+    return int(np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)[0])
 
 
 @dataclass(frozen=True)
@@ -28,5 +32,7 @@ class SampleNoise:
 
     def __call__(self, x: Tensor, k: int) -> Tensor:
         """The `k`-th draw for samples like `x`, whose rows are the samples of `indices`."""
-        rows = [torch.randn(x.shape[1:], generator=keyed(self.seed, i, k)) for i in self.indices]
-        return torch.stack(rows).to(x)
+        drawn, g = torch.empty(len(self.indices), *x.shape[1:]), Generator()
+        for row, i in zip(drawn, self.indices, strict=True):
+            row.normal_(generator=g.manual_seed(state(self.seed, i, k)))
+        return drawn.to(x)
