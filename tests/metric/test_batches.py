@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from prdc import compute_prdc
-from torch import multiprocessing, nn
+from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
+from difflab.experiment.processes import together
 from difflab.metric import FeatureMetric, FrechetDistance, InceptionScore, MeanAndError, comparable_manifold, kernel
 from difflab.metric.cache import uncached
 from difflab.metric.classes import inception_score
@@ -19,7 +20,6 @@ from difflab.metric.moments import BUFFER, extended, moments, moments_of
 from difflab.metric.reference import measure
 from helpers.batches import (
     REAL,
-    SHARES,
     D,
     Layers,
     N,
@@ -98,12 +98,10 @@ def test_merged_states_are_those_of_all_samples(whole, subtests):
             assert results(first, two_sided) == pytest.approx(whole, rel=1e-9, abs=1e-12)
 
 
-def test_two_processes_are_one_however_they_share_the_samples(whole, tmp_path, subtests):
-    multiprocessing.spawn(on_two, (str(tmp_path),), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
-    for name in SHARES:
+def test_two_processes_are_one_however_they_share_the_samples(whole, subtests):
+    for name, (first, second) in together([torch.device("cpu")] * 2, on_two).items():
         with subtests.test(name):
-            assert first[name] == second[name] == pytest.approx(whole, rel=1e-9, abs=1e-12)
+            assert first == second == pytest.approx(whole, rel=1e-9, abs=1e-12)
 
 
 # In a loop of one's own
