@@ -127,9 +127,26 @@ class Evaluation:
                 return known
             found = self.measured(progress)
             if not rank():
+                self.owed.touch()
                 write_json(self.path, found)
                 on_result(found)
+                self.owed.unlink()
             return found
+
+    @property
+    def owed(self) -> Path:
+        """A file that is there while the mirror has not been given what was found."""
+        return self.path.with_name(f".{self.path.stem}.owed")
+
+    def given(self, mirror: Callable[[], None]) -> bool:
+        """Whether the mirror had to be given what was found, as the process that found it was stopped before it did."""
+        if not self.owed.exists():
+            return False
+        with locked(self.path, f"{self.path} is being measured"):
+            if owed := self.owed.exists():
+                mirror()
+                self.owed.unlink()
+        return owed
 
     def measured(self, progress: Callable[[int], None]) -> dict[str, Any]:
         """Draw and measure, each process its share; write the pictures; what was found."""
@@ -228,8 +245,9 @@ def evaluate_all(
             requested and k == 0,
         )
         if known := agreed(partial(getattr, evaluation, "cached_result")):
-            if not rank():
-                mirror.log_cached(job, known, evaluation.pictures)
+            told = known, evaluation.pictures
+            if not rank() and not evaluation.given(partial(mirror.log_evaluation, job, *told)):
+                mirror.log_cached(job, *told)
         else:
             known = run_and_log(evaluation, job, mirror)
         found.append(known)
