@@ -7,6 +7,7 @@ exact line of code.
 import json
 import os
 import signal
+import time
 
 import pytest
 import torch
@@ -148,6 +149,15 @@ def test_weights_of_a_finished_run_that_are_damaged_or_gone_are_told_and_made_ag
     assert "weights.safetensors" in said
     assert "made again" in said
     assert run.weights.read_bytes() == before
+    assert same(content(run)["rows"], content(the_run(uninterrupted))["rows"])
+
+
+def test_a_clock_that_stands_still_stops_nothing(uninterrupted, tmp_path, monkeypatch):
+    share_cache(uninterrupted, tmp_path)
+    monkeypatch.setattr(time, "monotonic", lambda: 1e6)
+    said_here("train", *WORDS, cwd=tmp_path)
+    ours, theirs = content(the_run(tmp_path)), content(the_run(uninterrupted))
+    assert [key for key in theirs if not same(ours[key], theirs[key])] == []
 
 
 def test_rows_that_are_damaged_or_gone_are_told(uninterrupted, tmp_path, monkeypatch):

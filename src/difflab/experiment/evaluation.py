@@ -41,6 +41,7 @@ PARTS = ("model", "data", *RECIPE[:3], "protocol")  # the keys of a configuratio
 PICTURES = ("samples", "steps", "pairs")
 PAIRS = 10  # of a generated image and the training image that it is nearest to
 ROWS = 2  # of the picture of samples; where there are classes, a class a column
+TICK = 1e-9  # seconds that pass at least, also by a clock that stands still
 MEASURED = 512  # samples that are measured at once
 UNLABELLED = 8  # columns of it, where there are none
 
@@ -170,7 +171,7 @@ class Evaluation:
             for rows in torch.split(torch.arange(len(mine)), MEASURED):
                 meter.update(samples[rows], labels[mine[rows]], mine[rows])
             metrics, copies = meter.compute()
-            spent = network() / (time.monotonic() - start)
+            spent = network() / max(time.monotonic() - start, TICK)
             own = {"nfe": drawn.nfe * len(mine), "seconds": drawn.seconds, "network": spent, "peak_memory": peak()}
         every = everyone(own)
         seconds = max(each["seconds"] for each in every)
