@@ -4,7 +4,7 @@ import re
 
 from PIL import Image
 
-from benchmarks import inverse_problems, training_step
+from benchmarks import faults, inverse_problems, training_step
 from helpers.conf import options
 from helpers.runs import write_exact_run
 
@@ -37,3 +37,13 @@ def test_inverse_problems_are_solved_by_every_method(tmp_path, capsys):
     assert not scores
     across, down = 2 * 2, len(options("problem")) * (1 + len(methods))
     assert Image.open(tmp_path / "out" / "inverse_problems.png").size == (2 + 50 * across, 2 + 50 * down)
+
+
+def test_faults_are_tried_and_told(capsys):
+    """One random point, which W&B sees, and one exact moment."""
+    assert faults.main(["points", "--points=1"]) == []
+    assert faults.main(["moments", "--only=SIGTERM in the last step"]) == []
+    said = capsys.readouterr().out
+    assert said.count("0 of 1 differ") == 2
+    assert re.search(r"SIGKILL at [\d.]+% of evaluate, report, W&B online: stopped, goes on, equal \([\d.]+ s\)", said)
+    assert "SIGTERM in the last step: 143, goes on, equal" in said

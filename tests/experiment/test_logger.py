@@ -53,9 +53,9 @@ def evaluation(folder, **more):
     return WandbJob(folder / "evaluations", "vp_sde-digits-s1-01234567-89ab", "evaluate", CONFIG, "a-study", **more)
 
 
-def train(folder, losses=(1.0, 0.5)):
+def train(folder, losses=(1.0, 0.5), start=0):
     logger = Wandb()(training(folder))
-    for k, loss in enumerate(losses):
+    for k, loss in enumerate(losses, start):
         logger.log_metrics({"train/loss": loss, "epoch": 0}, 10 * k)
     logger.log_picture("samples", Image.new("L", (8, 8)), 10)
     logger.finalize("success")
@@ -129,11 +129,33 @@ def axes(metrics):
 
 
 def test_a_resumed_training_stays_one_run(server, tmp_path):
-    train(tmp_path, (1.0,))
-    train(tmp_path, (0.5, 0.25))
+    train(tmp_path, (1.0, 0.5))
+    train(tmp_path, (0.75, 0.25), start=1)
     ((name, run),) = server.runs.items()
     assert name == training(tmp_path).id
     assert [row["train/loss"] for row in run.history if "train/loss" in row] == [1.0, 0.5, 0.25]
+
+
+def test_what_a_killed_process_had_not_sent_is_sent_by_the_next(server, tmp_path):
+    """Its rows and pictures are in the files; of what has arrived nothing is sent again."""
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    train(tmp_path, (1.0,))
+    rows = [{"step": step, "images_seen": 4 * step + 4, "train/loss": step + 0.5} for step in (0, 19, 20)]
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    Image.new("L", (8, 8)).save(folder / "step-0000020.png")
+    train(tmp_path, (0.25,), start=3)
+    ((_, run),) = server.runs.items()
+    found = [(row["_step"], row["images_seen"], row["train/loss"]) for row in run.history if "train/loss" in row]
+    assert found == [(0, 4, 1.0), (19, 80, 19.5), (20, 84, 20.5), (30, 124, 0.25)]
+    assert "samples" in run.history[[row["_step"] for row in run.history].index(19)]
+
+
+def test_an_evaluation_that_is_told_again_is_there_once(server, tmp_path):
+    measure(tmp_path)
+    measure(tmp_path)
+    ((_, run),) = server.runs.items()
+    assert [row["_step"] for row in run.history] == [0, 1]
 
 
 def test_what_lies_offline_is_synced_later(server, tmp_path, monkeypatch):

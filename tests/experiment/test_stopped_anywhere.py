@@ -7,16 +7,18 @@ exact line of code.
 import json
 import os
 import signal
+import time
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from difflab.experiment import checkpoint, evaluation, training, weights
 from difflab.experiment.callback.checkpoint import Resumable
 from difflab.experiment.callback.pictures import Pictures
 from difflab.experiment.callback.progress import RunProgress
 from difflab.experiment.checkpoint import previous
+from difflab.experiment.mirror import Local
+from helpers.equal import content, same
 from helpers.jobs import TOY, said_here, share_cache, the_run
 
 WORDS = [*TOY, "images=1920", "check_every=640", "nfe=4"]  # 30 steps, validated after each 10
@@ -74,30 +76,6 @@ def uninterrupted(tmp_path_factory):
     return folder
 
 
-def content(run):
-    """All that must be equal: raw and averaged weights, the optimizer, the log, the evaluations."""
-    state = torch.load(run.checkpoint, weights_only=True)
-    rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
-    return {
-        "weights": load_file(run.weights),
-        "raw": state["state_dict"],
-        "optimizer": state["optimizer_states"][0]["state"],
-        "averages": state["callbacks"]["EMA"],
-        "rows": [{key: value for key, value in row.items() if "per_s" not in key} for row in rows],
-        "result": {key: value for key, value in run.result.items() if key != "training"},
-        "measured": [json.loads(path.read_text())["metrics"] for path in run.folder.glob("evaluations/*.json")],
-    }
-
-
-def same(one, other):
-    """Whether two nested values are equal, tensors bit by bit."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
-
-
 @pytest.mark.parametrize("place", PLACES)
 def test_the_same_command_goes_on(uninterrupted, tmp_path, monkeypatch, place):
     owner, name, instead, status = PLACES[place]
@@ -113,6 +91,19 @@ def test_the_same_command_goes_on(uninterrupted, tmp_path, monkeypatch, place):
     ours, theirs = content(the_run(tmp_path)), content(the_run(uninterrupted))
     assert [key for key in theirs if not same(ours[key], theirs[key])] == []
     assert not [path for path in tmp_path.rglob(".*") if path.name.endswith(str(os.getpid()))], "nothing is left over"
+
+
+def test_a_mirror_that_was_not_told_of_an_evaluation_is_told_by_the_next_call(uninterrupted, tmp_path, monkeypatch):
+    told = []
+    share_cache(uninterrupted, tmp_path)
+    with monkeypatch.context() as fault:
+        fault.setattr(Local, "log_evaluation", stop)
+        with pytest.raises(Stopped):
+            said_here("train", *WORDS, cwd=tmp_path)
+    monkeypatch.setattr(Local, "log_evaluation", lambda self, job, found, pictures: told.append(found["metrics"]))
+    for _ in range(2):
+        said_here("train", *WORDS, cwd=tmp_path)
+    assert told == content(the_run(uninterrupted))["measured"]
 
 
 def stopped_at(folder, uninterrupted, monkeypatch, step):
@@ -158,6 +149,15 @@ def test_weights_of_a_finished_run_that_are_damaged_or_gone_are_told_and_made_ag
     assert "weights.safetensors" in said
     assert "made again" in said
     assert run.weights.read_bytes() == before
+    assert same(content(run)["rows"], content(the_run(uninterrupted))["rows"])
+
+
+def test_a_clock_that_stands_still_stops_nothing(uninterrupted, tmp_path, monkeypatch):
+    share_cache(uninterrupted, tmp_path)
+    monkeypatch.setattr(time, "monotonic", lambda: 1e6)
+    said_here("train", *WORDS, cwd=tmp_path)
+    ours, theirs = content(the_run(tmp_path)), content(the_run(uninterrupted))
+    assert [key for key in theirs if not same(ours[key], theirs[key])] == []
 
 
 def test_rows_that_are_damaged_or_gone_are_told(uninterrupted, tmp_path, monkeypatch):

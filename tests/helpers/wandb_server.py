@@ -64,7 +64,7 @@ class Server(ThreadingHTTPServer):
                 bucket |= {"config": "{}", "historyLineCount": len(run.history), "project": project}
                 return {"upsertBucket": {"bucket": bucket, "inserted": new}}
             case "RunResumeStatus":
-                return {"model": None}
+                return {"model": self.resumed(given["name"])}
             case "CreateRunFiles":
                 links = [{"name": name, "uploadUrl": f"{self.url}/upload/{name}"} for name in given["files"]]
                 self.runs[given["run"]].files |= set(given["files"])
@@ -99,6 +99,17 @@ class Server(ThreadingHTTPServer):
             case _:
                 self.refused.append(operation)
                 return {}
+
+    def resumed(self, name):
+        """What a run that goes on is told of what has arrived; None of one that is new."""
+        run = self.runs.get(name)
+        if run is None or not run.about:
+            return None
+        tail = json.dumps([json.dumps(row) for row in run.history[-1:]])
+        lines = {"historyLineCount": len(run.history), "eventsLineCount": 0, "logLineCount": 0}
+        about = {"name": name, "config": run.about.get("config", "{}"), "summaryMetrics": json.dumps(run.summary)}
+        tails = {"historyTail": tail, "eventsTail": "[]", "tags": [], "wandbConfig": json.dumps({"t": {}})}
+        return {"name": "difflab", "entity": {"name": "ent"}, "bucket": about | lines | tails}
 
     def orders(self, given):
         """The next point of the sweep when the agent is idle, and the end after the last."""

@@ -33,7 +33,7 @@ from difflab.experiment.config import chosen, plain, register_settings, spelled
 from difflab.experiment.errors import UserError, user_errors
 from difflab.experiment.hardware import claim_accelerators
 from difflab.experiment.search_path import Outside, conf_dir, in_full, outside, using
-from difflab.experiment.signals import follow, handled, stop
+from difflab.experiment.signals import follow, handled, none_lost, stop
 
 VALUED = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn")
 LISTED = ("--info", "-i")  # whose value may be left out
@@ -124,7 +124,7 @@ def ends_in_one_line(program: str) -> Iterator[None]:
     ten lines, it ends without a word and with status 141, as other programs do.
     """
     try:
-        with handled(stop, signal.SIGTERM):
+        with handled(stop, signal.SIGTERM), none_lost():
             yield
             sys.stdout.flush()
     except BrokenPipeError:

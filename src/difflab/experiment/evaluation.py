@@ -41,6 +41,7 @@ PARTS = ("model", "data", *RECIPE[:3], "protocol")  # the keys of a configuratio
 PICTURES = ("samples", "steps", "pairs")
 PAIRS = 10  # of a generated image and the training image that it is nearest to
 ROWS = 2  # of the picture of samples; where there are classes, a class a column
+TICK = 1e-9  # seconds that pass at least, also by a clock that stands still
 MEASURED = 512  # samples that are measured at once
 UNLABELLED = 8  # columns of it, where there are none
 
@@ -127,9 +128,26 @@ class Evaluation:
                 return known
             found = self.measured(progress)
             if not rank():
+                self.owed.touch()
                 write_json(self.path, found)
                 on_result(found)
+                self.owed.unlink()
             return found
+
+    @property
+    def owed(self) -> Path:
+        """A file that is there while the mirror has not been given what was found."""
+        return self.path.with_name(f".{self.path.stem}.owed")
+
+    def given(self, mirror: Callable[[], None]) -> bool:
+        """Whether the mirror had to be given what was found, as the process that found it was stopped before it did."""
+        if not self.owed.exists():
+            return False
+        with locked(self.path, f"{self.path} is being measured"):
+            if owed := self.owed.exists():
+                mirror()
+                self.owed.unlink()
+        return owed
 
     def measured(self, progress: Callable[[int], None]) -> dict[str, Any]:
         """Draw and measure, each process its share; write the pictures; what was found."""
@@ -153,7 +171,7 @@ class Evaluation:
             for rows in torch.split(torch.arange(len(mine)), MEASURED):
                 meter.update(samples[rows], labels[mine[rows]], mine[rows])
             metrics, copies = meter.compute()
-            spent = network() / (time.monotonic() - start)
+            spent = network() / max(time.monotonic() - start, TICK)
             own = {"nfe": drawn.nfe * len(mine), "seconds": drawn.seconds, "network": spent, "peak_memory": peak()}
         every = everyone(own)
         seconds = max(each["seconds"] for each in every)
@@ -228,8 +246,9 @@ def evaluate_all(
             requested and k == 0,
         )
         if known := agreed(partial(getattr, evaluation, "cached_result")):
-            if not rank():
-                mirror.log_cached(job, known, evaluation.pictures)
+            told = known, evaluation.pictures
+            if not rank() and not evaluation.given(partial(mirror.log_evaluation, job, *told)):
+                mirror.log_cached(job, *told)
         else:
             known = run_and_log(evaluation, job, mirror)
         found.append(known)

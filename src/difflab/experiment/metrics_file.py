@@ -17,14 +17,17 @@ class MetricsFile(Logger):
     """`metrics.jsonl`: one JSON object a line, with `step` and `images_seen`; of the numbers those that are finite.
 
     A training that goes on from step `start` drops the rows from there on, and those of a result that it will find
-    again. It says so if rows before that are gone or damaged; there is one of the training after `every` steps.
+    again, as it has none yet. It says so if rows before that are gone or damaged; there is one of the training after
+    `every` steps.
     """
 
     def __init__(self, path: Path, batch_size: int, start: int, every: int) -> None:
         super().__init__()
         self.path, self.batch_size = path, batch_size
         lines = path.read_text().splitlines() if path.exists() else []
-        rows = [row for row in map(parsed, lines) if row and row["step"] < start and "final/loss" not in row]
+        known = (path.parent / "result.json").exists()
+        found = filter(None, map(parsed, lines))
+        rows = [row for row in found if row["step"] < start and (known or "final/loss" not in row)]
         write_text(path, "".join(f"{json.dumps(row)}\n" for row in rows))
         if (lost := start // every - sum("train/lr" in row for row in rows)) > 0:
             print(f"{path}: {lost} of its rows before step {start} are gone or damaged", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from typing import NoReturn
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 LOOK = 0.5  # seconds between two looks at whether to stop
+
+AGAIN = 0.1  # seconds until a signal that was lost is sent again
 
 
 class Interrupted(SystemExit):
@@ -78,6 +81,33 @@ def own_group() -> None:
     """Keep the terminal's Ctrl-C from this process: its parent gets it, and says when to stop."""
     if hasattr(os, "setpgrp"):
         os.setpgrp()
+
+
+@contextmanager
+def none_lost() -> Iterator[None]:
+    """Send a signal again whose exception was raised where Python ignores all of them, as in a destructor."""
+    before, timers = sys.unraisablehook, list[threading.Timer]()
+
+    def hook(ignored: sys.UnraisableHookArgs) -> None:
+        match ignored.exc_value:
+            case KeyboardInterrupt():
+                signum = signal.SIGINT
+            case SystemExit(code=143):
+                signum = signal.SIGTERM
+            case _:
+                before(ignored)
+                return
+        timers.append(threading.Timer(AGAIN, os.kill, (os.getpid(), signum)))
+        timers[-1].daemon = True
+        timers[-1].start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+        for timer in timers:
+            timer.cancel()
 
 
 def stop(signum: int, frame: FrameType | None) -> None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import urlparse
@@ -17,7 +18,9 @@ from urllib.parse import urlparse
 import wandb
 from lightning.pytorch.loggers import Logger
 from PIL.Image import Image
+from PIL.Image import open as open_image
 
+from difflab.experiment.metrics_file import parsed
 from difflab.experiment.wandb_job import WandbJob, outside_sweep
 
 log = logging.getLogger(__name__)
@@ -26,6 +29,7 @@ Mode = Literal["online", "offline", "disabled", "shared"]
 
 OWN = ("api.forge.coreweave.com", "api.wandb.ai")  # two names of W&B's own server: a key for one serves both
 LOGGED = ("train/*", "val/*", "final/*", "samples")  # by a training, over the images seen
+COUNTED = ("step", "images_seen")  # in a row of the file; the mirror counts them itself
 PROVENANCE = ("metrics", "cost", "choices", "command", "study")  # of what was found, said otherwise
 QUIET = wandb.Settings(
     console="off",
@@ -71,6 +75,20 @@ class TrainingMirror(Logger):
         seen = ((step or 0) + 1) * self.batch_size
         self._tell(lambda run: run.log({**row, "images_seen": seen}, step=(step or 0) + ("final/loss" in row)))
 
+    def catch_up(self, folder: Path) -> None:
+        """Send what a run's files have and the server has not: a killed process takes along what it has not sent."""
+        run = self.run
+        if run is None or run.offline:
+            return
+        path, first = folder / "metrics.jsonl", run.step
+        rows = filter(None, map(parsed, path.read_text().splitlines() if path.exists() else []))
+        for step, logged in groupby((row for row in rows if row["step"] >= first), lambda row: int(row["step"])):
+            for row in logged:
+                self.log_metrics({key: value for key, value in row.items() if key not in COUNTED}, step)
+            if (picture := folder / "samples" / f"step-{step + 1:07d}.png").exists():
+                with open_image(picture) as image:
+                    self.log_picture("samples", image, step + 1)
+
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # Lightning's signature
         """Nothing: the configuration was given at the start."""
 
@@ -100,7 +118,9 @@ class Wandb:
 
     def __call__(self, job: WandbJob) -> Logger:
         """The mirror of a training."""
-        return TrainingMirror(self._open(job), job.config["batch_size"])
+        mirror = TrainingMirror(self._open(job), job.config["batch_size"])
+        mirror.catch_up(job.folder)
+        return mirror
 
     def log_cached(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
         """Mirror what was found before, if a W&B sweep waits for it."""
@@ -120,11 +140,12 @@ class Wandb:
         def write(run: wandb.Run) -> None:
             run.define_metric("eval/nfe")
             run.define_metric("eval/*", step_metric="eval/nfe")
-            run.log({f"eval/{key}": value for key, value in numbers.items()} | shown(pictures))
+            first = 0 if job.job_type == "evaluate" else run.step  # what has arrived already is not counted twice
+            run.log({f"eval/{key}": value for key, value in numbers.items()} | shown(pictures), step=first)
             run.summary.update(others | numbers)
             if pictures:
                 cells = {"job": job.name, **job.choices, **numbers, **shown(pictures)}
-                run.log({"evaluation": wandb.Table([*cells], [[*cells.values()]])})
+                run.log({"evaluation": wandb.Table([*cells], [[*cells.values()]])}, step=first + 1)
 
         self._write(job, write)
 
