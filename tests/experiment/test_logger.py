@@ -12,10 +12,10 @@ import pytest
 import wandb
 from PIL import Image
 
-from difflab.experiment import wandb_mirror
 from difflab.experiment.mirror import Local
 from difflab.experiment.wandb_job import WandbJob, protocol_tag
-from difflab.experiment.wandb_mirror import QUIET, TrainingMirror, Wandb, mode
+from difflab.experiment.wandb_mirror import QUIET, TrainingMirror, Wandb
+from difflab.experiment.wandb_server import mode
 from helpers.studies import card
 from helpers.wandb_server import wandb_server
 
@@ -252,8 +252,9 @@ def test_files_lie_with_the_run_wherever_the_process_has_moved_to(tmp_path, monk
 
 
 def test_a_server_that_goes_in_the_midst_is_waited_for_once_and_that_is_said(server, tmp_path, monkeypatch, capsys):
-    for name, value in (("QUIET", QUIET.model_copy(update={"finish_timeout": 4.0})), ("PATIENCE", 0.2)):
-        monkeypatch.setattr(wandb_mirror, name, value)
+    soon = QUIET.model_copy(update={"finish_timeout": 4.0})
+    monkeypatch.setattr("difflab.experiment.wandb_mirror.QUIET", soon)
+    monkeypatch.setattr("difflab.experiment.wandb_server.PATIENCE", 0.2)
     logger = Wandb()(training(tmp_path))
     logger.log_metrics({"train/loss": 1.0}, 0)
     server.status = 503  # which its client takes for a moment's weakness

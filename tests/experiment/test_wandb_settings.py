@@ -4,7 +4,7 @@ import pytest
 import wandb
 
 from difflab.experiment.wandb_job import without_secrets
-from difflab.experiment.wandb_mirror import mode
+from difflab.experiment.wandb_server import mode
 
 pytestmark = pytest.mark.usefixtures("sessions")
 

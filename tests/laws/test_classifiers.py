@@ -81,7 +81,7 @@ def test_the_accuracy_is_reported_by_noise_level():
     m = schedule(noised.t)
     chance = torch.special.ndtr(m.alpha / (m.alpha**2 * v + m.sigma**2).sqrt())
     place = ((m.log_snr + 6) / 2).floor().clamp(0, len(BINS) - 1).long()
-    right, seen = model.counts
+    right, seen = model.right.compute().unbind(1)
     assert seen.sum() == n
     for k, bin_ in enumerate(BINS):
         inside = place == k

@@ -30,7 +30,7 @@ def kept() -> Iterator[None]:
 
     What is done is kept.
     """
-    from difflab.paradigm.base import Diverged  # torch is loaded by now
+    from difflab.paradigm.divergence import Diverged  # torch is loaded by now
 
     try:
         yield

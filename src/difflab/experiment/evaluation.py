@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,11 @@ from difflab.experiment.hardware import device_name, peak_memory
 from difflab.experiment.held_out import likelihood
 from difflab.experiment.identity import line
 from difflab.experiment.lock import locked
-from difflab.experiment.mirror import Mirror
 from difflab.experiment.picture import picture, save_png, sheet, tiles
 from difflab.experiment.processes import agreed, dealt, everyone, rank
-from difflab.experiment.progress import Drawing, silently
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import BATCH, RECIPE, Recipe
 from difflab.experiment.run import Run
-from difflab.experiment.wandb_job import WandbJob
 from difflab.metric.cache import Cache
 from difflab.metric.card import ProtocolCard, digest
 from difflab.metric.memorisation import Memorisation
@@ -225,41 +222,6 @@ def everyones(samples: Tensor, mine: Tensor, wanted: Tensor) -> Tensor:
     row = torch.empty(int(wanted.max()) + 1, dtype=torch.int64)
     row[k] = torch.arange(len(k))
     return x[row[wanted]]
-
-
-def evaluate_all(
-    evaluations: Sequence[Evaluation], mirror: Mirror, config: Mapping[str, Any], requested: bool
-) -> list[dict[str, Any]]:
-    """The results of evaluations, cached or new, each mirrored as a job of its own; `config` is the run's.
-
-    `requested`: the command was started for these evaluations; a W&B sweep then waits for the first of them.
-    """
-    found = []
-    for k, evaluation in enumerate(evaluations):
-        about = evaluation.provenance
-        job = WandbJob(
-            evaluation.path.parent,
-            f"{evaluation.run.folder.name}-{evaluation.card.fingerprint}",
-            "evaluate",
-            {**config, "command": about["command"]},
-            about["study"],
-            requested and k == 0,
-        )
-        if known := agreed(partial(getattr, evaluation, "cached_result")):
-            told = known, evaluation.pictures
-            if not rank() and not evaluation.given(partial(mirror.log_evaluation, job, *told)):
-                mirror.log_cached(job, *told)
-        else:
-            known = run_and_log(evaluation, job, mirror)
-        found.append(known)
-    return found
-
-
-def run_and_log(evaluation: Evaluation, job: WandbJob, mirror: Mirror) -> dict[str, Any]:
-    """The result of an evaluation, mirrored by the process that makes it."""
-    bar = silently if rank() else Drawing
-    with bar("measuring", evaluation.protocol.n) as progress:
-        return evaluation(progress, lambda found: mirror.log_evaluation(job, found, evaluation.pictures))
 
 
 def provenance(config: Mapping[str, Any]) -> dict[str, Any]:

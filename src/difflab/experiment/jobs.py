@@ -11,11 +11,13 @@ from difflab.experiment.build import build
 from difflab.experiment.config import compose_job, quoted, word_for
 from difflab.experiment.errors import kept, user_errors
 from difflab.experiment.estimate import estimate
-from difflab.experiment.evaluation import PARTS, Evaluation, evaluate_all, provenance
+from difflab.experiment.evaluation import PARTS, Evaluation, provenance
 from difflab.experiment.extensions import named
 from difflab.experiment.files import check_writable
 from difflab.experiment.identity import flat, sources
-from difflab.experiment.processes import agreed, rank, several, together
+from difflab.experiment.launch import together
+from difflab.experiment.mirrored import evaluate_all
+from difflab.experiment.processes import agreed, rank, several
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import RECIPE, trained
 from difflab.experiment.references import check_training, with_runs

@@ -21,7 +21,7 @@ from difflab.experiment.hardware import autocast, best_device, settle_precision
 from difflab.experiment.run import Run, find
 from difflab.experiment.weights import load_denoiser
 from difflab.guidance.base import Chain
-from difflab.paradigm.base import Diverged
+from difflab.paradigm.divergence import Diverged
 from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise
 from difflab.process.schedule import Schedule

@@ -28,11 +28,12 @@ from difflab.experiment.files import write_json
 from difflab.experiment.hardware import best_device, settle_precision
 from difflab.experiment.held_out import denoising_error
 from difflab.experiment.identity import fingerprint, label, sources
+from difflab.experiment.launch import together
 from difflab.experiment.lock import locked
 from difflab.experiment.metrics_file import MetricsFile
 from difflab.experiment.origins import origins_of
 from difflab.experiment.picture import save_png
-from difflab.experiment.processes import agreed, rank, several, together
+from difflab.experiment.processes import agreed, rank, several
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import Recipe
 from difflab.experiment.reflow import Teacher
@@ -41,9 +42,10 @@ from difflab.experiment.tensor_cache import TensorCache
 from difflab.experiment.trainer import LOG_EVERY, placed, trainer, watchers
 from difflab.experiment.wandb_job import WandbJob
 from difflab.experiment.weights import Damaged, facts_of, load_into, save_weights, weights_name
-from difflab.paradigm.base import Diverged, Paradigm
+from difflab.paradigm.base import Paradigm
 from difflab.paradigm.batch import place
 from difflab.paradigm.diffusion import Diffusion
+from difflab.paradigm.divergence import Diverged
 from difflab.paradigm.ema import EMA, Averages, averages_in
 
 log = logging.getLogger(__name__)
@@ -114,6 +116,7 @@ class Training:
         self.model.corrupt(self.data.encoded(training, rows), training.y[rows], 0.0, 0, 0)
         check(self.config["logger"])
         watchers(self.config)
+        EMA(self.config["ema"])  # which refuses decays that are none
         if self.learns:
             _ = self.images_remaining  # which refuses checkpoints that are damaged
             self.model.optimisation(self.model.learned)  # which refuses networks that the optimizer cannot train

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar, cast
 
 import lightning.pytorch as pl
@@ -18,6 +17,7 @@ from difflab.objective.coupling import Coupling, Independent
 from difflab.objective.draws import Noised
 from difflab.objective.times import Times
 from difflab.paradigm.batch import Batch, global_batch_size, place, unpacked
+from difflab.paradigm.divergence import LIMIT, Diverged, diagnosis
 from difflab.paradigm.group_sums import GroupSums
 from difflab.paradigm.optimisation import Optimisation
 from difflab.process.gaussian import scale
@@ -25,11 +25,6 @@ from difflab.process.noise import keyed
 from difflab.process.schedule import Schedule
 
 TRAINING, HELD_OUT, DROPOUT, ACCUMULATED = 0, 1, 2, 3  # streams of noise that never meet
-LIMIT = 10  # steps in a row whose gradient is not finite, after which a training stops
-
-
-class Diverged(ArithmeticError):
-    """A loss, gradient, weight or sample is not finite."""
 
 
 class Paradigm(pl.LightningModule):
@@ -221,27 +216,11 @@ class Paradigm(pl.LightningModule):
         else:
             self.in_a_row, self.skipped = self.in_a_row + 1, self.skipped + 1
             if self.in_a_row == LIMIT:
-                raise Diverged(self.diagnosis())
+                raise Diverged(diagnosis(self.learned, self.schedule, self.noised_at, self.global_step))
             self.zero_grad(set_to_none=True)  # optimizers pass over parameters without a gradient
         self.log_dict({"train/grad_norm": norm, "train/lr": optimizer.param_groups[0]["lr"]})
         if self.skipped:
             self.log("train/skipped", float(self.skipped))
-
-    def diagnosis(self) -> str:
-        """Where the gradient is not finite: the step, the noise levels of the batch, and the norms by block."""
-        levels = self.schedule.log_snr(self.noised_at)
-        blocks: dict[str, list[Tensor]] = {}
-        for name, p in self.learned.named_parameters():
-            if p.grad is not None:
-                blocks.setdefault(".".join(name.split(".")[:2]), []).append(p.grad.norm())
-        norms = {block: float(torch.stack(each).norm()) for block, each in blocks.items()}
-        finite = ", ".join(f"{block} {norm:.3g}" for block, norm in norms.items() if math.isfinite(norm))
-        broken = ", ".join(block for block, norm in norms.items() if not math.isfinite(norm))
-        return (
-            f"the gradient was not finite in {LIMIT} steps in a row, the last of them step {self.global_step}; "
-            f"log-SNR of its batch: {float(levels.min()):.2f} to {float(levels.max()):.2f}; norm of the gradient: "
-            + (f"not finite in {broken}; {finite}" if finite else "not finite in any block")
-        )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting the steps that were skipped."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from difflab.experiment.files import write_json
 from difflab.experiment.wandb_job import WandbJob, protocol_tag
-from difflab.experiment.wandb_mirror import Wandb, attempt
+from difflab.experiment.wandb_mirror import Wandb
+from difflab.experiment.wandb_server import attempt
 from difflab.metric.direction import higher_is_better, title
 from difflab.report.costs import COSTS
 from difflab.report.factors import SAMPLED

@@ -15,7 +15,7 @@ import torch
 
 from difflab.experiment.checkpoint import replaced
 from difflab.experiment.signals import answer, asking
-from difflab.paradigm.base import Diverged
+from difflab.paradigm.divergence import Diverged
 
 SIGNAL_SYNC_STEPS = 10  # between two looks at whether another process was sent a signal
 

@@ -14,7 +14,7 @@ from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.mirror import PictureLogger
 from difflab.experiment.picture import picture, save_png
 from difflab.experiment.recipe import Recipe, balanced
-from difflab.paradigm.base import Diverged
+from difflab.paradigm.divergence import Diverged
 
 log = logging.getLogger(__name__)
 

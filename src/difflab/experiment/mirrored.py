@@ -1,0 +1,48 @@
+"""Evaluations, each mirrored as a job of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from difflab.experiment.evaluation import Evaluation
+from difflab.experiment.mirror import Mirror
+from difflab.experiment.processes import agreed, rank
+from difflab.experiment.progress import Drawing, silently
+from difflab.experiment.wandb_job import WandbJob
+
+
+def evaluate_all(
+    evaluations: Sequence[Evaluation], mirror: Mirror, config: Mapping[str, Any], requested: bool
+) -> list[dict[str, Any]]:
+    """The results of evaluations, cached or new, each mirrored as a job of its own; `config` is the run's.
+
+    `requested`: the command was started for these evaluations; a W&B sweep then waits for the first of them.
+    """
+    found = []
+    for k, evaluation in enumerate(evaluations):
+        about = evaluation.provenance
+        job = WandbJob(
+            evaluation.path.parent,
+            f"{evaluation.run.folder.name}-{evaluation.card.fingerprint}",
+            "evaluate",
+            {**config, "command": about["command"]},
+            about["study"],
+            requested and k == 0,
+        )
+        if known := agreed(partial(getattr, evaluation, "cached_result")):
+            told = known, evaluation.pictures
+            if not rank() and not evaluation.given(partial(mirror.log_evaluation, job, *told)):
+                mirror.log_cached(job, *told)
+        else:
+            known = run_and_log(evaluation, job, mirror)
+        found.append(known)
+    return found
+
+
+def run_and_log(evaluation: Evaluation, job: WandbJob, mirror: Mirror) -> dict[str, Any]:
+    """The result of an evaluation, mirrored by the process that makes it."""
+    bar = silently if rank() else Drawing
+    with bar("measuring", evaluation.protocol.n) as progress:
+        return evaluation(progress, lambda found: mirror.log_evaluation(job, found, evaluation.pictures))

@@ -1,0 +1,33 @@
+"""What is said of a training whose numbers are not finite."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from difflab.process.schedule import Schedule
+
+LIMIT = 10  # steps in a row whose gradient is not finite, after which a training stops
+
+
+class Diverged(ArithmeticError):
+    """A loss, gradient, weight or sample is not finite."""
+
+
+def diagnosis(learned: nn.Module, schedule: Schedule, t: Tensor, step: int) -> str:
+    """Where a gradient is not finite: the step, the noise levels of its batch at times t, and the norms by block."""
+    levels = schedule.log_snr(t)
+    blocks: dict[str, list[Tensor]] = {}
+    for name, p in learned.named_parameters():
+        if p.grad is not None:
+            blocks.setdefault(".".join(name.split(".")[:2]), []).append(p.grad.norm())
+    norms = {block: float(torch.stack(each).norm()) for block, each in blocks.items()}
+    finite = ", ".join(f"{block} {norm:.3g}" for block, norm in norms.items() if math.isfinite(norm))
+    broken = ", ".join(block for block, norm in norms.items() if not math.isfinite(norm))
+    return (
+        f"the gradient was not finite in {LIMIT} steps in a row, the last of them step {step}; log-SNR of its batch: "
+        f"{float(levels.min()):.2f} to {float(levels.max()):.2f}; norm of the gradient: "
+        + (f"not finite in {broken}; {finite}" if finite else "not finite in any block")
+    )
