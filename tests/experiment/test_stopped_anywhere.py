@@ -12,7 +12,7 @@ import time
 import pytest
 import torch
 
-from difflab.experiment import checkpoint, evaluation, training, weights
+from difflab.experiment import checkpoint, evaluation, fitting, weights
 from difflab.experiment.callback.checkpoint import Resumable
 from difflab.experiment.callback.pictures import Pictures
 from difflab.experiment.callback.progress import RunProgress
@@ -61,9 +61,9 @@ PLACES = {  # by name: what is put in whose place, and the status that the comma
     "SIGTERM in the last step": (RunProgress, "on_train_batch_end", signalled(RunProgress.on_train_batch_end, 30), 143),
     "SIGTERM in a validation": (Pictures, "on_validation_end", signalled(Pictures.on_validation_end, 20), 143),
     "SIGTERM in the last validation": (Pictures, "on_validation_end", signalled(Pictures.on_validation_end, 30), 143),
-    "between checkpoint and export": (training.Training, "export", stop, None),
+    "between checkpoint and export": (fitting.Fit, "export", stop, None),
     "between weights and their JSON": (weights, "write_json", stop, None),
-    "before the result": (training, "write_json", stop, None),
+    "before the result": (fitting, "write_json", stop, None),
     "before the evaluation": (evaluation.Evaluation, "measured", stop, None),
     "before the evaluation is written": (evaluation, "write_json", stop, None),
 }

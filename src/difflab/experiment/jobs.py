@@ -14,6 +14,7 @@ from difflab.experiment.estimate import estimate
 from difflab.experiment.evaluation import PARTS, Evaluation, provenance
 from difflab.experiment.extensions import named
 from difflab.experiment.files import check_writable
+from difflab.experiment.fitting import finished, load
 from difflab.experiment.identity import flat, sources
 from difflab.experiment.launch import together
 from difflab.experiment.mirrored import evaluate_all
@@ -62,8 +63,8 @@ def train(config: Mapping[str, Any], requested: Requested = "train") -> Result |
         evaluations = training.evaluations
     if config["dry_run"]:
         return {"plan": estimate(evaluations, training)}
-    finished = training.complete and all(each.cached_result for each in evaluations)
-    if not finished:
+    complete = training.complete and all(each.cached_result for each in evaluations)
+    if not complete:
         with user_errors():
             check_writable(training.run.folder.parent, "runs_dir=FOLDER keeps runs in another place")
     if training.run.result is None and not rank():
@@ -74,7 +75,7 @@ def train(config: Mapping[str, Any], requested: Requested = "train") -> Result |
                 f"lr_schedule.warmup={warmup:_} is longer than images={images:_}: lr={o.lr} is not reached", flush=True
             )
     with kept():
-        if several(training.devices) and not finished:
+        if several(training.devices) and not complete:
             result: Result | None = together(training.devices, train_in_one_process, dict(config), requested)
             return result
         return done(training, requested)
@@ -88,11 +89,11 @@ def train_in_one_process(config: Mapping[str, Any], requested: Requested) -> Res
 
 def done(training: Training, requested: Requested) -> Result | None:
     """Train and measure, in all processes of the job; the result, in the first of them."""
-    training, new = training(requested == "train")
+    training, new = finished(training, requested == "train")
     evaluations = training.evaluations
     missing = agreed(lambda: [each.seed for each in evaluations if each.cached_result is None])
     if missing:
-        training.load()
+        load(training)
     mirror = build(training.config["logger"])
     found = evaluate_all(evaluations, mirror, training.config, requested == "evaluate")
     if rank():

@@ -9,6 +9,7 @@ from typing import Any
 
 from difflab.experiment.config import compose_job
 from difflab.experiment.errors import kept, user_errors
+from difflab.experiment.fitting import finished
 from difflab.experiment.reflow import check_student
 from difflab.experiment.training import Training
 
@@ -43,8 +44,8 @@ def with_runs(config: Config, check: Check) -> tuple[Config, Training | None]:
                 return config, training
             print(f"{'.'.join(place)}: {training.run.folder} is trained first", flush=True)
         with kept():
-            finished, _ = training(requested=False)
-        config = replaced(config, place, finished.run.folder.name)
+            trained, _ = finished(training, requested=False)
+        config = replaced(config, place, trained.run.folder.name)
     return config, None
 
 

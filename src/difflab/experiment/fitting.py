@@ -1,0 +1,159 @@
+"""The work of a training: from wherever it was left to the finished run. It can be interrupted at any point."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import lightning.pytorch as pl
+from lightning.pytorch.loggers.logger import DummyLogger, Logger
+
+from difflab.denoiser.base import AnyDenoiser
+from difflab.experiment.build import build
+from difflab.experiment.callback.checkpoint import Resumable
+from difflab.experiment.callback.pictures import Pictures
+from difflab.experiment.callback.progress import RunProgress
+from difflab.experiment.checkpoint import newest
+from difflab.experiment.files import write_json
+from difflab.experiment.held_out import denoising_error
+from difflab.experiment.launch import together
+from difflab.experiment.lock import locked
+from difflab.experiment.metrics_file import MetricsFile
+from difflab.experiment.picture import save_png
+from difflab.experiment.processes import agreed, rank, several
+from difflab.experiment.trainer import LOG_EVERY, trainer, watchers
+from difflab.experiment.training import Training
+from difflab.experiment.weights import Damaged, facts_of, load_into, save_weights
+from difflab.paradigm.diffusion import Diffusion
+from difflab.paradigm.divergence import Diverged
+from difflab.paradigm.ema import EMA, Averages, averages_in
+
+log = logging.getLogger(__name__)
+
+
+def finished(job: Training, requested: bool = True) -> tuple[Training, bool]:
+    """Train, unless that is done: the job at the run that is now finished, and whether this call trained it.
+
+    In as many processes as there are devices. While another job is at the run, say so and wait. `requested`: the
+    command was started for this job, and not for another that needs it first.
+    """
+    if job.complete:
+        return job, False
+    if several(job.devices):
+        new = together(job.devices, train_in_one_process, dict(job.config), requested)
+    else:
+        with locked(job.claim, f"{job.run.folder} is being trained", agreed):
+            if new := not agreed(lambda: job.there.complete):
+                Fit(job, requested).run()
+    return job.there, new
+
+
+def train_in_one_process(config: Mapping[str, Any], requested: bool) -> bool:
+    """The part of one process in a training of several: whether they trained the run."""
+    return finished(Training.of(config), requested)[1]
+
+
+def load(job: Training) -> None:
+    """Give the model of a job its final weights. If they are damaged that is said, and they are made again."""
+    try:
+        load_into(job.model.learned, job.run)
+    except Damaged as error:
+        print(f"{error}; it is made again", flush=True)
+        agreed(lambda: job.run.facts.unlink(missing_ok=True))
+        Fit(job, requested=False).run()
+        load_into(job.model.learned, job.run)
+    job.model.learned.to(job.device).eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What is left to do of a training, by all processes of its job; `requested` as in `finished`."""
+
+    job: Training
+    requested: bool
+
+    def run(self) -> None:
+        """Train to the exported weights and to `result.json`, from wherever that was left."""
+        run = self.job.run
+        if not rank():
+            run.write_config(self.job.config, self.job.fingerprint, self.job.origins)
+        if not agreed(lambda: run.facts.exists() and run.weights.exists()):
+            if run.result is not None:
+                print(f"{run.weights} or its JSON is gone, and is made again", flush=True)
+            self.fit()
+            agreed(self.export)
+        if agreed(lambda: run.result is None):
+            self.finish()
+
+    def fit(self) -> None:
+        """Train from the last state, or from the start, to the state after the last step."""
+        checkpoint = agreed(lambda: newest(self.job.run)) if self.job.learns else None
+        start = checkpoint.step if checkpoint else 0
+        if checkpoint and checkpoint.damaged:
+            print(f"{checkpoint.damaged} is damaged: the training goes on from {checkpoint}", flush=True)
+        logs = self.logs(start)
+        if not self.job.learns or start == self.job.steps:
+            for logger in logs:
+                logger.finalize("success")
+            return
+        if self.job.config["compile"]:
+            self.job.model.learned.get_submodule("backbone").compile()
+        self.trainer.loggers = logs
+        resumed = checkpoint.path if checkpoint else None
+        self.trainer.fit(self.job.model, self.job.fitted, ckpt_path=resumed, weights_only=True)
+
+    @cached_property
+    def trainer(self) -> pl.Trainer:
+        """Lightning's Trainer, with the callbacks that average, show, and save the state."""
+        ema = EMA(self.job.config["ema"])
+        saving = Resumable(self.job.run.checkpoint, self.job.every)
+        callbacks = [*watchers(self.job.config), ema, RunProgress(self.job.config["batch_size"]), saving]
+        if self.job.sampling:
+            pictures = self.job.run.folder / "samples"
+            callbacks.insert(0, Pictures(lambda: self.job.samples(cast(AnyDenoiser, ema.average())), pictures))
+        return trainer(self.job.config, self.job.run.folder, callbacks, self.job.steps, self.job.every)
+
+    def export(self) -> None:
+        """Write the averaged weights of the last state, with what they cost; of what learns nothing, no tensors."""
+        averages: Averages = {decay: {} for decay in self.job.config["ema"]}
+        seconds = 0.0
+        if checkpoint := newest(self.job.run) if self.job.learns else None:
+            state = checkpoint.load()
+            averages, seconds = averages_in(state), state["callbacks"][RunProgress.__qualname__]["seconds"]
+        facts = {"images_seen": self.job.steps * self.job.config["batch_size"], "seconds": round(seconds, 1)}
+        save_weights(self.job.run, self.job.config["model"][self.job.model.learns], averages, facts)
+
+    def logs(self, start: int) -> list[Logger]:
+        """Open the logs of a run that goes on from step `start`."""
+        if rank():
+            return [DummyLogger()]  # for callbacks that refuse a trainer without a log
+        metrics = MetricsFile(self.job.run.folder / "metrics.jsonl", self.job.config["batch_size"], start, LOG_EVERY)
+        return [metrics, build(self.job.config["logger"])(self.job.wandb_job(self.requested))]
+
+    def finish(self) -> None:
+        """Write `result.json`, which makes the run finished: held-out losses, cost, errors by noise level, samples."""
+        load(self.job)
+        (held_out,) = trainer(self.job.config, self.job.run.folder).validate(
+            self.job.model, self.job.fitted, verbose=False
+        )
+        load(self.job)  # Lightning has moved it off its device
+        if rank():
+            return
+        result: dict[str, Any] = {key.removeprefix("val/"): value for key, value in held_out.items()}
+        result["training"] = facts_of(self.job.run)["training"]
+        if broken := [key for key, value in result.items() if isinstance(value, float) and not math.isfinite(value)]:
+            raise Diverged(f"{', '.join(broken)} of the held-out samples is not finite")
+        if isinstance(self.job.model, Diffusion):
+            try:
+                save_png(self.job.samples(self.job.model.denoiser), self.job.run.folder / "samples" / "final.png")
+            except Diverged as error:
+                log.warning("no picture of the final samples: %s", error)
+            result["denoising_error"] = denoising_error(self.job.model, self.job.data)
+        for logger in self.logs(self.job.steps):
+            logger.log_metrics({"final/loss": result["loss"]}, self.job.steps - 1)
+            logger.finalize("success")
+        write_json(self.job.run.folder / "result.json", result)
