@@ -8,6 +8,7 @@ import torch
 from difflab.backbone.unet import UNet
 from difflab.denoiser.base import Denoiser
 from difflab.denoiser.classifier import Classifier
+from difflab.experiment.fitting import finished
 from difflab.experiment.identity import line
 from difflab.experiment.training import Training
 from difflab.experiment.weights import FromRun
@@ -29,7 +30,7 @@ def trained(tmp_path_factory):
     budget = ["images=6400", "check_every=6400", "trainer=cpu", "precision=fp32", "logger=local", "ema=[0.9]"]
     config = composed("paradigm=noisy_classifier", "data=digits", *small, *budget, f"runs_dir={runs}")
     job = Training.of(config)
-    job()
+    finished(job)
     return runs, job.run, job.run.result
 
 

@@ -8,6 +8,7 @@ import torch
 from difflab.data.codec import Pixels
 from difflab.data.images import Split
 from difflab.experiment.build import build
+from difflab.experiment.fitting import finished
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.run import Run
 from difflab.experiment.trained_classifier import TrainedClassifier
@@ -30,7 +31,7 @@ def trained(tmp_path_factory):
     budget = ["images=4800", "check_every=4800", "ema=[0.9,0.5]"]
     config = composed("paradigm=classifier", *SMALL, *QUIET, *budget, f"runs_dir={runs}")
     job = Training.of(config)
-    job()
+    finished(job)
     return SimpleNamespace(runs=str(runs), job=job, result=job.run.result, test=job.data.images.test)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks.fault.case import WORDS, Case, Started, again, at_step, done, sent, status_of, until
-from difflab.experiment import evaluation, files, training, weights
+from difflab.experiment import evaluation, files, fitting, weights
 from difflab.experiment.callback.pictures import Pictures
 from difflab.experiment.callback.progress import RunProgress
 from helpers.jobs import the_run
@@ -49,10 +49,10 @@ MOMENTS = [
     for name, fault in (
         ("in the last step", sent(RunProgress, "on_train_batch_end", signum, at_step(30))),
         ("in the last validation", sent(Pictures, "on_validation_end", signum, at_step(30))),
-        ("between checkpoint and export", sent(training.Training, "export", signum)),
+        ("between checkpoint and export", sent(fitting.Fit, "export", signum)),
         ("between weights and their JSON", sent(weights, "write_json", signum)),
         ("between a written checkpoint and its name", sent(files, "sync", signum, ends_with(".last.ckpt."))),
-        ("before the result is written", sent(training, "write_json", signum)),
+        ("before the result is written", sent(fitting, "write_json", signum)),
         ("between measuring and its file", sent(evaluation, "write_json", signum)),
     )
 ]
