@@ -93,6 +93,20 @@ def test_the_same_command_goes_on(uninterrupted, tmp_path, monkeypatch, place):
     assert not [path for path in tmp_path.rglob(".*") if path.name.endswith(str(os.getpid()))], "nothing is left over"
 
 
+def test_a_row_of_the_step_at_which_a_signal_arrives_is_not_lost(tmp_path, monkeypatch):
+    """There is one after each 10 steps, also where no validation is."""
+    words = [*WORDS, "images=960", "check_every=960", "protocol.n=0"]
+    for name in ("uninterrupted", "stopped"):
+        (tmp_path / name).mkdir()
+    said_here("train", *words, cwd=tmp_path / "uninterrupted")
+    with monkeypatch.context() as fault:
+        fault.setattr(RunProgress, "on_train_batch_end", signalled(RunProgress.on_train_batch_end, 10))
+        said_here("train", *words, cwd=tmp_path / "stopped", status=143)
+    assert "gone or damaged" not in said_here("train", *words, cwd=tmp_path / "stopped")
+    rows = {name: content(the_run(tmp_path / name))["rows"] for name in ("uninterrupted", "stopped")}
+    assert same(rows["stopped"], rows["uninterrupted"])
+
+
 def test_a_mirror_that_was_not_told_of_an_evaluation_is_told_by_the_next_call(uninterrupted, tmp_path, monkeypatch):
     told = []
     share_cache(uninterrupted, tmp_path)

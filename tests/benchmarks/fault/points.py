@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import tempfile
 import time
@@ -34,7 +35,6 @@ ONLINE = tuple(word for word in WORDS if word != "logger=local")
 LINES = {True: (("evaluate", *ONLINE), ("report",)), False: (("evaluate", *WORDS), ("report",))}
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 EVERY = 4  # points of which one is online
-BEGUN = 0.1  # seconds after which a command listens to signals
 TIMES = ("_timestamp", "_runtime", "per_s", "second", "network_share", "peak_memory")  # in the keys of a row
 
 
@@ -79,6 +79,15 @@ def whole(online: bool) -> Whole:
         return Whole(found_in(Path(folder), server), tuple(seconds))
 
 
+def listens(pid: int) -> bool:
+    """Whether a process catches SIGTERM by now, as a command does from its start on."""
+    try:
+        (caught,) = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return True
+    return bool(int(caught, 16) >> signal.SIGTERM - 1 & 1)
+
+
 def stopped_at(share: float, signum: int, online: bool, folder: Path) -> str:
     """Stop the line at a share of its time, give it again, and compare."""
     known = whole(online)
@@ -86,7 +95,9 @@ def stopped_at(share: float, signum: int, online: bool, folder: Path) -> str:
     with wandb_server() as server, environment(server.environment):
         for (command, *words), seconds in zip(LINES[online], known.seconds, strict=True):
             process = Started(command, *words, cwd=folder)
-            process.process.join(max(BEGUN, moment) if moment < seconds else None)
+            while process.poll() is None and not listens(process.process.pid):
+                time.sleep(0.001)
+            process.process.join(moment if moment < seconds else None)
             in_time = process.poll() is None
             if in_time:
                 os.kill(process.process.pid, signum)

@@ -33,8 +33,9 @@ def ended(process: Any) -> tuple[int, str]:  # a Popen
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """What all runs of a folder came to."""
-    return {path.parent.name: content(Run(path.parent)) for path in folder.glob("runs/*/result.json")}
+    """What all runs of a folder came to, by part."""
+    runs = {path.parent.name: content(Run(path.parent)) for path in folder.glob("runs/*/result.json")}
+    return {f"{part} of {name}": found for name, run in runs.items() for part, found in run.items()}
 
 
 @cache

@@ -23,9 +23,9 @@ SIGNAL_SYNC_STEPS = 10  # between two looks at whether another process was sent 
 class Resumable(pl.Callback):
     """Write the state to go on from to `path`: after each validation, at the end, and when a signal asks to stop.
 
-    A signal is answered after the step at hand, and the validation if one is due after it, for their halves could not
-    be resumed; then the process ends as `answer` says. A second signal ends it at once. Comes last of the
-    callbacks; `every` is the number of steps between validations.
+    A signal is answered after the step at hand, or the one after that if this one is logged, and after the validation
+    if one is due, for their halves could not be resumed; then the process ends as `answer` says. A second signal ends
+    it at once. Comes last of the callbacks; `every` is the number of steps between validations.
     """
 
     def __init__(self, path: Path, every: int) -> None:
@@ -51,9 +51,10 @@ class Resumable(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """Leave if that was asked."""
-        step = trainer.global_step
-        due = step % self.every and (trainer.world_size == 1 or step % SIGNAL_SYNC_STEPS == 0)
-        if due and (asked := self.asked(trainer, pl_module.device)):
+        step, rows = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by a connector
+        logs = rows > 1 and step % rows == 0  # the row of this step is written after this, and must not be lost
+        looks = trainer.world_size == 1 or step % SIGNAL_SYNC_STEPS == SIGNAL_SYNC_STEPS // 2
+        if step % self.every and looks and not logs and (asked := self.asked(trainer, pl_module.device)):
             self.save(trainer, asked)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
