@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,7 @@ from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import Recipe
 from difflab.experiment.reflow import Teacher
 from difflab.experiment.run import SUFFIX, Run
+from difflab.experiment.strategy import Shards
 from difflab.experiment.tensor_cache import TensorCache
 from difflab.experiment.trainer import LOG_EVERY, placed, trainer, watchers
 from difflab.experiment.wandb_job import WandbJob
@@ -109,6 +111,8 @@ class Training:
         watchers(self.config)
         if self.learns:
             self.model.optimisation(self.model.learned)  # which refuses networks that the optimizer cannot train
+            if isinstance(trainer(self.config, self.run.folder).strategy, Shards):
+                Shards.check(self.model)
 
     @property
     def fingerprint(self) -> str:
@@ -200,11 +204,14 @@ class Training:
             for logger in logs:
                 logger.finalize("success")
             return
+        model = self.model
+        if isinstance(self.trainer.strategy, Shards):
+            model = copy.deepcopy(model)  # as what is sharded is not made whole again; `load` reads the averages
         if self.config["compile"]:
-            self.model.learned.get_submodule("backbone").compile()
+            model.learned.get_submodule("backbone").compile()
         self.trainer.loggers = logs
         resumed = checkpoint.path if checkpoint else None
-        self.trainer.fit(self.model, self.fitted, ckpt_path=resumed, weights_only=True)
+        self.trainer.fit(model, self.fitted, ckpt_path=resumed, weights_only=True)
 
     @cached_property
     def fitted(self) -> DataModule:
@@ -222,7 +229,7 @@ class Training:
         callbacks = [*watchers(self.config), ema, RunProgress(self.config["batch_size"]), saving]
         if self.sampling:
             pictures = self.run.folder / "samples"
-            callbacks.insert(0, Pictures(lambda: self.samples(cast(AnyDenoiser, ema.average())), pictures))
+            callbacks.insert(0, Pictures(ema.average, self.samples, pictures))
         return trainer(self.config, self.run.folder, callbacks, self.steps, self.every)
 
     def export(self) -> None:
