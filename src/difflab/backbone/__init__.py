@@ -16,6 +16,8 @@ are ignored. The output is zero at initialisation.
 For optimizer=muon it has `outer_layers`: the modules that read the sample, the noise level and the label, and the one
 that makes the output. The matrices of all other layers are hidden.
 
+Where its parts are `Block`s, trainer=fsdp shards each of them by itself; without any it shards the whole alone.
+
 The `half_` ones tell classes instead: `forward(x, code)` returns logits (B, classes); they have `shape` and `classes`.
 """
 
@@ -23,7 +25,8 @@ from difflab.backbone.dit import DiT
 from difflab.backbone.embedding import Book, Classes, Entry
 from difflab.backbone.half_dit import HalfDiT
 from difflab.backbone.half_unet import HalfUNet
+from difflab.backbone.layers import Block
 from difflab.backbone.mlp import MLP
 from difflab.backbone.unet import UNet
 
-__all__ = ["MLP", "Book", "Classes", "DiT", "Entry", "HalfDiT", "HalfUNet", "UNet"]
+__all__ = ["MLP", "Block", "Book", "Classes", "DiT", "Entry", "HalfDiT", "HalfUNet", "UNet"]

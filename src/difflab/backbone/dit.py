@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from difflab.backbone.embedding import Condition
-from difflab.backbone.layers import attend_heads, image_shape, sinusoid, xavier, zeroed
+from difflab.backbone.layers import Block, attend_heads, image_shape, set_checkpointing, sinusoid, xavier, zeroed
 
 CODE_WIDTH = 256  # of the sinusoid of the noise level, whatever the width of the tokens
 
@@ -31,7 +32,7 @@ class Modulated(nn.Module):
         return torch.addcmul(bias, self.norm(tokens), 1 + gain)
 
 
-class Gated(nn.Module):
+class Gated(Block):
     """A residual branch that the condition opens, adaLN-Zero: x + gate(condition) layer(modulated(x, condition)).
 
     The gate starts at zero and the block as the identity. Peebles & Xie 2023 (arXiv:2212.09748), section 3.2.
@@ -43,7 +44,7 @@ class Gated(nn.Module):
         self.layer = layer
         self.gate = zeroed(nn.Linear(width, width))
 
-    def forward(self, tokens: Tensor, condition: Tensor) -> Tensor:
+    def through(self, tokens: Tensor, condition: Tensor) -> Tensor:
         """(B, N, width), (B, width) -> (B, N, width)."""
         branch = self.layer(self.modulated(tokens, condition))
         return torch.addcmul(tokens, self.gate(condition)[:, None], branch)
@@ -127,11 +128,14 @@ class DiT(Transformer):
     - `depth`: blocks of attention and perceptron;
     - `heads`: of each attention;
     - `patch`: side of the pixel blocks that become tokens;
-    - `learned_variance`: twice the output channels.
+    - `learned_variance`: twice the output channels;
+    - `checkpointing`: train in less memory, for one more forward pass of each block: see `Block`.
 
     Raises ValueError if the shape is no image, if the patch does not divide its sides, or if the width does not divide
     into heads or into four (the sines and cosines of two coordinates).
     """
+
+    outside_identity: ClassVar[Sequence[str]] = ("checkpointing",)
 
     def __init__(
         self,
@@ -142,10 +146,12 @@ class DiT(Transformer):
         heads: int = 4,
         patch: int = 2,
         learned_variance: bool = False,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__(shape, classes, width, depth, heads, patch)
         self.classes, self.learned_variance = classes, learned_variance
         self.leave = zeroed(nn.Linear(width, (1 + learned_variance) * self.shape[0] * patch**2))
+        set_checkpointing(self, checkpointing)
 
     @property
     def outer_layers(self) -> tuple[nn.Module, ...]:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
@@ -56,6 +57,34 @@ def sinusoid(code: Tensor, width: int) -> Tensor:
     exponent = torch.linspace(0, 1, width // 2, dtype=code.dtype, device=code.device)
     angle = code[:, None] * 10000**-exponent
     return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+class Block(nn.Module):
+    """A block of a network: `through` says what it computes. One block is one unit of `trainer=fsdp`.
+
+    With `checkpointing` training keeps no inner values of it for the backward pass but computes them again there, under
+    the same dropout: Chen et al. 2016 (arXiv:1604.06174), section 4.
+    """
+
+    checkpointing: bool = False
+
+    def through(self, x: Tensor, condition: Tensor) -> Tensor:
+        """What the block makes of `x` under the condition (B, features)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """The same, with its inner values kept or not."""
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            h: Tensor = checkpoint(self.through, x, condition, use_reentrant=False)
+            return h
+        return self.through(x, condition)
+
+
+def set_checkpointing(network: nn.Module, on: bool) -> None:
+    """Have the blocks of a network keep their inner values or not."""
+    for module in network.modules():
+        if isinstance(module, Block):
+            module.checkpointing = on
 
 
 class Shift(nn.Module):

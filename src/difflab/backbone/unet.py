@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from difflab.backbone.embedding import Condition
 from difflab.backbone.layers import (
+    Block,
     ResidualBlock,
     ScaleShift,
     SelfAttention,
@@ -18,11 +19,12 @@ from difflab.backbone.layers import (
     Upsample,
     group_norm,
     image_shape,
+    set_checkpointing,
     zeroed,
 )
 
 
-class Stage(nn.Module):
+class Stage(Block):
     """A residual block and what follows it: self-attention, or nothing."""
 
     def __init__(self, block: ResidualBlock, attention: nn.Module | None = None) -> None:
@@ -30,7 +32,7 @@ class Stage(nn.Module):
         self.block = block
         self.attention = attention or nn.Identity()
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+    def through(self, x: Tensor, condition: Tensor) -> Tensor:
         """(B, C, H, W), (B, features) -> (B, C', H, W)."""
         h: Tensor = self.attention(self.block(x, condition))
         return h
@@ -164,11 +166,14 @@ class UNet(Encoder):
     - `scale_shift`: the condition scales and shifts after a normalisation, rather than being added before it;
     - `groups`: groups of every normalisation, None for as many as hold 16 channels each;
     - `patch`: side of the pixel blocks that become channels in front and pixels again at the end;
-    - `learned_variance`: twice the output channels.
+    - `learned_variance`: twice the output channels;
+    - `checkpointing`: train in less memory, for one more forward pass of each block: see `Block`.
 
     Raises ValueError if the shape is no image, if the levels do not divide it, if a resolution in `attention` does not
     occur, if channels do not divide into groups or heads, or if there is no level, no block or an odd width.
     """
+
+    outside_identity: ClassVar[Sequence[str]] = ("checkpointing",)
 
     def __init__(
         self,
@@ -184,6 +189,7 @@ class UNet(Encoder):
         groups: int | None = None,
         patch: int = 1,
         learned_variance: bool = False,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__(
             shape, classes, width, multipliers, blocks, attention, head_channels, dropout, scale_shift, groups, patch
@@ -206,6 +212,7 @@ class UNet(Encoder):
             for i in reversed(range(len(widths)))
         )
         nn.utils.convert_conv2d_weight_memory_format(self, torch.channels_last)
+        set_checkpointing(self, checkpointing)
 
     @property
     def outer_layers(self) -> tuple[nn.Module, ...]:

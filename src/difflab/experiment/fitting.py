@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers.logger import DummyLogger, Logger
 
-from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.build import build
 from difflab.experiment.callback.checkpoint import Resumable
 from difflab.experiment.callback.pictures import Pictures
@@ -25,6 +25,7 @@ from difflab.experiment.lock import locked
 from difflab.experiment.metrics_file import MetricsFile
 from difflab.experiment.picture import save_png
 from difflab.experiment.processes import agreed, rank, several
+from difflab.experiment.strategy import Shards
 from difflab.experiment.trainer import LOG_EVERY, trainer, watchers
 from difflab.experiment.training import Training
 from difflab.experiment.weights import Damaged, facts_of, load_into, save_weights
@@ -100,11 +101,14 @@ class Fit:
             for logger in logs:
                 logger.finalize("success")
             return
+        model = self.job.model
+        if isinstance(self.trainer.strategy, Shards):
+            model = copy.deepcopy(model)  # as what is sharded is not made whole again; `load` reads the averages
         if self.job.config["compile"]:
-            self.job.model.learned.get_submodule("backbone").compile()
+            model.learned.get_submodule("backbone").compile()
         self.trainer.loggers = logs
         resumed = checkpoint.path if checkpoint else None
-        self.trainer.fit(self.job.model, self.job.fitted, ckpt_path=resumed, weights_only=True)
+        self.trainer.fit(model, self.job.fitted, ckpt_path=resumed, weights_only=True)
 
     @cached_property
     def trainer(self) -> pl.Trainer:
@@ -114,7 +118,7 @@ class Fit:
         callbacks = [*watchers(self.job.config), ema, RunProgress(self.job.config["batch_size"]), saving]
         if self.job.sampling:
             pictures = self.job.run.folder / "samples"
-            callbacks.insert(0, Pictures(lambda: self.job.samples(cast(AnyDenoiser, ema.average())), pictures))
+            callbacks.insert(0, Pictures(ema.average, self.job.samples, pictures))
         return trainer(self.job.config, self.job.run.folder, callbacks, self.job.steps, self.job.every)
 
     def export(self) -> None:

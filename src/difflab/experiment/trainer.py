@@ -11,12 +11,13 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from difflab.experiment.build import build
 from difflab.experiment.errors import suggestion
 from difflab.experiment.processes import environment, meet
+from difflab.experiment.strategy import Copies, Shards
 
 PRECISION: dict[str, Literal["bf16-mixed", "32-true"]] = {"bf16": "bf16-mixed", "fp32": "32-true"}  # Lightning's words
 LOG_EVERY = 10  # steps between two rows of the training
@@ -46,9 +47,10 @@ def trainer(
     words = config["trainer"]
     if other := [key for key in words if key not in ("_target_", *PLACEMENT)]:
         raise ValueError(f"trainer.{other[0]} is no setting of where to train; {suggestion(other[0], PLACEMENT)}")
-    try:
-        found: pl.Trainer = build(
-            words,
+
+    def by(strategy: object) -> pl.Trainer:
+        made: pl.Trainer = build(
+            {**words, "strategy": strategy},
             callbacks=list(callbacks),
             logger=False,
             max_steps=max_steps,
@@ -62,10 +64,17 @@ def trainer(
             plugins=[environment()],
             **SILENT,
         )
+        return made
+
+    word = words.get("strategy", "auto")
+    try:
+        found = by(Shards() if word == "fsdp" else word)
+        if word in ("auto", "ddp") and isinstance(found.strategy, DDPStrategy):  # auto is ddp for several devices
+            found = by(Copies())
     except MisconfigurationException as error:
         raise ValueError(f"trainer: {error}") from error
     if found.strategy.launcher is not None and not isinstance(found.strategy.launcher, _SubprocessScriptLauncher):
-        raise ValueError(f"trainer.strategy={words['strategy']} starts processes in its own way: choose ddp")
+        raise ValueError(f"trainer.strategy={word} starts processes in its own way: choose ddp or fsdp")
     return found
 
 

@@ -26,8 +26,9 @@ from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import Recipe
 from difflab.experiment.reflow import Teacher
 from difflab.experiment.run import SUFFIX, Run
+from difflab.experiment.strategy import Shards
 from difflab.experiment.tensor_cache import TensorCache
-from difflab.experiment.trainer import placed, watchers
+from difflab.experiment.trainer import placed, trainer, watchers
 from difflab.experiment.wandb_job import WandbJob
 from difflab.experiment.weights import weights_name
 from difflab.paradigm.base import Paradigm
@@ -105,6 +106,8 @@ class Training:
         if self.learns:
             _ = self.images_remaining  # which refuses checkpoints that are damaged
             self.model.optimisation(self.model.learned)  # which refuses networks that the optimizer cannot train
+            if isinstance(trainer(self.config, self.run.folder).strategy, Shards):
+                Shards.check(self.model)
 
     @property
     def fingerprint(self) -> str:

@@ -20,6 +20,7 @@ from difflab.paradigm.batch import Batch, global_batch_size, place, unpacked
 from difflab.paradigm.divergence import LIMIT, Diverged, diagnosis
 from difflab.paradigm.group_sums import GroupSums
 from difflab.paradigm.optimisation import Optimisation
+from difflab.paradigm.sharding import full
 from difflab.process.gaussian import scale
 from difflab.process.noise import keyed
 from difflab.process.schedule import Schedule
@@ -209,7 +210,7 @@ class Paradigm(pl.LightningModule):
         Raises Diverged after so many such steps in a row: see `LIMIT`.
         """
         parameters = [*self.learned.parameters()]
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        norm = full(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
         if norm.isfinite():
             self.in_a_row = 0
             nn.utils.clip_grads_with_norm_(parameters, self.optimisation.clip, norm)
@@ -228,7 +229,7 @@ class Paradigm(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raise Diverged for weights that are not finite: such a state is of no use."""
-        broken = [name for name, p in self.learned.named_parameters() if not p.isfinite().all()]
+        broken = [name for name, p in self.learned.named_parameters() if not full(p.isfinite().all())]
         if broken:
             raise Diverged(f"the weights are not finite at step {self.global_step}: {', '.join(broken[:3])}, ..")
         checkpoint["skipped"] = (self.skipped, self.in_a_row)

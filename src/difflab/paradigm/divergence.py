@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from difflab.paradigm.sharding import full
 from difflab.process.schedule import Schedule
 
 LIMIT = 10  # steps in a row whose gradient is not finite, after which a training stops
@@ -22,7 +23,7 @@ def diagnosis(learned: nn.Module, schedule: Schedule, t: Tensor, step: int) -> s
     blocks: dict[str, list[Tensor]] = {}
     for name, p in learned.named_parameters():
         if p.grad is not None:
-            blocks.setdefault(".".join(name.split(".")[:2]), []).append(p.grad.norm())
+            blocks.setdefault(".".join(name.split(".")[:2]), []).append(full(p.grad.norm()))
     norms = {block: float(torch.stack(each).norm()) for block, each in blocks.items()}
     finite = ", ".join(f"{block} {norm:.3g}" for block, norm in norms.items() if math.isfinite(norm))
     broken = ", ".join(block for block, norm in norms.items() if not math.isfinite(norm))

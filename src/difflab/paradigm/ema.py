@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from difflab.paradigm.base import Paradigm
+from difflab.paradigm.sharding import divide_like, gathered, whole_copy
 
 Averages = Mapping[float, Mapping[str, Tensor]]  # a state dict of what is learned for each decay
 
@@ -50,8 +51,9 @@ class EMA(pl.Callback):
         self.averages = self.averages or {decay: average_of(learned(pl_module), decay) for decay in self.decays}
 
     def follow(self, pl_module: pl.LightningModule) -> None:
-        """Move the averages to the device of the network; the update count stays on the CPU."""
+        """Move the averages to where the network is, in parts if that is; the update count stays on the CPU."""
         for average in self.averages.values():
+            divide_like(average.module, learned(pl_module))
             average.module.to(pl_module.device).eval().requires_grad_(False)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -96,12 +98,12 @@ class EMA(pl.Callback):
             average.update_parameters(learned(pl_module))
 
     def average(self) -> nn.Module:
-        """What is learned, with the averaged weights of the first decay."""
-        return self.averages[self.decays[0]].module
+        """What is learned, with the averaged weights of the first decay; all processes must ask."""
+        return whole_copy(self.averages[self.decays[0]].module)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain tensors by decay."""
-        return {str(d): dict(average.state_dict()) for d, average in self.averages.items()}
+        """Plain tensors by decay: where the processes hold parts of them, in the first process."""
+        return {str(d): gathered(dict(average.state_dict())) for d, average in self.averages.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the saved averages."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import lightning.pytorch as pl
 from PIL.Image import Image
+from torch import nn
 
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
@@ -23,16 +25,22 @@ POINTS = 2000  # in a picture of points
 
 
 class Pictures(pl.Callback):
-    """At each validation of a fit draw a picture, write it to `folder` by step, and show it on W&B."""
+    """At each validation of a fit draw a picture, write it to `folder` by step, and show it on W&B.
 
-    def __init__(self, draw: Callable[[], Image], folder: Path) -> None:
-        self.draw, self.folder = draw, folder
+    The `average` that it shows is asked for by all processes, as they may hold parts of it; the first one draws it.
+    """
+
+    def __init__(self, average: Callable[[], nn.Module], draw: Callable[[AnyDenoiser], Image], folder: Path) -> None:
+        self.average, self.draw, self.folder = average, draw, folder
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw."""
-        if trainer.is_global_zero and trainer.state.fn == "fit":
+        if trainer.state.fn != "fit":
+            return
+        average = cast(AnyDenoiser, self.average())
+        if trainer.is_global_zero:
             try:
-                image = self.draw()
+                image = self.draw(average)
             except Diverged as error:
                 log.warning("no picture at step %d: %s", trainer.global_step, error)
                 return
