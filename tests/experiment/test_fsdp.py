@@ -13,7 +13,9 @@ from torch.distributed.tensor import DTensor
 from difflab.experiment.callback.progress import RunProgress
 from difflab.experiment.config import compose_job
 from difflab.experiment.errors import UserError
-from difflab.experiment.processes import everyone, together
+from difflab.experiment.fitting import Fit
+from difflab.experiment.launch import together
+from difflab.experiment.processes import everyone
 from difflab.experiment.training import Training
 from difflab.paradigm import DDPM, EMA
 from helpers.jobs import TINY, said_here, the_run
@@ -128,9 +130,9 @@ def inside(words, spoilt):
 
     DDPM.loss = broken
     try:
-        training = Training.of(compose_job("train", words))
-        training.trainer.callbacks.append(noted)
-        training()
+        fit = Fit(Training.of(compose_job("train", words)), requested=True)
+        fit.trainer.callbacks.append(noted)
+        fit.run()
     finally:
         DDPM.loss = loss
     return {"held": everyone(noted.held), "skipped": noted.skipped}
