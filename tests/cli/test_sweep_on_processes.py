@@ -124,17 +124,24 @@ def test_a_preempted_job_saves_is_queued_again_and_goes_on(tmp_path):
     assert steps[-1] == 999
 
 
-def test_a_joblib_sweep_that_is_stopped_saves_what_its_jobs_are_at(tmp_path):
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="processes are looked for in /proc")
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+def test_a_joblib_sweep_that_is_stopped_saves_what_its_jobs_are_at(tmp_path, signum):
     words = [*SWEEP, LOCAL, "trainer=cpu", "images=640000", "check_every=6400", "nfe=4", "seed=0,1"]
     process = start("evaluate", "-m", *words, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", cwd=tmp_path)
     while len([*tmp_path.glob("runs/*/checkpoints/last.ckpt")]) < 2:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signum)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "4 failed" in said
-    assert said.count("stopped; the same command goes on") == 4
+    if signum == signal.SIGINT:
+        assert process.returncode == 130
+        assert "4 failed" in said
+        assert said.count("stopped; the same command goes on") == 4
+    until = time.monotonic() + 60
+    while running(tmp_path) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not running(tmp_path)
     steps = [torch.load(path, weights_only=True)["global_step"] for path in tmp_path.rglob("last.ckpt")]
     assert len(steps) == 2
     assert any(step % 100 for step in steps), "saved where they were stopped"

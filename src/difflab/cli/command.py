@@ -190,10 +190,14 @@ def one_of_many(line: Line, job: Job, outcomes: Outcomes, config: DictConfig) ->
     """Do a job of a multirun, and write down what it found or why it failed."""
     if os.getpid() == line.process:
         return recorded(line, job, outcomes, config)
-    follow(line.process, outcomes.stopping)  # in a launcher's process
+    alone = follow(line.process, outcomes.stopping)  # in a launcher's process
     claim_accelerators(config.get("trainer", {}).get("devices", 1))
-    with using(line.outside), handled(stop, signal.SIGTERM):
-        return recorded(line, job, outcomes, config)
+    try:
+        with using(line.outside), handled(stop, signal.SIGTERM):
+            return recorded(line, job, outcomes, config)
+    finally:
+        if alone():  # joblib's worker would wait for another job for ever
+            os._exit(128 + signal.SIGTERM)
 
 
 def recorded(line: Line, job: Job, outcomes: Outcomes, config: DictConfig) -> Found:

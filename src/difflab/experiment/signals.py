@@ -67,14 +67,19 @@ def stop_when(asked: Callable[[], bool]) -> None:
 
 
 @cache
-def follow(parent: int, asked: Path) -> None:
+def follow(parent: int, asked: Path) -> Callable[[], bool]:
     """Have this process of a launcher stop when a file is there, and if it is a child of `parent`, when that is gone.
 
-    Ctrl-C in a terminal is for the parent alone, which then writes the file.
+    Ctrl-C in a terminal is for the parent alone, which then writes the file. Returns what tells whether it is gone.
     """
     own_group()
     child = os.getppid() == parent
-    stop_when(lambda: asked.exists() or (child and os.getppid() != parent))
+
+    def alone() -> bool:
+        return child and os.getppid() != parent
+
+    stop_when(lambda: asked.exists() or alone())
+    return alone
 
 
 def own_group() -> None:
