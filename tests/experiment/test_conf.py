@@ -73,6 +73,7 @@ NOT_HERE = {  # tested elsewhere
     ("data", "fashion_mnist"),
     ("protocol", "paper"),
     ("trainer", "ddp"),
+    ("trainer", "fsdp"),
     ("guidance", "classifier"),
     ("guidance", "autoguidance"),
     *(("backbone", f"dit_{size}") for size in ("b", "l", "xl")),

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 
 import lightning.pytorch as pl
 import torch
+import torch.distributed as dist
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -99,7 +100,9 @@ class Paradigm(pl.LightningModule):
         """The rows of all processes in order; each must have as many."""
         if place()[1] == 1:
             return own
-        return cast(Tensor, self.all_gather(own.to(self.device))).flatten(0, 1).to(own.device)
+        rows = own.to(self.device).contiguous()
+        dist.all_gather(everyone := [torch.empty_like(rows) for _ in range(place()[1])], rows)
+        return torch.cat(everyone).to(own.device)
 
     def normal(self, like: Tensor, *key: int) -> Tensor:
         """Standard normal noise like `like` by a draw that is a function of the key and the place in the batch."""
