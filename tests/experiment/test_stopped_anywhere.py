@@ -183,3 +183,17 @@ def test_rows_that_are_damaged_or_gone_are_told(uninterrupted, tmp_path, monkeyp
     steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
     assert steps[-1] == 29
     assert steps.count(9) == 1, "the row of the validation is there"
+
+
+@pytest.mark.parametrize("name", ["weights.json", "result.json", "evaluations/*.json"])
+def test_damaged_json_is_told_and_made_again(uninterrupted, tmp_path, name):
+    share_cache(uninterrupted, tmp_path)
+    said_here("train", *WORDS, cwd=tmp_path)
+    run = the_run(tmp_path)
+    before = content(run)
+    (path,) = run.folder.glob(name)
+    path.write_text(path.read_text()[:-20])
+    said = said_here("train", *WORDS, cwd=tmp_path)
+    assert f"{path.name} is damaged" in said or f"{path.name} is gone or is damaged" in said
+    after = content(run)
+    assert [key for key in before if not same(after[key], before[key])] == []

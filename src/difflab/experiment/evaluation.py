@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from difflab.data.module import DataModule
-from difflab.experiment.files import write_json
+from difflab.experiment.files import read_json, write_json
 from difflab.experiment.hardware import device_name, peak_memory
 from difflab.experiment.held_out import likelihood
 from difflab.experiment.identity import line
@@ -106,12 +105,8 @@ class Evaluation:
 
     @property
     def cached_result(self) -> dict[str, Any] | None:
-        """The content of the file, or of the one in the run's own folder; None before it is written."""
-        for path in (self.path, self.run.evaluations / self.path.name):
-            if path.exists():
-                found: dict[str, Any] = json.loads(path.read_text())
-                return found
-        return None
+        """The content of the file, or of the one in the run's own folder; None before it is written, and if damaged."""
+        return read_json(self.path) or read_json(self.run.evaluations / self.path.name)
 
     def __call__(
         self, progress: Callable[[int], None], on_result: Callable[[dict[str, Any]], None] = lambda found: None
@@ -123,6 +118,8 @@ class Evaluation:
         with locked(self.path, f"{self.path} is being measured", agreed):
             if known := agreed(lambda: self.cached_result):
                 return known
+            if not rank() and self.path.exists():
+                print(f"{self.path} is damaged, and is measured again", flush=True)
             found = self.measured(progress)
             if not rank():
                 self.owed.touch()

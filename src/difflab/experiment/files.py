@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 FORGOTTEN = 24 * 3600  # seconds after which an unfinished file of another host is taken for one that it left behind
 
@@ -86,6 +87,15 @@ def write_text(path: Path, text: str) -> Path:
     with atomic(path) as unfinished:
         unfinished.write_text(text)
     return path
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What a JSON file says, plain values by name; None where there is none, or where it is damaged."""
+    try:
+        found = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def write_json(path: Path, value: object) -> Path:

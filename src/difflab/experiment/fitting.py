@@ -82,12 +82,16 @@ class Fit:
         run = self.job.run
         if not rank():
             run.write_config(self.job.config, self.job.fingerprint, self.job.origins)
-        if not agreed(lambda: run.facts.exists() and run.weights.exists()):
+        if not agreed(lambda: self.job.exported):
             if run.result is not None:
-                print(f"{run.weights} or its JSON is gone, and is made again", flush=True)
+                print(f"{run.weights} or {run.facts.name} is gone or is damaged, and is made again", flush=True)
             self.fit()
             agreed(self.export)
         if agreed(lambda: run.result is None):
+            damaged = run.folder / "result.json"
+            if not rank() and damaged.exists():
+                print(f"{damaged} is damaged, and is made again", flush=True)
+                damaged.unlink()
             self.finish()
 
     def fit(self) -> None:

@@ -12,7 +12,6 @@ RUN/config.yaml          the resolved configuration
 
 from __future__ import annotations
 
-import json
 import os.path
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import Any
 import yaml
 
 from difflab.experiment.build import absolute
-from difflab.experiment.files import write_text
+from difflab.experiment.files import read_json, write_text
 from difflab.experiment.identity import sources, sources_of
 from difflab.experiment.legacy import current
 from difflab.experiment.search_path import by_package, refusal
@@ -67,9 +66,8 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """What a finished run found; None before."""
-        path = self.folder / "result.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        """What a finished run found; None before, and where the file is damaged."""
+        return read_json(self.folder / "result.json")
 
     @property
     def config(self) -> dict[str, Any]:

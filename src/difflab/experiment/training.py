@@ -18,6 +18,7 @@ from difflab.experiment.build import build, check
 from difflab.experiment.callback.pictures import sample_grid
 from difflab.experiment.checkpoint import newest
 from difflab.experiment.evaluation import PARTS, Evaluation, provenance
+from difflab.experiment.files import read_json
 from difflab.experiment.hardware import best_device, settle_precision
 from difflab.experiment.identity import fingerprint, label, sources
 from difflab.experiment.origins import origins_of
@@ -132,15 +133,20 @@ class Training:
     @property
     def images_remaining(self) -> int:
         """Images that are still to be trained on."""
-        if self.run.facts.exists() or not self.learns:
+        if self.exported or not self.learns:
             return 0
         checkpoint = newest(self.run)
         return int((self.steps - (checkpoint.step if checkpoint else 0)) * self.config["batch_size"])
 
     @property
+    def exported(self) -> bool:
+        """Whether the averaged weights are there, with their JSON."""
+        return read_json(self.run.facts) is not None and self.run.weights.exists()
+
+    @property
     def complete(self) -> bool:
         """Whether the run is finished, with its weights."""
-        return self.run.result is not None and self.run.facts.exists() and self.run.weights.exists()
+        return self.run.result is not None and self.exported
 
     @property
     def evaluations(self) -> list[Evaluation]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from difflab.experiment.build import build
 from difflab.experiment.checkpoint import newest
 from difflab.experiment.errors import suggestion
 from difflab.experiment.extensions import named
-from difflab.experiment.files import atomic, write_json
+from difflab.experiment.files import atomic, read_json, write_json
 from difflab.experiment.legacy import renamed
 from difflab.experiment.run import Run, find
 from difflab.experiment.search_path import Outside, using
@@ -64,7 +63,9 @@ def facts_of(run: Run) -> dict[str, Any]:
     """What `weights.json` says. Raises ValueError if there is none yet, or one of another format."""
     if not run.facts.exists():
         raise ValueError(f"{run.folder} has no weights yet: its training did not finish; the same command goes on")
-    facts: dict[str, Any] = json.loads(run.facts.read_text())
+    facts = read_json(run.facts)
+    if facts is None:
+        raise Damaged(f"{run.facts} is damaged: it is no JSON")
     match facts.get("format"):
         case 4:
             return facts
