@@ -67,6 +67,14 @@ def test_scores_likelihoods_and_pictures_of_one_run(runs):
             assert abs(difference).max() <= 1, "another batch size rounds otherwise"
 
 
+def test_a_process_without_a_sample_takes_part(runs):
+    run, found = runs[1], {}
+    for devices in (1, 4):
+        words = {"run": str(run.folder), "n": 3, "n_likelihood": 0, "out": f"{run.folder.parent.parent}/few{devices}"}
+        found[devices] = evaluate({**words, "trainer.devices": devices, "trainer": "cpu"})["metrics"]
+    assert found[4] == pytest.approx(found[1], rel=1e-6)
+
+
 def test_what_processes_measure_is_measured(runs):
     for run in runs.values():
         found = measured(run)

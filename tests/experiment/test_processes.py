@@ -136,5 +136,5 @@ def test_another_number_of_processes_than_devices_is_refused(tmp_path, monkeypat
         monkeypatch.setenv(name, "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     said = said_here("train", *TOY, cwd=tmp_path, status=1)
-    assert "2 processes were started, and trainer.devices=1 on trainer.num_nodes=1 make 1" in said
+    assert "processes that were started: 2; that trainer.devices=1 on trainer.num_nodes=1 need: 1" in said
     assert not [*tmp_path.glob("runs/*")]

@@ -162,7 +162,7 @@ class Evaluation:
             )
             samples = data.codec.decode(drawn.x)
             meter = protocol.meter(data, self.classes, self.cache)
-            for rows in torch.split(torch.arange(len(mine)), MEASURED):
+            for rows in torch.split(torch.arange(len(mine)), MEASURED) if batches else ():
                 meter.update(samples[rows], labels[mine[rows]], mine[rows])
             metrics, copies = meter.compute()
             spent = network() / max(time.monotonic() - start, TICK)

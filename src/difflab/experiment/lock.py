@@ -68,7 +68,7 @@ class Attempt:
                 raise
             raise UserError(
                 f"{self.path.parent} is on a file system without file locks ({error}), by which no two jobs do the "
-                f"same: give a folder on another one, as runs_dir=/tmp/runs"
+                f"same: runs_dir=FOLDER keeps runs on another one"
             ) from error
 
     def wait(self) -> None:

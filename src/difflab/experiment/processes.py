@@ -85,8 +85,8 @@ def meet(devices: Sequence[torch.device], nodes: int) -> None:
     wanted = len(devices) * nodes
     if started not in (1, wanted) or (started == 1 and nodes > 1):
         raise UserError(
-            f"{started} processes were started, and trainer.devices={len(devices)} on trainer.num_nodes={nodes} make "
-            f"{wanted}: give trainer.devices the processes of a host, and start them by torchrun or srun on each"
+            f"processes that were started: {started}; that trainer.devices={len(devices)} on trainer.num_nodes={nodes} "
+            f"need: {wanted}. Give trainer.devices the processes of a host, and start them by torchrun or srun on each"
         )
     if external and not dist.is_initialized():
         with_store = isinstance(starter, TorchElasticEnvironment)
