@@ -72,7 +72,7 @@ class Line:
 
     @classmethod
     def of(cls, program: str, name: str, words: Sequence[str]) -> Line:
-        """Separate flags from the other words, with what is on at this moment.
+        """Separate flags from the other words, and note which extensions are on.
 
         Raises UserError for a word that chooses nothing.
         """
@@ -201,7 +201,7 @@ def one_of_many(line: Line, job: Job, outcomes: Outcomes, config: DictConfig) ->
 
 
 def recorded(line: Line, job: Job, outcomes: Outcomes, config: DictConfig) -> Found:
-    """The same, with what is outside difflab switched on."""
+    """Do a job of a multirun in a process whose extensions are on already."""
     described, context = job_of(line, config)
     context = replace(context, multirun=True)
     number = int(HydraConfig.get().job.num)

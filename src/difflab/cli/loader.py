@@ -27,7 +27,7 @@ class Loader(Reader):
         self.kept = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is kept, for the processes of a launcher."""
+        """The state without its cache of configurations, which a launcher's processes do not need."""
         return {**self.__dict__, "kept": {}}
 
     @override
@@ -39,7 +39,7 @@ class Loader(Reader):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        """Compose, or hand over what is kept."""
+        """The configuration, from the cache where it was composed before."""
         key = (config_name, *overrides, run_mode, from_shell, validate_sweep_overrides)
         if key in self.kept:
             return self.kept.pop(key)

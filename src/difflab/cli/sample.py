@@ -41,7 +41,7 @@ def sample(config: dict[str, Any], context: Context) -> Found:
         folder = Path(config["out"]) if config["out"] else run.folder / "samples" / "-".join(words)
         job = Job(run, denoiser, recipe, n, seed, label, config["batch_size"], folder, data)
         task.require(job)
-        check_writable(folder, "out=FOLDER keeps what is made in another place")
+        check_writable(folder, "out=FOLDER writes to another folder")
     start = time.monotonic()
     with kept():
         picture, images, nfe, measured = task(job)

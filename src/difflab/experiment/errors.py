@@ -36,20 +36,22 @@ def kept() -> Iterator[None]:
         yield
     except Diverged as error:
         raise UserError(
-            f"{error}; what is done is kept, and nothing of this is written: the same command goes on from the last "
-            f"finite state, and init=RUN takes that to a training with a lower lr= or precision=fp32; a sampler may "
-            f"need more nfe= or guidance=clip"
+            f"{error}. Finished work is kept. The same command continues from the last finite state; init=RUN starts "
+            f"another training from it, with a lower lr= or precision=fp32. A sampler may need a larger nfe= or "
+            f"guidance=clip"
         ) from error
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        raise UserError(f"{place}{error.strerror or error}; what is done is kept, the same command goes on") from error
+        raise UserError(
+            f"{place}{error.strerror or error}; finished work is kept, and the same command continues"
+        ) from error
     except (MemoryError, RuntimeError) as error:
         line = str(error).strip().partition("\n")[0]
         if isinstance(error, RuntimeError) and not any(sign in line for sign in OUT_OF_MEMORY):
             raise
         raise UserError(
-            f"out of memory: {line or type(error).__name__}; what is done is kept; free some, or give a smaller "
-            f"batch_size= or protocol.n=, which is another job"
+            f"out of memory: {line or type(error).__name__}; finished work is kept. Free some memory, or choose a "
+            f"smaller batch_size= or protocol.n=, which is another job"
         ) from error
 
 

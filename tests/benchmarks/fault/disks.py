@@ -154,7 +154,7 @@ def no_memory(folder: Path) -> str:
     """Measure more samples than there is memory for; then with memory."""
     words = (*WORDS, "protocol.n=60000")
     status, said = done("train", *words, cwd=folder, fault=limited(100 << 20))
-    seen = in_one_line(status, said, "out of memory", "what is done is kept")
+    seen = in_one_line(status, said, "out of memory", "finished work is kept")
     return f"{seen}; then {again(folder, *WORDS)}"
 
 

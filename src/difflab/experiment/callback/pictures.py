@@ -27,7 +27,7 @@ POINTS = 2000  # in a picture of points
 class Pictures(pl.Callback):
     """At each validation of a fit draw a picture, write it to `folder` by step, and show it on W&B.
 
-    The `average` that it shows is asked for by all processes, as they may hold parts of it; the first one draws it.
+    All processes call `average`, because each may hold only a part of it; the first process draws the picture.
     """
 
     def __init__(self, average: Callable[[], nn.Module], draw: Callable[[AnyDenoiser], Image], folder: Path) -> None:
