@@ -1,5 +1,6 @@
 """The environment of all tests."""
 
+import logging
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # bf16 kernels spin at barriers when tests share a machine
@@ -8,6 +9,17 @@ os.environ["WANDB_MODE"] = "offline"
 import pytest
 
 from difflab.experiment.tensor_cache import TensorCache
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    """Hydra sends the root logger to the stdout of its test: no later test logs there, to a stream that is closed."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture
