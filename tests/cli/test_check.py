@@ -172,7 +172,7 @@ def test_a_law_that_does_not_apply_says_why():
     for word, law, reason in [
         ("sampler=adaptive", "Steps that are taken up again", "it chooses its own steps"),
         ("sampler=langevin", "The observed order", "it declares the order 0.5"),
-        ("guidance=clip", "Guidance that is off", "it has no scale"),
+        ("range=clip", "Guidance that is off", "it has no scale"),
         ("weighting=simple", "`w(target)", "it is 1 on every target"),
         ("paradigm=exact", "After some steps of training", "it has no parameters"),
     ]:

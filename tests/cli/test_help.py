@@ -59,6 +59,7 @@ def test_comments_are_those_beside_the_values():
         "schedule@sampler.schedule",
         "grid",
         "guidance",
+        "range",
     ]
 
 
@@ -77,7 +78,7 @@ def test_what_help_states_is_the_configuration(subtests):
         ("train", []),
         ("train", ["paradigm=edm", "backbone=dit", "seed=3"]),
         ("train", ["experiment=toy", "data=moons"]),
-        ("train", ["guidance=[classifier_free,clip]", "protocol=paper", "protocol.extractor=lite0"]),
+        ("train", ["guidance=classifier_free", "protocol=paper", "protocol.extractor=lite0"]),
         ("evaluate", ["protocol=standard", "n=12"]),
         ("sample", ["task=interpolate", "sampler=ddim"]),
         ("reflow", ["pairs=100"]),

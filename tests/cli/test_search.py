@@ -27,7 +27,7 @@ def test_the_grammar_is_hydras(subtests):
         ("sampler=heun,ddim", CategoricalDistribution(["ddim", "heun"])),
         ("sampler=choice(ddim,heun)", CategoricalDistribution(["ddim", "heun"])),
         ("sampler=shuffle(heun,ddim)", CategoricalDistribution(["ddim", "heun"])),
-        ("guidance=[clip],[classifier_free,clip]", CategoricalDistribution(["[classifier_free,clip]", "[clip]"])),
+        ("guidance=[none],[classifier_free,rescale]", CategoricalDistribution(["[classifier_free,rescale]", "[none]"])),
         ("compile=true,false", CategoricalDistribution(["False", "True"])),
         ("nfe=range(4,65)", IntDistribution(4, 64)),
         ("nfe=range(4,65,10)", IntDistribution(4, 64, step=10)),
@@ -169,10 +169,10 @@ def test_the_scores_are_known_before_anything_is_trained(searched):
 
 def test_a_list_is_told_as_it_is(searched, capsys):
     _, words = searched
-    words = [word for word in words if word not in SPACE] + ["nfe=4", "guidance=[clip_points],[clip_points,clip]"]
+    words = [word for word in words if word not in SPACE] + ["nfe=4", "guidance=[none],[none,rescale]"]
     assert search([*words, "trials=1"], "difflab-search") == []
     said = capsys.readouterr().out
-    assert "guidance=[clip_points" in said[said.index("the best of") : said.index("difflab-evaluate")]
+    assert "guidance=[none" in said[said.index("the best of") : said.index("difflab-evaluate")]
 
 
 def test_what_makes_no_sense_is_refused_in_one_line(tmp_path, subtests):

@@ -18,7 +18,7 @@ from helpers.wandb_server import wandb_server
 SWEEPS = sorted(Path(__file__).parents[2].glob("sweeps/*.yaml"))
 LIGHT = ["trainer.accelerator=cpu", "precision=fp32", "protocol=toy"]
 SMALL = ["data=digits", "backbone.width=16", "backbone.attention=[]", "protocol.n=0", "logger=local"]
-POINTS = ["data=moons", "backbone=mlp", "guidance=clip_points", "model.label_dropout=0", "protocol.n=64"]
+POINTS = ["data=moons", "backbone=mlp", "range=clip_points", "model.label_dropout=0", "protocol.n=64"]
 MOMENTS = ["images=512", "batch_size=64", "check_every=512", "protocol.n_likelihood=0"]
 MOMENTS += ["data.source.n=2000", "data.source.held_out=500"]
 AGENT = """

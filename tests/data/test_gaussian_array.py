@@ -62,7 +62,7 @@ def job(request, tmp_path_factory):
     shape = f"data.shape=[{','.join(map(str, SHAPES[request.param]))}]"
     data = ["data=gaussian_array", shape, f"data.source.mean={MEAN}", f"data.source.var={VAR}"]
     data += ["data.source.n=200", "data.source.held_out=100"]
-    how = ["paradigm=exact", "denoiser=known", "guidance=none", "protocol=toy", "logger=local", "trainer=cpu"]
+    how = ["paradigm=exact", "denoiser=known", "range=none", "protocol=toy", "logger=local", "trainer=cpu"]
     few = ["protocol.n=100", "protocol.n_likelihood=20", "nfe=63", "precision=fp32"]
     return Training.of(composed(*data, *how, *few, f"runs_dir={runs}"))
 
@@ -74,7 +74,7 @@ def measured(job):
 
 
 def recipe_of(sampler):
-    return Recipe.of(composed(f"sampler={sampler}", "grid=log_snr", "guidance=none", "nfe=31"), "fp32")
+    return Recipe.of(composed(f"sampler={sampler}", "grid=log_snr", "range=none", "nfe=31"), "fp32")
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "heun", "dpm_solver_pp", "ancestral", "euler_maruyama"])

@@ -24,10 +24,17 @@ PRESETS = {
     },
     "vp_sde": {"sampler": "Ancestral(v=0.0)", "grid": "Quadratic()"},
     "sub_vp_sde": {"sampler": "Ancestral(v=0.0)", "grid": "Quadratic()"},
-    "edm": {"target": "Preconditioned(sigma_data=0.628)", "weighting": "EDM(sigma_data=0.628)"},  # of the data
+    "edm": {
+        "target": "Preconditioned(sigma_data=0.628)",  # of the data
+        "weighting": "EDM(sigma_data=0.628)",
+        "grid": "Karras(noisy=-9.0, clean=7.0, rho=7.0)",
+    },
     "flow_matching": {"sampler": "Heun()"},
     "rectified_flow": {"sampler": "Euler()"},
-    "vdm": {"schedule": "LearnedSchedule(log_snr_max=13.3, log_snr_min=-5, hidden=64)", "grid": "LogSNR()"},
+    "vdm": {
+        "schedule": "LearnedSchedule(log_snr_max=13.3, log_snr_min=-5, hidden=64)",
+        "grid": "LogSNR(noisy=-9.0, clean=7.0)",
+    },
 }
 VARIANTS = {  # of another preset
     *("ddim", "pf_ode"),  # sampled otherwise
@@ -66,7 +73,7 @@ def test_the_published_ddpm_is_the_classs_own():
     found, cls, config = chosen("experiment=ho2020", "paradigm=ddpm")
     assert found == own(cls)
     assert config["nfe"] == cls.defaults.sampling.nfe
-    assert build(config["guidance"]) == {"clip": cls.defaults.sampling.guidance}
+    assert build(config["range"]) == cls.defaults.sampling.range
 
 
 def test_the_weight_of_the_hybrid_loss_is_that_of_the_preset():

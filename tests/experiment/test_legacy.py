@@ -10,7 +10,8 @@ import torch
 from difflab import load
 from difflab.denoiser.classifier import Classifier
 from difflab.experiment.identity import line
-from difflab.experiment.legacy import today
+from difflab.experiment.legacy import current, today
+from difflab.experiment.recipe import Recipe
 from difflab.experiment.run import Run, find
 from difflab.experiment.weights import load_module
 from difflab.metric.card import ProtocolCard
@@ -81,3 +82,41 @@ def test_old_names_are_todays_and_todays_stay():
     }
     for old, new in table.items():
         assert today(old) == new == today(new)
+
+
+def test_a_limit_among_the_guidances_is_a_range_and_the_card_says_the_same():
+    """Configurations of format 3 had one list; the cards of their evaluations name it as those of today do."""
+    clip, free = {"_target_": "difflab.guidance.Clip", "limit": 1.0}, {"_target_": "difflab.guidance.ClassifierFree"}
+    none = {"_target_": "difflab.guidance.Unguided"}
+    sampling = {
+        "sampler": {"_target_": "difflab.sampler.DDIM"},
+        "grid": {"_target_": "difflab.sampler.Uniform"},
+        "nfe": 9,
+    }
+    both = ("Clip(limit=1.0)", "ClassifierFree(scale=2.0)")
+    for guidance, chosen, after, limit, line_of in [
+        ({"clip": clip}, "clip", {"none": none}, clip, both[0]),
+        (
+            {"free": free, "clip": clip},
+            ["free", "clip"],
+            {"free": free},
+            clip,
+            "ClassifierFree(scale=2.0), Clip(limit=1.0)",
+        ),
+        (
+            {"clip": clip, "free": free},
+            ["clip", "free"],
+            {"clip": clip, "free": free},
+            none,
+            "Clip(limit=1.0), ClassifierFree(scale=2.0)",
+        ),
+        ({"none": none}, "none", {"none": none}, none, "Unguided()"),
+    ]:
+        teacher = {"run": "a", "guidance": guidance}
+        old = {"format": 3, **sampling, "guidance": guidance, "teacher": teacher, "choices": {"guidance": chosen}}
+        found = current(old)
+        assert (found["guidance"], found["range"]) == (after, limit)
+        assert (found["teacher"]["guidance"], found["teacher"]["range"]) == (after, limit)
+        assert ", ".join(map(line, Recipe.of(found, "fp32").chain.parts)) == line_of
+    assert current(old | {"format": 4}) == old | {"format": 4}
+    assert current({"format": 3, "teacher": {"run": "a", "guidance": None}})["teacher"]["range"] is None

@@ -24,14 +24,14 @@ CONFIG = {
     "batch_size": 4,
     "seed": 1,
     "data": {"source": {"repo": "a/b", "hf_token": "hush"}},
-    "choices": {"paradigm": "vp_sde", "data": "digits", "sampler": "ancestral", "guidance": ["clip"]},
+    "choices": {"paradigm": "vp_sde", "data": "digits", "sampler": "ancestral", "guidance": "none", "range": "clip"},
     "command": "difflab-train paradigm=vp_sde data.source.hf_token=hush",
 }
 FOUND = {
     "metrics": {"fd_lite0": 3.5, "fd_lite0_floor": 1.25, "n": 64},
     "cost": {"nfe": 9.0, "seconds_per_sample": 0.5},
     "card": card(nfe=10).to_dict(),
-    "choices": {"sampler": "heun", "guidance": ["classifier_free", "clip"]},
+    "choices": {"sampler": "heun", "guidance": ["classifier_free", "rescale"]},
     "command": "difflab-evaluate paradigm=vp_sde sampler=heun nfe=10",
 }
 
@@ -87,7 +87,7 @@ def test_a_training_lies_over_the_images_seen(tmp_path):
     ((about, history, text),) = offline(tmp_path)
     assert about["display_name"] == "vp_sde-digits-s1-01234567"
     assert (about["run_group"], about["job_type"], about["project"]) == ("a-study", "train", "difflab")
-    assert {"paradigm:vp_sde", "data:digits", "sampler:ancestral", "guidance:clip"} == set(about["tags"])
+    assert {"paradigm:vp_sde", "data:digits", "sampler:ancestral", "guidance:none", "range:clip"} == set(about["tags"])
     assert [(row["images_seen"], row["train/loss"]) for row in history if "train/loss" in row] == [(4, 1.0), (44, 0.5)]
     assert list(tmp_path.glob("wandb/offline-run-*/files/media/images/samples*.png"))
     assert "hush" not in text
@@ -105,7 +105,7 @@ def test_an_evaluation_has_its_numbers_by_name_and_a_table_with_pictures(server,
     assert run.history[1]["evaluation"]["_type"] == "table-file"
     assert run.config["choices"]["sampler"] == "heun"
     assert run.config["nfe"] == 10
-    assert {"sampler:heun", "guidance:classifier_free+clip", protocol_tag(FOUND["card"])} < set(run.about["tags"])
+    assert {"sampler:heun", "guidance:classifier_free+rescale", protocol_tag(FOUND["card"])} < set(run.about["tags"])
     (path,) = tmp_path.glob("elsewhere/DATA/artifacts/staging/*")
     table = json.loads(path.read_text())
     row = dict(zip(table["columns"], table["data"][0], strict=True))

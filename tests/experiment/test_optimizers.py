@@ -89,6 +89,15 @@ def test_words_of_earlier_versions_are_answered_by_todays(tmp_path, monkeypatch,
         ("train", ["++model.optimisation.warmup=0.1"], "as lr_schedule.warmup=0.1"),
         ("evaluate", ["model.optimisation.weight_decay=0.1"], "as optimizer.weight_decay=0.1"),
         ("search", ["model.optimisation.betas=[0,0],[0,1]"], "as optimizer.betas=[0,0],[0,1]"),
+        ("train", ["guidance=clip"], "guidance=clip: what limits x0 is a group of its own, which is applied after the"),
+        ("train", ["guidance=[classifier_free,clip]"], "guidance: guidance=classifier_free range=clip"),
+        ("sample", ["guidance=[rescale,interval,clip_points]"], "guidance=[rescale,interval] range=clip_points"),
+        ("train", ["teacher.guidance=dynamic_threshold"], "guidance: teacher.range=dynamic_threshold"),
+        (
+            "evaluate",
+            ["guidance.clip.limit=2"],
+            "the word for it is range.limit, as range.limit=2",
+        ),
         ("train", ["callbacks=early_stopping"], "callbacks=early_stopping does not exist; valid: device_stats"),
         ("train", ["+callbacks.x._target_=lightning.pytorch.callbacks.EarlyStopping"], "EarlyStopping is refused"),
         ("train", ["+callbacks.x._target_=difflab.sampler.DDIM"], "callbacks.x: DDIM is no callback"),
@@ -132,7 +141,9 @@ def as_format_2(run):
     """Give a run's configuration the layout that it had before there were other optimizers."""
     path = run.folder / "config.yaml"
     config = yaml.safe_load(path.read_text())
-    assert config.pop("format") == 3
+    assert config.pop("format") == 4
+    config["guidance"] = {config["choices"].pop("range"): config.pop("range")}
+    (config["choices"]["guidance"],) = config["guidance"]
     old = config["model"]["optimisation"]
     for group in ("optimizer", "lr_schedule"):
         old |= {key: value for key, value in old.pop(group).items() if key != "_target_"}
@@ -147,13 +158,13 @@ def test_a_run_of_the_layout_before_is_found_again_evaluated_and_straightened(tm
     run = the_run(tmp_path)
     written, today = run.weights.stat().st_mtime_ns, run.config
     as_format_2(run)
-    assert {**find(tmp_path / "runs", "rectified_flow").config, "format": 3} == today
+    assert {**find(tmp_path / "runs", "rectified_flow").config, "format": 4} == today
     run_here("train", *FLOW, "lr=0.003")
     assert run.weights.stat().st_mtime_ns == written
     run_here("evaluate", f"run={run.folder.name}", "sampler=heun", "nfe=6", "logger=local")
     assert "Heun()" in capsys.readouterr().out
     run_here("reflow", f"run={run.folder.name}", "pairs=200", "images=640", "nfe=4")
     straightened = find(tmp_path / "runs", "reflow").config
-    assert straightened["format"] == 3
+    assert straightened["format"] == 4
     assert straightened["model"]["optimisation"]["lr"] == straightened["lr"] == 0.003
     assert straightened["optimizer"]["_target_"] == "difflab.paradigm.AdamW"

@@ -71,8 +71,8 @@ def trains_tests_and_samples(cls):
     assert all(math.isfinite(value) for value in measured.values())
     assert not any(key.startswith(("held_out", "likelihoods")) for key in model.state_dict()), "metrics are not saved"
     how = cls.defaults.sampling
-    if how.guidance == Clip():
-        model.sampling = replace(how, guidance=Clip(3.0))  # the range of the points
+    if how.range == Clip():
+        model.sampling = replace(how, range=Clip(3.0))  # the range of the points
     (drawn,) = plain.predict(model, Labels(3, [0]))
     assert drawn.k.tolist() == [0, 1, 2]
     assert drawn.x.shape == (3, 2)
@@ -133,7 +133,7 @@ def test_samples_are_those_of_generate_whatever_sampler_grid_and_guidance():
     cases = [
         (DDPM(perturbed(mlp(3))), Sampling(DDIM(), Uniform(), nfe=6, seed=3)),
         (VPSDE(perturbed(mlp(3))), Sampling(Heun(), nfe=7)),
-        (VPSDE(perturbed(mlp(3))), Sampling(DDIM(), nfe=8, guidance=Chain((ClassifierFree(2.0), Clip(3.0))))),
+        (VPSDE(perturbed(mlp(3))), Sampling(DDIM(), nfe=8, guidance=ClassifierFree(2.0), range=Clip(3.0))),
         (VPSDE(perturbed(mlp(2))), Sampling(DDIM(), nfe=8, guidance=guide)),
     ]
     for model, how in cases:
@@ -143,7 +143,7 @@ def test_samples_are_those_of_generate_whatever_sampler_grid_and_guidance():
         drawn = trainer().predict(model, Labels(5, labels, batch_size=3))
         parts = [
             generate(
-                how.guidance(model.denoiser),
+                how.range(how.guidance(model.denoiser)),
                 how.sampler,
                 how.grid,
                 nfe=how.nfe,

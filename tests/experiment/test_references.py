@@ -13,7 +13,7 @@ NOISY = " ".join(
     [*TINY[:6], "batch_size=16", "images=64", "trainer=cpu", "precision=fp32", "paradigm=noisy_classifier"]
 )
 CLEAN = NOISY.replace("noisy_classifier", "classifier")
-GUIDED = ["guidance=[classifier,clip]", f'guidance.classifier.classifier.run="{NOISY}"']
+GUIDED = ["guidance=classifier", f'guidance.classifier.classifier.run="{NOISY}"']
 
 
 @pytest.fixture(autouse=True)

@@ -121,7 +121,7 @@ def test_classes_share_their_noise(runs, subtests):
 
 
 def test_restoration_keeps_what_was_measured_whatever_the_batch(runs):
-    job, task = job_of(runs, "run=digits", "guidance=[none]"), Restore(InpaintPixels((1, 8, 8)), Replacement())
+    job, task = job_of(runs, "run=digits", "range=none"), Restore(InpaintPixels((1, 8, 8)), Replacement())
     y = task.measure(job, job.held_out(0))
     x = task.restored(job, y).images
     torch.testing.assert_close(task.problem(x), y)

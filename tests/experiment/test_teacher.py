@@ -59,7 +59,7 @@ def test_all_that_a_teacher_is_asked_for_names_the_run(here):
         ("teacher.pairs=300",),
         ("teacher.sampler=heun",),
         ("teacher.grid=cosine",),
-        ("teacher.guidance=none",),
+        ("teacher.range=none",),
         ("teacher.ema=0.5",),
         ("init=none",),
         ("seed=1",),

@@ -120,7 +120,7 @@ def record(config, card, folder=Path("runs"), choices=None, **metrics):
     """One evaluation of a run with this configuration."""
     paradigm, seed = config["choices"]["paradigm"], config["seed"]
     sampler = card.sampler.partition("(")[0].lower()
-    chosen = {"sampler": sampler, "grid": "log_snr", "guidance": ["clip"], **(choices or {})}
+    chosen = {"sampler": sampler, "grid": "log_snr", "guidance": "none", "range": "clip", **(choices or {})}
     run = Run(folder / f"{paradigm}-{config['choices']['data']}-s{seed}-0123456{seed}")
     nfe = card.nfe - 1 if card.nfe else 61.3  # as counted
     cost = {"nfe": nfe, "seconds": 40.0, "seconds_per_sample": nfe / 1000, "network_share": 0.9}

@@ -15,7 +15,7 @@ def test_combinations_that_the_words_promise_build_and_sample(subtests):
         ["paradigm=ve_sde", "schedule=vp"],
         ["paradigm=vp_sde", "weighting=likelihood", "times=importance"],
         ["paradigm=rectified_flow", "times=logit_normal", "target=v"],
-        ["experiment=toy", "guidance=none", "paradigm=edm"],
+        ["experiment=toy", "range=none", "paradigm=edm"],
         ["experiment=toy", "paradigm=exact", "denoiser=known", "sampler=adaptive"],
     ]:
         with subtests.test(" ".join(words)):

@@ -10,7 +10,7 @@ from difflab.laws.grids import LAWS
 from difflab.process.discrete import GeometricSigmas, LinearBetas
 from difflab.process.gaussian import Mix
 from difflab.process.schedule import EDM, VP, Linear
-from difflab.sampler.grid import Cosine, Explicit, Karras, Leading, Sections, Shift, Uniform
+from difflab.sampler.grid import Cosine, Explicit, Karras, Leading, Levels, Sections, Shift, Uniform
 from helpers.closed_forms import f64
 from helpers.conf import every, schedules
 from helpers.laws import assert_law
@@ -38,12 +38,17 @@ def test_every_grid_on_every_schedule(subtests):
             assert_law(law(ten_steps(grid, schedule), schedule, 10) for grid, schedule in pairs)
 
 
-def test_every_grid_but_leading_starts_at_the_noisiest_time():
+def test_every_grid_but_leading_starts_at_the_noisiest_time_or_at_its_own_first_level():
+    def noisiest(grid, schedule):
+        end = f64(schedule.t_max)[0]
+        own = isinstance(grid, Levels) and schedule.log_snr(end) < grid.noisy
+        return schedule.time_at(torch.full_like(end, grid.noisy)) if own else end
+
     def cases():
         for grid, schedule in itertools.product(every("grid").values(), schedules().values()):
             if not isinstance(grid, Leading):
                 first = ten_steps(grid, schedule)(schedule, 10)[0]
-                yield close(f"{grid} on {schedule}", first, f64(schedule.t_max)[0], rtol=1e-3)
+                yield close(f"{grid} on {schedule}", first, noisiest(grid, schedule), rtol=1e-3)
 
     assert_law(cases())
 

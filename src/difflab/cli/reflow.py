@@ -14,7 +14,7 @@ from difflab.cli.command import Context, Found, main_of, words_of
 from difflab.cli.train import train
 from difflab.experiment.errors import user_errors
 
-TEACHER = ("run", "ema", "sampler", "grid", "guidance", "nfe", "pairs")  # settings of the teacher
+TEACHER = ("run", "ema", "sampler", "grid", "guidance", "range", "nfe", "pairs")  # settings of the teacher
 OWN = ("images", "seed", "runs_dir", "command", "study", "dry_run", "extensions")  # of the training
 STORED = ("format", "fingerprint", "origins")  # of the run's configuration, and not of a training
 

@@ -35,7 +35,7 @@ def sample(config: dict[str, Any], context: Context) -> Found:
         seed, label, points = config["seed"], config["label"], data.codec.cloud
         n = config["n"] if config["n"] is not None else POINTS if points else task.n
         how = {key: line(getattr(recipe, key)) for key in ("sampler", "grid", "path", "precision")}
-        how["guidance"] = ", ".join(map(line, recipe.guidance.parts))
+        how["guidance"] = ", ".join(map(line, recipe.chain.parts))
         words = [type(task).__name__.lower(), type(recipe.sampler).__name__.lower()]
         words += [f"nfe{recipe.nfe}", f"seed{seed}", f"n{n}", digest([line(task), how, weights, label])[:6]]
         folder = Path(config["out"]) if config["out"] else run.folder / "samples" / "-".join(words)

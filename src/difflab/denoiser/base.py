@@ -70,6 +70,15 @@ class AnyDenoiser(nn.Module):
         """Network evaluations of one call at the time `t`, for each sample."""
         return 1
 
+    def gain(self, t: Tensor) -> Tensor:
+        """The error of x0 for an error of the output, in units of its size, at times `t` of any shape: of that shape.
+
+        `sigma |n_t| / |det(m_t, n_t)|`, n_t being the mix of the target: `sigma / alpha` for eps and the score, `sigma`
+        for v of a schedule that preserves variance, 1 for x0.
+        """
+        m, n = self.schedule(t), self.target.mix(self.schedule, t)
+        return m.sigma * torch.hypot(*n) / det(m, n).abs()
+
     def bind(self, label: Tensor) -> Bound:
         """The denoiser of these labels, of shape `(B,)`."""
         return Bound(self, label)

@@ -52,6 +52,10 @@ class Rescheduled(AnyDenoiser):
         """Network evaluations of one call at the time `t`, for each sample."""
         return self.denoiser.nfe(nearest(self.denoiser.schedule, self.schedule(t)))
 
+    def gain(self, t: Tensor) -> Tensor:
+        """That of the trained network at the same noise level."""
+        return self.denoiser.gain(nearest(self.denoiser.schedule, self.schedule(t)))
+
     def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
         """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`; `s` as in `Denoise`."""
         m = self.schedule(t)

@@ -38,7 +38,7 @@ def kept() -> Iterator[None]:
         raise UserError(
             f"{error}. Finished work is kept. The same command continues from the last finite state; init=RUN starts "
             f"another training from it, with a lower lr= or precision=fp32. A sampler may need a larger nfe= or "
-            f"guidance=clip"
+            f"range=clip"
         ) from error
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""

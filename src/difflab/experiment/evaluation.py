@@ -88,7 +88,7 @@ class Evaluation:
             grid=line(recipe.grid),
             path="as trained" if own_path else line(recipe.path),
             nfe=recipe.nfe if recipe.sampler.evaluations else 0,  # 0: as many as its tolerances ask
-            guidance=", ".join(map(line, recipe.guidance.parts)),
+            guidance=", ".join(map(line, recipe.chain.parts)),
             weights=self.weights,
             labels=protocol.labels if self.classes else "none",
             classifier=f"sha256 {protocol.classifier.sha256[:12]}" if protocol.classifier else "none",

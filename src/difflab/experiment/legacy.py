@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from difflab.experiment.config import LIMITS
+
 FOLDERS = {  # where the classes of each module of 0.1 are exported today
     "gaussian": "process",
     "schedule": "process",
@@ -43,6 +45,7 @@ OPTIMISATION = {  # by group, the class whose arguments stood in `model.optimisa
     "optimizer": ("AdamW", ("weight_decay", "betas")),
     "lr_schedule": ("Cosine", ("warmup",)),
 }
+UNGUIDED = {"_target_": "difflab.guidance.Unguided"}
 PARADIGMS = {  # by preset, the classes that 0.1 had one name for
     "ncsn": "NCSN",
     "ve_sde": "VESDE",
@@ -61,7 +64,34 @@ def current(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration of any format as one of today's."""
     version = config.get("format", 1)
     found = dict(config) if version > 1 else translated(config)
-    return with_optimizer(found) if version < 3 else found
+    found = with_optimizer(found) if version < 3 else found
+    return with_range(found) if version < 4 else found
+
+
+def with_range(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration of format 3, in which the last guidance may have been the limit of x0, with the group `range`.
+
+    Where it stood before other guidances it stays there: they were applied to limited estimates.
+    """
+    found = dict(config)
+    if "guidance" in found:
+        found |= cut(found["guidance"])
+    if (found.get("teacher") or {}).get("run"):
+        taught = found["teacher"].get("guidance")
+        found["teacher"] = {**found["teacher"], **(cut(taught) if taught else {"range": None})}
+    if chosen := found.get("choices", {}).get("guidance"):
+        *others, last = chosen if isinstance(chosen, list) else [chosen]
+        own = {"guidance": others or "none", "range": last} if last in LIMITS else {"range": "none"}
+        found["choices"] = {**found["choices"], **own}
+    return found
+
+
+def cut(guidance: Mapping[str, Any]) -> dict[str, Any]:
+    """The nodes of a guidance by name as that of `guidance` and of `range`."""
+    *others, (name, last) = guidance.items()
+    if name not in LIMITS:
+        return {"guidance": dict(guidance), "range": UNGUIDED}
+    return {"guidance": dict(others) or {"none": UNGUIDED}, "range": last}
 
 
 def with_optimizer(config: Mapping[str, Any]) -> dict[str, Any]:

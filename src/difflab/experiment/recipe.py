@@ -20,18 +20,19 @@ from difflab.experiment.build import build
 from difflab.experiment.hardware import autocast, best_device, settle_precision
 from difflab.experiment.run import Run, find
 from difflab.experiment.weights import load_denoiser
-from difflab.guidance.base import Chain
+from difflab.guidance.base import Chain, Guidance, Unguided
 from difflab.paradigm.divergence import Diverged
 from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise
 from difflab.process.schedule import Schedule
 from difflab.sampler.base import Sampler
 from difflab.sampler.evaluations import Recorder
-from difflab.sampler.generate import generate, times_for, trajectory
+from difflab.sampler.generate import generate, times_for, trajectory, warn_once
 from difflab.sampler.grid import Grid
+from difflab.sampler.regime import advice
 
 BATCH = 250  # samples that are drawn at once
-RECIPE = ("sampler", "grid", "guidance", "nfe")  # the keys of a configuration that make a recipe
+RECIPE = ("sampler", "grid", "guidance", "range", "nfe")  # the keys of a configuration that make a recipe
 
 
 class Drawn(NamedTuple):
@@ -44,7 +45,7 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """Sampler, grid, guidance and the network evaluations that each sample may take.
+    """Sampler, grid, guidance, the range of x0 and the network evaluations that each sample may take.
 
     And the `path` that is sampled along, if it is another schedule than the trained one.
     """
@@ -52,6 +53,7 @@ class Recipe:
     sampler: Sampler
     grid: Grid
     guidance: Chain
+    range: Guidance
     nfe: int
     path: Schedule | None = None
     precision: str = "fp32"
@@ -61,12 +63,19 @@ class Recipe:
         """The recipe that a plain configuration says: `sampler.schedule` is the path, `guidance` a chain by names."""
         sampler = {key: value for key, value in config["sampler"].items() if key != "schedule"}
         path = config["sampler"].get("schedule")
-        guidance = Chain(tuple(build(config["guidance"]).values()))
-        return cls(build(sampler), build(config["grid"]), guidance, config["nfe"], path and build(path), precision)
+        guidance, limit = Chain(tuple(build(config["guidance"]).values())), build(config["range"])
+        nfe, along = config["nfe"], path and build(path)
+        return cls(build(sampler), build(config["grid"]), guidance, limit, nfe, along, precision)
+
+    @property
+    def chain(self) -> Chain:
+        """The guidance, and after it the range; `Unguided` alone if there is neither."""
+        parts = tuple(part for part in (*self.guidance.parts, self.range) if part != Unguided())
+        return Chain(parts or (Unguided(),))
 
     def guided(self, denoiser: AnyDenoiser) -> AnyDenoiser:
-        """The denoiser guided, on its own schedule, and that along the path."""
-        guided = self.guidance(denoiser)
+        """The denoiser guided and kept in its range, on its own schedule, and that along the path."""
+        guided = self.chain(denoiser)
         return guided if self.path in (None, denoiser.schedule) else Rescheduled(guided, self.path)
 
     def dry_run(
@@ -77,10 +86,13 @@ class Recipe:
     ) -> None:
         """Take the first steps for one sample, or all, so that what cannot work fails before any work.
 
-        Raises ValueError for a sampler, grid or guidance that does not go with the denoiser.
+        Warns of a sampler that is known to do badly here. Raises ValueError for a sampler, grid or guidance that does
+        not go with the denoiser.
         """
         guided = self.guided(denoiser)
         times = times_for(guided, self.sampler, self.grid, self.nfe)
+        if warning := advice(self.sampler, guided.schedule, self.grid, self.nfe):
+            warn_once(warning)
         x = torch.zeros(1, *denoiser.shape, device=denoiser.device)
         denoise = guided.bind(torch.tensor([guided.classes], device=denoiser.device))
         with torch.no_grad():

@@ -59,7 +59,8 @@ class Teacher:
     def identity(self) -> dict[str, Any]:
         """All that decides the pairs: the weights by their content, the recipe, the number, the seed."""
         recipe = self.trained.recipe
-        how = {key: identity(getattr(recipe, key)) for key in ("sampler", "grid", "guidance", "path", "nfe")}
+        how = {key: identity(getattr(recipe, key)) for key in ("sampler", "grid", "path", "nfe")}
+        how["guidance"] = identity(recipe.chain)
         weights = weights_identity(self.trained.run, self.ema)
         made = {"sha256": weights["weights"], "ema": weights["ema"], **how}
         return {**made, "precision": recipe.precision, "pairs": self.n, "seed": self.seed, "noise": VERSION}

@@ -26,7 +26,7 @@ from difflab.experiment.identity import sources, sources_of
 from difflab.experiment.legacy import current
 from difflab.experiment.search_path import by_package, refusal
 
-FORMAT = 3  # of config.yaml; difflab 0.1 wrote none
+FORMAT = 4  # of config.yaml; difflab 0.1 wrote none
 SUFFIX = 8  # of the fingerprint's hex digits, in a folder's name
 
 

@@ -15,7 +15,7 @@ from difflab.experiment.files import write_text
 from difflab.experiment.lock import locked
 from difflab.metric.card import AXES, digest
 
-TAGGED = ("paradigm", "data", "backbone", "schedule", "target", "weighting", "sampler", "grid", "guidance")
+TAGGED = ("paradigm", "data", "backbone", "schedule", "target", "weighting", "sampler", "grid", "guidance", "range")
 SECRET = "key|token|secret|passw|credential"  # in the name of a setting
 AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")  # by which a sweep's agent names its job
 

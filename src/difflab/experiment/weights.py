@@ -132,7 +132,7 @@ def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str
     if not isinstance(module, AnyDenoiser):
         raise ValueError(
             f"{run.folder.name} is a {type(module).__name__.lower()}, which generates nothing: give it to another run "
-            f"as guidance=[classifier,clip] guidance.classifier.classifier.run={run.folder.name}"
+            f"as guidance=classifier guidance.classifier.classifier.run={run.folder.name}"
         )
     return module, weights
 

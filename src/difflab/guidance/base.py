@@ -59,6 +59,10 @@ class Guided(AnyDenoiser):
         """Network evaluations of one call at the time `t`, for each sample."""
         return self.denoiser.nfe(t)
 
+    def gain(self, t: Tensor) -> Tensor:
+        """That of the denoiser inside."""
+        return self.denoiser.gain(t)
+
     def with_x0(self, estimate: Estimate, x: Tensor, t: Tensor, x0: Tensor) -> Estimate:
         """The estimate with another clean sample, and the noise that then explains `x`."""
         _, eps = unmix(x, self.schedule(t), x0, X0().mix(self.schedule, t))

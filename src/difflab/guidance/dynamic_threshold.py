@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+from typing_extensions import override
 
 from difflab.denoiser.base import AnyDenoiser, Estimate
 from difflab.guidance.base import Guided
@@ -40,6 +42,10 @@ class Thresholded(Guided):
     def __init__(self, denoiser: AnyDenoiser, quantile: float, limit: float) -> None:
         super().__init__(denoiser)
         self.quantile, self.limit = quantile, limit
+
+    @override
+    def gain(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t)  # an error of x0 stays within the range
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
         """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`; `s` as in `Denoise`."""

@@ -32,7 +32,7 @@ class DDPM(Diffusion):
     """
 
     defaults: ClassVar[Defaults] = Defaults(
-        LinearBetas(T=1000), Eps(), Sampling(Ancestral(v=1.0), Uniform(), nfe=1000, guidance=Clip())
+        LinearBetas(T=1000), Eps(), Sampling(Ancestral(v=1.0), Uniform(), nfe=1000, range=Clip())
     )
     hybrid: ClassVar[float] = 0.0  # the default weight of the whole bound, of T terms
     likelihood: ClassVar[str] = "bits_per_dim_bound"
@@ -134,6 +134,6 @@ class ImprovedDDPM(DDPM):
     """DDPM with a learned variance, by the hybrid loss. Nichol & Dhariwal 2021 (arXiv:2102.09672)."""
 
     defaults: ClassVar[Defaults] = Defaults(
-        CosineBetas(T=4000), Eps(), Sampling(Ancestral(v=None), Linspace(), nfe=100, guidance=Clip())
+        CosineBetas(T=4000), Eps(), Sampling(Ancestral(v=None), Linspace(), nfe=100, range=Clip())
     )
     hybrid: ClassVar[float] = 0.001

@@ -20,7 +20,9 @@ from difflab.sampler.grid import Grid, Uniform
 
 @dataclass(frozen=True)
 class Sampling:
-    """How `trainer.predict` draws: by a sampler along a grid, guided, with `nfe` network evaluations a sample.
+    """How `trainer.predict` draws: by a sampler along a grid, with `nfe` network evaluations a sample.
+
+    The estimates are guided, and then kept in the `range`.
 
     Sample k is a function of the seed, k and its label alone; for samplers that take as many evaluations as their
     tolerances ask, which `nfe=0` stands for, it is so to these tolerances.
@@ -30,6 +32,7 @@ class Sampling:
     grid: Grid = field(default_factory=Uniform)
     nfe: int = 50
     guidance: Guidance = field(default_factory=Unguided)
+    range: Guidance = field(default_factory=Unguided)
     seed: int = 0
 
 

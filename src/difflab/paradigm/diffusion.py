@@ -162,11 +162,11 @@ class Diffusion(Paradigm):
     def default_sampling(self) -> Sampling:
         """That of the class. Raises ValueError where it limits x0 to the range of images and samples are continuous."""
         default = self.defaults.sampling
-        if self.levels is None and default.guidance != Unguided():
+        if self.levels is None and default.range != Unguided():
             raise ValueError(
-                f"by default {type(self).__name__} samples with {default.guidance}, which is for images in [-1, 1], "
-                f"and these samples are continuous: choose a limit of their own, as model.sampling = "
-                f"Sampling(DDIM(), guidance=Clip(3.0)), or guidance=Unguided()"
+                f"by default {type(self).__name__} samples with {default.range}, which is for images in [-1, 1], "
+                f"and these samples are continuous: choose a range of their own, as model.sampling = "
+                f"Sampling(DDIM(), range=Clip(3.0)), or range=Unguided()"
             )
         return default
 
@@ -185,7 +185,7 @@ class Diffusion(Paradigm):
         with torch.inference_mode(False):  # guidance may need gradients
             label = label.clone()
             x, nfe = generate(
-                how.guidance(self.denoiser),
+                how.range(how.guidance(self.denoiser)),
                 how.sampler,
                 how.grid,
                 nfe=how.nfe,

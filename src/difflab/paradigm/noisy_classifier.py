@@ -36,7 +36,7 @@ class NoisyClassifier(Paradigm):
     as_before: ClassVar[Mapping[str, object]] = {"schedule": None}  # the classifier's own
     default_schedule: ClassVar[Schedule] = LinearBetas(T=1000)
     learns: ClassVar[str] = "classifier"
-    hint: ClassVar[str] = "difflab-sample run=... guidance=[classifier,clip] guidance.classifier.classifier.run={run}"
+    hint: ClassVar[str] = "difflab-sample run=... guidance=classifier guidance.classifier.classifier.run={run}"
 
     def __init__(
         self,

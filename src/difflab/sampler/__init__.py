@@ -6,7 +6,7 @@ from difflab.sampler.base import Sampler
 from difflab.sampler.consistency import Consistency
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.deis import DEIS
-from difflab.sampler.dpm_solver import DPMSolver, DPMSolverPP, DPMSolverPPSinglestep, DPMSolverSinglestep
+from difflab.sampler.dpm_solver import DPMSolver, DPMSolverPP, DPMSolverPP3M, DPMSolverPPSinglestep, DPMSolverSinglestep
 from difflab.sampler.edm import EDM
 from difflab.sampler.euler import Euler
 from difflab.sampler.euler_maruyama import EulerMaruyama
@@ -46,6 +46,7 @@ __all__ = [
     "CountingProbe",
     "DPMSolver",
     "DPMSolverPP",
+    "DPMSolverPP3M",
     "DPMSolverPPSinglestep",
     "DPMSolverSinglestep",
     "Euler",

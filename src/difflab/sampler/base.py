@@ -11,9 +11,9 @@ from difflab.denoiser.base import Denoise
 from difflab.process.gaussian import Mix
 
 
-def is_noise(m: Mix) -> bool:
-    """Whether float32 samples of this level hold no digit of the clean sample, as where alpha = 0."""
-    return bool(m.alpha < 1e-7 * m.sigma)
+def is_noise(m: Mix, share: float = 1e-7) -> bool:
+    """Whether `alpha < share sigma`; by default, float32 samples then hold no digit of the clean sample."""
+    return bool(m.alpha < share * m.sigma)
 
 
 class Sampler(Protocol):

@@ -13,7 +13,7 @@ from difflab.denoiser.base import Denoise
 from difflab.process.gaussian import scale
 from difflab.process.schedule import Schedule
 
-FAR = 1e3  # sigma / alpha beyond which samples are so nearly noise that a step counts in alpha / sigma
+FAR = 1e2  # sigma / alpha beyond which a step counts in alpha / sigma: eps is not extrapolated so far
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class EDM:
     Where `sigma_min <= r <= sigma_max`, noise of standard deviation `noise` is added first, so that r grows to
     `(1 + churn) r`, or to what the schedule has next to it: `churn` is `S_churn / N` for N steps, at most
     `sqrt(2) - 1`, the others are `S_tmin`, `S_tmax` and `S_noise`. `churn = 0` draws no noise. Karras et al. 2022
-    (arXiv:2206.00364), Algorithm 2. Where r has no bound, as on the straight path at t = 1, beyond r = 1000, the
+    (arXiv:2206.00364), Algorithm 2. Where r has no bound, as on the straight path at t = 1, beyond r = 100, the
     same rule is applied to `x / sigma` against `1 / r`, without a rise.
     """
 
     churn: float = 0.0
     sigma_min: float = 0.0
-    sigma_max: float = FAR
+    sigma_max: float = 1e3
     noise: float = 1.0
     evaluations: ClassVar[int] = 2
 

@@ -21,6 +21,8 @@ from difflab.sampler.grid import Grid, Uniform
 
 log = logging.getLogger(__name__)
 
+GAIN = 20  # times the gain at log-SNR 0: further out an estimate of x0 is mostly the error of the network
+
 
 def trajectory(
     denoise: Denoise,
@@ -58,32 +60,60 @@ def warn_once(message: str) -> None:
     log.warning(message)
 
 
+def noisiest_start(denoiser: AnyDenoiser) -> Tensor:
+    """The noisiest time at which x0 means something: t_max, or where its `gain` is GAIN times that at log-SNR 0.
+
+    A network of eps that was trained for minutes errs by some 2 % of the noise. Its x0 then errs by .02 sigma / alpha,
+    which is as much as the mean of all images does at `sigma / alpha = 20`, and more further out.
+    """
+    schedule = denoiser.schedule
+    ends = torch.tensor([schedule.t_max], dtype=torch.float64)
+    ends = torch.cat([ends, schedule.time_at(torch.zeros_like(ends))])
+    noisy, middle = denoiser.gain(ends)
+    if noisy <= GAIN * middle:
+        return ends[0]
+    noisiest, even = schedule.log_snr(ends).clamp(min=-100).tolist()
+    times = schedule.time_at(torch.linspace(noisiest, even, 400, dtype=torch.float64))
+    return times[denoiser.gain(times) <= GAIN * middle][0]
+
+
 def times_for(denoiser: AnyDenoiser, sampler: Sampler, grid: Grid, nfe: int) -> Tensor:
     """The grid's times for as many steps as fit into `nfe` network evaluations a sample.
 
-    They are the axis's two ends if the sampler takes as many as it needs, which `nfe=0` stands for. Raises ValueError
-    where `nfe` does not pay for a step, or where the grid cannot have that many; says so where it does not come out
-    even, or is not used.
+    They are the axis's two ends if the sampler takes as many as it needs, which `nfe=0` stands for. They start at
+    `noisiest_start`, which is t_max where x0 is kept in a range. Raises ValueError where `nfe` does not pay for a step,
+    or where the grid cannot have that many; says so where it does not come out even, is not used, or starts later.
     """
     schedule = denoiser.schedule
+    start = None if sampler.stochastic or grid.steps else noisiest_start(denoiser)
+    if start is not None and start < schedule.t_max:
+        warn_once(
+            f"sampling starts at t={start:.4g}, log-SNR {schedule.log_snr(start):.1f}, in place of {schedule.t_max:g}: "
+            f"in more noise the x0 of a network of {denoiser.target} is mostly error, which range=clip would limit"
+        )
+
+    def grid_of(steps: int) -> Tensor:
+        times = grid(schedule, steps)
+        return times if start is None or times[0] <= start else torch.cat([start[None], times[times < start]])
+
     if sampler.evaluations is None:
         if nfe:
             warn_once(
                 f"nfe={nfe} is not used: {sampler} takes as many evaluations as its tolerances ask, and counts them"
             )
-        return Uniform()(schedule, 1)
+        return Uniform()(schedule, 1) if start is None else torch.stack([start, torch.zeros_like(start)])
     nfe_of_one_step, nfe_of_two_steps = (count_nfe(denoiser, sampler, Uniform()(schedule, steps)) for steps in (1, 2))
     steps = grid.steps or max(1, 1 + (nfe - nfe_of_one_step) // (nfe_of_two_steps - nfe_of_one_step))
-    times = grid(schedule, steps)
+    times = grid_of(steps)
     while (used := count_nfe(denoiser, sampler, times)) > nfe:  # where the cost of a call depends on its time
         if steps == 1 or grid.steps:
             raise ValueError(f"nfe={nfe} is too small for {steps} steps of {sampler}, which take {used} evaluations")
         steps = max(1, min(steps - 1, steps * nfe // used))
-        times = grid(schedule, steps)
+        times = grid_of(steps)
     more = used
     while more < nfe and not grid.steps:
         try:
-            finer = grid(schedule, steps := steps + 1)
+            finer = grid_of(steps := steps + 1)
         except ValueError:  # the grid has no more
             break
         if (more := count_nfe(denoiser, sampler, finer)) <= nfe:

@@ -24,7 +24,7 @@ Hold parts to the laws that every part of their kind satisfies, on exact denoise
 or written. Words:
 
   sampler=heun               one part; sampler=heun,ddim several, and sampler all options of the group
-  schedule=vp target=v       parts of other groups: schedule, target, times, weighting, grid, sampler, guidance,
+  schedule=vp target=v       parts of other groups: schedule, target, times, weighting, grid, sampler, guidance, range,
                              backbone, data, paradigm
   mypkg                      all parts that the extension mypkg brings, which this switches on
   sampler.eta=0.5            a setting of a part that is named; model.KEY=VALUE is one of a paradigm

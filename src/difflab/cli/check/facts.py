@@ -108,6 +108,7 @@ FACTS: dict[str, Callable[[Part], Facts]] = {
     "backbone": of_backbone,
     "data": of_data,
     "guidance": of_guidance,
+    "range": of_guidance,
     "paradigm": of_paradigm,
     **{group: partial(nothing) for group in ("target", "times", "weighting", "grid")},
 }

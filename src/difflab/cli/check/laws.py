@@ -200,6 +200,7 @@ FINDINGS: dict[str, Callable[[Part], Iterator[Finding]]] = {
     "weighting": of_weighting,
     "grid": of_grid,
     "guidance": of_guidance,
+    "range": of_guidance,
     "backbone": of_backbone,
     "data": of_data,
     "paradigm": of_paradigm,

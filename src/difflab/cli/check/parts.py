@@ -30,6 +30,7 @@ CONTEXTS: dict[str, tuple[tuple[str, ...], ...]] = {  # words beside a part: the
     "grid": ((),),
     "sampler": ((),),
     "guidance": ((),),
+    "range": ((),),
     "backbone": ((), ("data=eight_gaussians",)),  # for images, or for points
     "data": ((),),
     "paradigm": (

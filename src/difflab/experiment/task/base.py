@@ -87,8 +87,10 @@ class Job:
     @cached_property
     def stops(self) -> Tensor:
         """The falling times, or, where the sampler makes its own, some of the grid: it can stop at any."""
-        own = self.recipe.sampler.evaluations is None
-        return self.recipe.grid(self.guided.schedule, COARSE) if own else self.times
+        if self.recipe.sampler.evaluations is not None:
+            return self.times
+        start, coarse = self.times[:1], self.recipe.grid(self.guided.schedule, COARSE)
+        return torch.cat([start, coarse[coarse < start]])
 
     def noise(self, seed: int) -> Tensor:
         """What samples of a seed start from, `(n, *)`."""

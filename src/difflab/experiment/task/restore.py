@@ -32,7 +32,7 @@ class Restore:
     def recipe(self, job: Job, y: Tensor) -> Recipe:
         """The job's recipe, restoring first."""
         guidance = self.restoration(self.problem, y.to(job.denoiser.device), self.noise_std)
-        return replace(job.recipe, guidance=Chain((guidance, job.recipe.guidance)))
+        return replace(job.recipe, guidance=Chain((guidance, *job.recipe.guidance.parts)))
 
     def require(self, job: Job) -> None:
         """Raise ValueError where the recipe does not go with the measurement, and for too few held-out images."""
