@@ -79,7 +79,7 @@ def test_a_coupling_is_for_flows_alone():
     for name in PRESETS:
         model = changed(name, coupling=settings("coupling", "optimal_transport"))
         if issubclass(target(model["_target_"]), FlowMatching):
-            assert build(model).coupling == OptimalTransport(), name
+            assert isinstance(build(model).coupling, OptimalTransport), name
         else:
             with pytest.raises(ValueError, match=r"choose coupling=independent, or\s+paradigm=rectified_flow"):
                 build(model)

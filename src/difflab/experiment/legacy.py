@@ -43,6 +43,9 @@ OPTIMISATION = {  # by group, the class whose arguments stood in `model.optimisa
     "optimizer": ("AdamW", ("weight_decay", "betas")),
     "lr_schedule": ("Cosine", ("warmup",)),
 }
+ADDED = {  # by class, the arguments that it got later: where a configuration lacks them, the values that mean as before
+    "difflab.objective.OptimalTransport": {"classes": 0},
+}
 PARADIGMS = {  # by preset, the classes that 0.1 had one name for
     "ncsn": "NCSN",
     "ve_sde": "VESDE",
@@ -61,7 +64,15 @@ def current(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration of any format as one of today's."""
     version = config.get("format", 1)
     found = dict(config) if version > 1 else translated(config)
-    return with_optimizer(found) if version < 3 else found
+    completed: dict[str, Any] = with_added(with_optimizer(found) if version < 3 else found)
+    return completed
+
+
+def with_added(node: Any) -> Any:  # noqa: ANN401  # plain values
+    """Plain values with the arguments that classes got later, at the values that mean as before."""
+    if isinstance(node, Mapping):
+        return {**ADDED.get(node.get("_target_", ""), {}), **{key: with_added(value) for key, value in node.items()}}
+    return [with_added(item) for item in node] if isinstance(node, list) else node
 
 
 def with_optimizer(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -127,9 +127,10 @@ class Paradigm(pl.LightningModule):
             if self.training:
                 rank, world = place()
                 everyone = torch.cat([drawn[self.rows(len(x0), r)] for r in range(world)])
-                eps = self.coupling(lambda: self.whole(x0), everyone)[rank * len(x0) :][: len(x0)].to(x0)
+                coupled = self.coupling(lambda: self.whole(x0), everyone, lambda: self.whole(label))
+                eps = coupled[rank * len(x0) :][: len(x0)].to(x0)
             else:  # the last held-out batches of the processes may differ in length
-                eps = self.coupling(lambda: x0, drawn[mine]).to(x0)
+                eps = self.coupling(lambda: x0, drawn[mine], lambda: label).to(x0)
         t, weight = t[mine], weight[mine]
         label = torch.where(dropped[mine].to(label.device), self.learned.classes, label)
         return Noised(t, weight, self.schedule(t)(x0, eps), x0, eps, label)
