@@ -24,7 +24,7 @@ def test_the_discrete_bound_lies_above_the_exact_value_and_closes_as_the_chain_g
     x0 = draw(n)
     gaps = []
     for T in (10, 100, 1000):
-        found = variational_bits_per_dim(bound(plain(CosineBetas(T=T)), n), x0, v=1.0, levels=None)
+        found = variational_bits_per_dim(bound(plain(CosineBetas(T=T)), n), x0, v=1.0, decoder_v=1.0, levels=None)
         torch.testing.assert_close(found.total, found.prior + found.diffusion + found.reconstruction)
         gap = found.total - surprisal(x0)
         assert_law([mean_between(f"T={T}", gap, 0, 1 / T)])
@@ -38,7 +38,7 @@ def test_the_discrete_bound_of_a_gaussian_s_pixels_closes_too():
     x0 = quantised(draw(4000, **law))
     gaps = []
     for T in (50, 200, 1000):
-        found = variational_bits_per_dim(bound(plain(LinearBetas(T=T), **law), len(x0)), x0, v=1.0)
+        found = variational_bits_per_dim(bound(plain(LinearBetas(T=T), **law), len(x0)), x0, v=1.0, decoder_v=1.0)
         torch.testing.assert_close(found.total, found.prior + found.diffusion + found.reconstruction)
         gap = found.total - mass(x0, **law)
         assert gap.mean() > -3 * gap.std() / len(x0) ** 0.5
@@ -49,7 +49,7 @@ def test_the_discrete_bound_of_a_gaussian_s_pixels_closes_too():
 
 def test_the_discrete_bound_of_pixels_lies_above_the_mass_of_their_bins():
     x0 = quantised(draw(2000))
-    found = variational_bits_per_dim(bound(pixels(CosineBetas(T=100)), len(x0)), x0, v=1.0)
+    found = variational_bits_per_dim(bound(pixels(CosineBetas(T=100)), len(x0)), x0, v=1.0, decoder_v=1.0)
     assert_law([mean_between("gap", found.total - mass(x0), 0, 0.02)])
 
 

@@ -79,7 +79,7 @@ def test_the_noise_given_the_label_is_standard_normal():
 
 
 def test_no_assignment_within_labels_is_better():
-    """Against every permutation that keeps the labels; without labels, or with none to keep, it is the whole batch's."""
+    """Against every permutation that keeps the labels; across labels, or with one label alone, against all."""
 
     def cases():
         for seed in range(5):

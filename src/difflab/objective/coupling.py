@@ -18,9 +18,7 @@ class Coupling(Protocol):
     label too, and not in the mean over labels alone.
     """
 
-    def __call__(
-        self, x0: Callable[[], Tensor], eps: Tensor, label: Callable[[], Tensor] | None = None
-    ) -> Tensor:
+    def __call__(self, x0: Callable[[], Tensor], eps: Tensor, label: Callable[[], Tensor] | None = None) -> Tensor:
         """The noise `eps` of the whole batch, `(n, *)`, in the order of the clean samples `x0()` that it goes to.
 
         `label()` are the samples' labels, int64 `(n,)`; without it they have none.
@@ -31,9 +29,7 @@ class Coupling(Protocol):
 class Independent:
     """Noise that knows nothing of the data. Ho et al. 2020 (arXiv:2006.11239), Algorithm 1."""
 
-    def __call__(
-        self, x0: Callable[[], Tensor], eps: Tensor, label: Callable[[], Tensor] | None = None
-    ) -> Tensor:
+    def __call__(self, x0: Callable[[], Tensor], eps: Tensor, label: Callable[[], Tensor] | None = None) -> Tensor:
         """The noise as it is; neither `x0` nor `label` is called."""
         return eps
 
@@ -48,21 +44,19 @@ class OptimalTransport:
     such cost. A label that is dropped for the null label after the assignment keeps its noise. That is right: labels
     are dropped at random, so the noise given the null label is the mean over all labels of N(0, I), which is N(0, I).
 
-    `classes` is the number of labels; 0 assigns across labels, as unlabelled data need it and as earlier runs did it; None
-    takes the labels as they come.
+    `classes` is the number of labels; 0 assigns across labels, as unlabelled data need it and as earlier runs did it;
+    None takes the labels as they come.
     """
 
     as_before: ClassVar[Mapping[str, object]] = {"classes": 0}
     classes: int | None = None
 
-    def __call__(
-        self, x0: Callable[[], Tensor], eps: Tensor, label: Callable[[], Tensor] | None = None
-    ) -> Tensor:
+    def __call__(self, x0: Callable[[], Tensor], eps: Tensor, label: Callable[[], Tensor] | None = None) -> Tensor:
         """`eps` with the noise of each label permuted so that it lies nearest to the samples of that label."""
         rows, columns = (x.flatten(1).cpu().double() for x in (x0(), eps))
         labels = torch.zeros(len(rows)) if label is None or self.classes == 0 else label().cpu()
         order = torch.arange(len(rows))
-        for each in labels.unique():
+        for each in torch.unique(labels):
             mine = (labels == each).nonzero()[:, 0]
             # |x - e|^2 = |x|^2 + |e|^2 - 2 x e, and the squares are the same sum for every permutation
             _, nearest = linear_sum_assignment(rows[mine] @ columns[mine].T, maximize=True)
