@@ -22,8 +22,8 @@ from difflab.process.gaussian import Mix, scale
 from difflab.process.schedule import Linear
 from difflab.process.target import Velocity
 from difflab.sampler.euler import Euler
-from helpers.closed_forms import MEAN, VAR, bound, f64, gaussian, normal
-from helpers.conf import composed, options, settings
+from helpers.closed_forms import MEAN, VAR, bound, draw, f64, gaussian, normal
+from helpers.conf import composed, every, options, settings
 from helpers.laws import assert_law
 
 PRESETS = [p for p in options("paradigm") if "classifier" not in p and p != "exact"]  # exact trains nothing
@@ -100,6 +100,49 @@ def test_vdm_needs_a_schedule_that_learns():
     model["denoiser"]["schedule"] = settings("schedule", "vp")
     with pytest.raises(ValueError, match="choose schedule=learned"):
         build(model)
+
+
+def test_a_bound_is_not_trained_at_times_that_make_it_another_mean():
+    """But a model that was can be loaded; and times that are weighted back are the uniform ones."""
+    for name, bounds in [("vp_sde", {"weighting": "likelihood"}), ("vdm", {}), ("improved_ddpm", {}), ("vp_sde", None)]:
+        weighting = {"weighting": settings("weighting", bounds["weighting"])} if bounds else {}
+        for times in options("times"):
+            model = build(changed(name, times=settings("times", times), **weighting))
+            if times in ("uniform", "stratified", "importance") or bounds is None:
+                model.check_training()
+            else:
+                with pytest.raises(ValueError, match="choose times=uniform, stratified or importance"):
+                    model.check_training()
+
+
+def test_times_with_a_uniform_mean_are_those_that_weigh_back():
+    """The mean of the weighted places on the axis, and of their squares, is that of U[0, 1]; others have another."""
+    for name, times in every("times").items():
+        t, weight = times(Linear(), 2**16, torch.Generator().manual_seed(0), 0.1)
+        off = max(((weight * t**k).mean() - 1 / (k + 1)).abs().item() for k in (1, 2))
+        assert (off < 0.006) == times.uniform_mean, name
+
+
+def test_vdm_s_schedule_follows_the_variance_of_the_estimate_that_is_trained():
+    """The gradient of `mean((w loss)^2)` with the weights w of times, and of `mean(w loss)` for the network."""
+    model = copy.deepcopy(models()["vdm"]).double()
+    schedule, network = [*model.denoiser.schedule.parameters()], [*model.denoiser.backbone.parameters()]
+    x0, label = draw(64, (2,)), torch.zeros(64, dtype=torch.long)
+    weight = 0.5 + torch.rand(64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def terms():
+        noised = model.corrupt(x0, label, 0.0, TRAINING, 0)._replace(weight=weight)
+        estimate = model.denoiser(noised.x_t, noised.t, noised.label)
+        return noised, weight * model.regress(estimate, noised)
+
+    squared = torch.autograd.grad((terms()[1] ** 2).mean(), schedule, allow_unused=True)
+    plain = torch.autograd.grad(terms()[1].mean(), network, allow_unused=True)
+    noised, _ = terms()
+    model.denoiser.schedule.factors.clear()
+    (loss,) = model.loss(noised).values()
+    (weight * loss).mean().backward()
+    for found, expected in zip([p.grad for p in (*schedule, *network)], [*squared, *plain], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
 
 
 class Reflowed(nn.Module):

@@ -93,6 +93,11 @@ class DDPM(Diffusion):
     def trains_variance(self) -> bool:
         return self.vlb_weight > 0
 
+    @property
+    @override
+    def trains_bound(self) -> bool:
+        return super().trains_bound or self.vlb_weight > 0
+
     def check(self) -> None:
         """Raise ValueError for parts that have no meaning together."""
         super().check()

@@ -17,7 +17,7 @@ from difflab.guidance.base import Unguided
 from difflab.objective.coupling import Coupling, Independent
 from difflab.objective.draws import Noised
 from difflab.objective.times import Times
-from difflab.objective.weighting import Weighting
+from difflab.objective.weighting import Likelihood, Weighting
 from difflab.paradigm.base import Paradigm
 from difflab.paradigm.batch import Batch, unpacked
 from difflab.paradigm.defaults import Defaults, Prediction, Sampling
@@ -112,6 +112,20 @@ class Diffusion(Paradigm):
             raise ValueError(
                 f"{name} has no term that would teach the network a variance: choose backbone.learned_variance=false, "
                 f"or paradigm=improved_ddpm, which learns it"
+            )
+
+    @property
+    def trains_bound(self) -> bool:
+        """Whether the loss has a term that is a bound on the likelihood in its mean over uniform times."""
+        return isinstance(self.weighting, Likelihood)
+
+    def check_training(self) -> None:
+        """Raise ValueError for a bound at times at which its mean is another one."""
+        super().check_training()
+        if self.trains_bound and not self.times.uniform_mean:
+            raise ValueError(
+                f"{type(self).__name__} would train no bound: it is the mean over uniform times, and {self.times} are "
+                f"not: choose times=uniform, stratified or importance, or weighting=simple or snr and no vlb_weight"
             )
 
     def loss(self, noised: Noised) -> dict[str, Tensor]:
