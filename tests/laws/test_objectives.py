@@ -10,6 +10,7 @@ from torch import nn
 
 from difflab.denoiser.base import Denoiser, velocity
 from difflab.experiment.build import build, target
+from difflab.laws import close
 from difflab.laws import paradigms as laws
 from difflab.objective.coupling import Independent, OptimalTransport
 from difflab.objective.times import Uniform
@@ -188,12 +189,16 @@ def test_straightness_is_zero_on_straight_paths_and_the_integral_on_bent_ones():
     """x_t = (1 - t) m + s(t) eps with s^2 = (1 - t)^2 v + t^2, so that S = eps^2 int (s' - (1 - sqrt v))^2 dt."""
     eps = normal(5, 2, seed=3)
     assert straightness(bound(reflowed(5).denoiser, 5), eps).max() < 1e-8
-    denoise = bound(gaussian(Linear(), (2,)), 5)
     t = torch.linspace(0, 1, 100_001, dtype=torch.float64)
-    rate = (t - (1 - t) * VAR) / ((1 - t) ** 2 * VAR + t**2).sqrt()
-    integral = torch.trapezoid((rate - (1 - VAR**0.5)) ** 2, t)
-    found = straightness(denoise, eps, steps=1000)
-    torch.testing.assert_close(found, (eps**2).mean(1) * integral, rtol=5e-3, atol=1e-5)
+
+    def cases():
+        for var in (VAR, 0.01, 4.0):
+            rate = (t - (1 - t) * var) / ((1 - t) ** 2 * var + t**2).sqrt()
+            integral = torch.trapezoid((rate - (1 - var**0.5)) ** 2, t)
+            found = straightness(bound(gaussian(Linear(), (2,), var=var), 5), eps)
+            yield close(f"N(m, {var})", found, (eps**2).mean(1) * integral, rtol=1e-2, atol=1e-5)
+
+    assert_law(cases())
 
 
 def test_the_velocity_is_the_derivative_of_the_exact_path():
