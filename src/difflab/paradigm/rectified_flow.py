@@ -58,7 +58,7 @@ def straightness(denoise: Denoise, eps: Tensor, steps: int = 16) -> Tensor:
     """
     schedule = denoise.schedule
     share = (1 - (math.pi * torch.linspace(0, 1, steps + 1, dtype=torch.float64)).cos()) / 2
-    times = torch.lerp(*(torch.tensor(t, dtype=torch.float64) for t in (schedule.t_max, schedule.t_min)), share)
+    times = schedule.t_max + (schedule.t_min - schedule.t_max) * share
     start = x = schedule(times[0]).sigma.to(eps) * eps
     ends, middles = [velocity(denoise, x, times[0])], []
     for t, s in itertools.pairwise(times.unbind()):
@@ -76,4 +76,5 @@ def straightness(denoise: Denoise, eps: Tensor, steps: int = 16) -> Tensor:
         return torch.stack([(((x - start) / way - slope) ** 2).flatten(1).mean(1) for slope in slopes])
 
     at_ends = bend(ends)
-    return way * scale(times.diff() / 6, at_ends[:-1] + 4 * bend(middles) + at_ends[1:]).sum(0)
+    total: Tensor = scale(times.diff() / 6, at_ends[:-1] + 4 * bend(middles) + at_ends[1:]).sum(0)
+    return way * total
