@@ -51,7 +51,7 @@ def test_the_card_is_known_before_anything_is_drawn(measured):
 
 def test_the_card_names_the_chain_and_the_likelihoods_that_the_protocol_wants(tmp_path):
     bound = "ChainBound(v=1.0, decoder_v=0.0, limit=1.0, steps=16)"
-    continuous = "ContinuousBound(n=16, decoder=FlatPrior())"
+    continuous = "ContinuousBound(n=16, decoder=FlatPrior(), limit=1.0)"
     flow = "FlowLikelihood(trace=Hutchinson(probes=1), rtol=0.001, atol=0.001)"
     few = "protocol.n_likelihood=2"
     for words, expected in [
@@ -59,6 +59,7 @@ def test_the_card_names_the_chain_and_the_likelihoods_that_the_protocol_wants(tm
         ([few, "sampler=ancestral"], bound.replace("v=1.0", "v=0.0")),
         ([few, "sampler=ddim"], bound),  # which draws no chain: Ho et al.'s
         ([few, "paradigm=vp_sde"], continuous),
+        ([few, "paradigm=vdm"], continuous.replace("1.0", "None")),  # as Kingma et al.
         ([few, "paradigm=vp_sde", "protocol.flow_likelihood=true"], f"{flow}, {continuous}"),
         (["protocol.n_likelihood=0"], ""),
     ]:

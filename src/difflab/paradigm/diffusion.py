@@ -137,12 +137,15 @@ class Diffusion(Paradigm):
 
         Song et al. 2021 (arXiv:2011.13456), eq. 39, by the exact trace for continuous samples of few dimensions, as
         points, and an unbiased one for others; Song et al. 2021b (arXiv:2101.09258), theorem 3, and Huang et al. 2021
-        (arXiv:2106.02808). The two are of different models, which agree for the true score alone. Where a
-        chain's variance decides, it is that of the `sampler`; None is that of `sampling`.
+        (arXiv:2106.02808). The two are of different models, which agree for the true score alone. The bound is of
+        estimates of x0 within [-1, 1] for samples on levels, as they are drawn by default, and as a chain's are in its
+        published bound. Where a chain's variance decides, it is that of the `sampler`; None is that of `sampling`.
         """
         few = self.levels is None and math.prod(self.denoiser.shape) <= EXACT
         flow = FlowLikelihood(ExactTrace(), rtol=1e-5, atol=1e-5) if few else FlowLikelihood(Hutchinson())
-        return (flow,) if self.denoiser.schedule.discrete else (flow, ContinuousBound())
+        return (
+            (flow,) if self.denoiser.schedule.discrete else (flow, ContinuousBound(limit=1.0 if self.levels else None))
+        )
 
     def bits_per_dim(self, x0: Tensor, label: Tensor, sampler: Sampler | None = None) -> dict[str, Tensor]:
         """`-log2 p(x0)` per dimension, or upper bounds on it, by their `scores`; each of shape `(B,)`."""

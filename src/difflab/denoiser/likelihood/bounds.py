@@ -152,6 +152,7 @@ def continuous_bits_per_dim(
     n: int = 16,
     levels: int | None = 256,
     decoder: Decoder = DECODER,
+    limit: float | None = None,
 ) -> VariationalBound:
     """`-log p(x0) <= L_T + 1/2 int |eps - eps_hat|^2 dlog_snr + L_0`, in continuous time.
 
@@ -159,8 +160,9 @@ def continuous_bits_per_dim(
     2021b (arXiv:2101.09258), theorem 3, and the ELBO of Huang et al. 2021 (arXiv:2106.02808), from t_min on. The
     integral does not depend on the path between its ends, and may begin at any level: for samples on levels at the last
     that the decoder needs, DECODABLE, if the schedule reaches further (13.4 for 256 of them). It is estimated,
-    unbiased, at `n` log-SNRs between those of t_min and t_max for each sample, chosen by `strata`. Raises ValueError on
-    a table, whose chain has a bound of its own, and if `x0` is not on the levels.
+    unbiased, at `n` log-SNRs between those of t_min and t_max for each sample, chosen by `strata`. `limit` keeps
+    estimates of x0 within [-limit, limit], a model of its own that none of the papers has. Raises ValueError on a
+    table, whose chain has a bound of its own, and if `x0` is not on the levels.
     """
     check_levels(x0, levels)
     schedule, g = denoise.schedule, keyed(seed)
@@ -175,7 +177,8 @@ def continuous_bits_per_dim(
     for j, place in strata(p, len(x0), n, g):
         t = schedule.time_at(torch.lerp(knots[j], knots[j + 1], place))
         eps = torch.randn(x0.shape, generator=g).to(x0)
-        error = bits((eps - denoise(schedule(t)(x0, eps), t).eps) ** 2)
+        x_t = schedule(t)(x0, eps)
+        error = bits((eps - limited(denoise(x_t, t), schedule, x_t, t, limit).eps) ** 2)
         errors.append(scale(0.5 * width / p[j], error))
     diffusion = torch.stack(errors).mean(0)
     eps = torch.randn(x0.shape, generator=g).to(x0)

@@ -47,15 +47,20 @@ class ChainBound:
 
 @dataclass(frozen=True)
 class ContinuousBound:
-    """The bound in continuous time, at `n` times for each sample: `continuous_bits_per_dim`."""
+    """The bound in continuous time, at `n` times for each sample: `continuous_bits_per_dim`, whose words these are.
+
+    `limit` is for samples on levels.
+    """
 
     n: int = 16
     decoder: Decoder = field(default_factory=FlatPrior)
+    limit: float | None = None
     score: ClassVar[str] = "bits_per_dim_bound"
 
     def __call__(self, denoise: Denoise, x0: Tensor, levels: int | None, seed: int = 0) -> Tensor:
         """The bound; shape `(B,)`."""
-        return continuous_bits_per_dim(denoise, x0, seed, self.n, levels, self.decoder).total
+        limit = None if levels is None else self.limit
+        return continuous_bits_per_dim(denoise, x0, seed, self.n, levels, self.decoder, limit).total
 
 
 @dataclass(frozen=True)
