@@ -77,10 +77,12 @@ def test_the_published_ddpm_is_the_classs_own():
 
 
 def test_the_weight_of_the_hybrid_loss_is_that_of_the_preset():
-    """0.001 T: Nichol & Dhariwal 2021, eq. 16, on a bound of T terms."""
-    for preset in ("ddpm", "improved_ddpm"):
-        _, cls, config = chosen(f"paradigm={preset}")
-        assert config["model"]["vlb_weight"] == cls.hybrid * config["schedule"]["T"]
+    """0.001 T: Nichol & Dhariwal 2021, eq. 16, on a bound of T terms; of the class and of the preset, at any T."""
+    for preset, T in [("ddpm", 1000), *(("improved_ddpm", T) for T in (100, 1000, 4000))]:
+        _, cls, config = chosen(f"paradigm={preset}", f"schedule.T={T}")
+        assert config["model"]["vlb_weight"] == cls.hybrid * T
+        assert build({**config["model"], "vlb_weight": None}).vlb_weight == cls.hybrid * T
+    assert composed("paradigm=improved_ddpm", "schedule=vp")["model"]["vlb_weight"] == 1.0  # of steps of 1e-3
 
 
 def test_classifiers_differ_in_the_schedule_as_listed():

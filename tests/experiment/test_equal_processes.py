@@ -13,7 +13,7 @@ from helpers.jobs import TINY, measured, said_here, share_cache, the_run
 
 # Dropout is drawn for the images of a process, as torch draws it, and so it is left out.
 WORDS = [*TINY, "images=480", "check_every=480", "backbone.dropout=0.0", "logger=local", "protocol.n=24"]
-WORDS += ["protocol.n_likelihood=6", "paradigm=vp_sde", "sampler=heun"]
+WORDS += ["protocol.n_likelihood=6", "protocol.flow_likelihood=true", "paradigm=vp_sde", "sampler=heun"]
 
 
 @pytest.fixture(scope="module")

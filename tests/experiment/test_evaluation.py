@@ -49,6 +49,25 @@ def test_the_card_is_known_before_anything_is_drawn(measured):
     assert measurement.path.stem == card.fingerprint
 
 
+def test_the_card_names_the_chain_and_the_likelihoods_that_the_protocol_wants(tmp_path):
+    bound = "ChainBound(v=1.0, decoder_v=0.0, limit=1.0, steps=16)"
+    continuous = "ContinuousBound(n=16, decoder=FlatPrior(), limit=1.0)"
+    flow = "FlowLikelihood(trace=Hutchinson(probes=1), rtol=0.001, atol=0.001)"
+    few = "protocol.n_likelihood=2"
+    for words, expected in [
+        ([few, "sampler=ancestral_large"], bound),
+        ([few, "sampler=ancestral"], bound.replace("v=1.0", "v=0.0")),
+        ([few, "sampler=ddim"], bound),  # which draws no chain: Ho et al.'s
+        ([few, "paradigm=vp_sde"], continuous),
+        ([few, "paradigm=vdm"], continuous.replace("1.0", "None")),  # as Kingma et al.
+        ([few, "paradigm=vp_sde", "protocol.flow_likelihood=true"], f"{flow}, {continuous}"),
+        (["protocol.n_likelihood=0"], ""),
+    ]:
+        (measurement,) = measurements(tmp_path, *words)
+        assert measurement.card.likelihood == expected, words
+        assert measurement.card.likelihood not in measurement.card.protocol.values() or not expected
+
+
 def test_what_is_measured_is_not_measured_again(measured):
     measurement, _, found = measured
     touched = measurement.path.stat().st_mtime_ns

@@ -9,7 +9,7 @@ import torch
 
 from difflab import load
 from difflab.denoiser.classifier import Classifier
-from difflab.experiment.identity import line
+from difflab.experiment.identity import identity, line
 from difflab.experiment.legacy import current, today
 from difflab.experiment.recipe import Recipe
 from difflab.experiment.run import Run, find
@@ -19,6 +19,7 @@ from difflab.process.schedule import VP, Linear
 from difflab.report.record import read_records
 from difflab.report.study import Study
 from difflab.sampler.euler import Euler
+from helpers.conf import composed
 from helpers.jobs import run_here
 
 HERE = Path(__file__).with_name("runs_of_0_1")
@@ -101,14 +102,14 @@ def test_a_limit_among_the_guidances_is_a_range_and_the_card_says_the_same():
             ["free", "clip"],
             {"free": free},
             clip,
-            "ClassifierFree(scale=2.0), Clip(limit=1.0)",
+            f"{both[1]}, {both[0]}",
         ),
         (
             {"clip": clip, "free": free},
             ["clip", "free"],
             {"clip": clip, "free": free},
             none,
-            "Clip(limit=1.0), ClassifierFree(scale=2.0)",
+            ", ".join(both),
         ),
         ({"none": none}, "none", {"none": none}, none, "Unguided()"),
     ]:
@@ -120,3 +121,19 @@ def test_a_limit_among_the_guidances_is_a_range_and_the_card_says_the_same():
         assert ", ".join(map(line, Recipe.of(found, "fp32").chain.parts)) == line_of
     assert current(old | {"format": 4}) == old | {"format": 4}
     assert current({"format": 3, "teacher": {"run": "a", "guidance": None}})["teacher"]["range"] is None
+
+
+def test_a_coupling_of_an_earlier_run_assigns_across_labels():
+    """Which is left out of its identity, so that the run keeps its name; of a run that chose, nothing is changed."""
+    earlier = {"_target_": "difflab.objective.OptimalTransport"}
+    config = current({"format": 3, "coupling": earlier, "model": {"coupling": earlier, "parts": [earlier]}})
+    assert config["coupling"] == config["model"]["coupling"] == config["model"]["parts"][0] == {**earlier, "classes": 0}
+    assert identity(config["coupling"]) == {"class": "objective:OptimalTransport"}
+    assert identity({**earlier, "classes": 10}) == {"class": "objective:OptimalTransport", "classes": 10}
+    chosen = {"format": 3, "coupling": {**earlier, "classes": 10}}
+    assert current(chosen) == chosen
+
+
+def test_the_preset_assigns_within_the_labels_that_the_network_knows():
+    for words, classes in [(["data=fashion16"], 10), (["data=fashion16", "backbone.classes=0"], 0)]:
+        assert composed("paradigm=ot_flow", *words)["model"]["coupling"]["classes"] == classes

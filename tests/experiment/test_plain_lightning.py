@@ -67,9 +67,9 @@ def trains_tests_and_samples(cls):
     plain.fit(model, data)
     assert any(not torch.equal(a, b) for a, b in zip(before, model.denoiser.parameters(), strict=True))
     (measured,) = plain.test(model, data, verbose=False)
-    assert measured.keys() >= {"test/loss", f"test/{cls.likelihood}"}
+    assert measured.keys() >= {"test/loss", *(f"test/{score}" for score in cls.scores)}
     assert all(math.isfinite(value) for value in measured.values())
-    assert not any(key.startswith(("held_out", "likelihoods")) for key in model.state_dict()), "metrics are not saved"
+    assert not any(key.startswith(("held_out", "measured")) for key in model.state_dict()), "metrics are not saved"
     how = cls.defaults.sampling
     if how.range == Clip():
         model.sampling = replace(how, range=Clip(3.0))  # the range of the points
@@ -94,7 +94,7 @@ def test_a_classifier_trains_tests_and_predicts():
 
 
 def test_what_is_measured_is_the_mean_over_all_held_out_samples():
-    """Of 10 in batches of 4, 4 and 2: the loss of the same noise, and the likelihood that the function gives."""
+    """Of 10 in batches of 4, 4 and 2: the loss of the same noise, and the likelihoods that the function gives."""
     data = points()
     x, y = data.encoded(data.held_out), data.held_out.y
     batches = list(zip(torch.split(x, 4), torch.split(y, 4), strict=True))
@@ -111,9 +111,11 @@ def test_what_is_measured_is_the_mean_over_all_held_out_samples():
         assert measured["test/loss"] == pytest.approx(torch.cat(losses).mean().item(), rel=1e-6)
         first, second = (loss.mean().item() for loss in losses[:2])  # the whole batches: s = |a - b| / sqrt(2)
         assert measured["test/loss_spread"] == pytest.approx(2**0.5 * abs(first - second) / (first + second), rel=1e-5)
-        assert measured[f"test/{model.likelihood}"] == pytest.approx(torch.cat(bits).mean().item(), rel=1e-6)
-        whole = by_hand.bits_per_dim(x, y).mean().item()
+        for score in {each.score for each in model.likelihoods()}:
+            mean = torch.cat([each[score] for each in bits]).mean().item()
+            assert measured[f"test/{score}"] == pytest.approx(mean, rel=1e-6), score
         if isinstance(model, RectifiedFlow):  # an exact trace and no noise: to the solver's tolerance
+            whole = by_hand.bits_per_dim(x, y)["bits_per_dim"].mean().item()
             assert measured["test/bits_per_dim"] == pytest.approx(whole, abs=1e-4)
 
 

@@ -111,7 +111,7 @@ def test_its_verdict_on_held_out_samples_is_the_floor_and_what_training_told(tra
     """In batches, in whatever order; and no accuracy where no classes were asked for."""
     test, data = trained.test, trained.job.data
     n = len(test)
-    protocol = Protocol(n, ["test"], judge, [0], 0, "balanced", judge)
+    protocol = Protocol(n, ["test"], judge, [0], 0, "balanced", judge, flow_likelihood=False)
     meter = protocol.meter(data, 10, cache)
     for k in torch.arange(n).flip(0).split(100):
         meter.update(test.x[k], test.y[k], k)

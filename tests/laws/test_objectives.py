@@ -10,6 +10,7 @@ from torch import nn
 
 from difflab.denoiser.base import Denoiser, velocity
 from difflab.experiment.build import build, target
+from difflab.laws import close
 from difflab.laws import paradigms as laws
 from difflab.objective.coupling import Independent, OptimalTransport
 from difflab.objective.times import Uniform
@@ -22,8 +23,8 @@ from difflab.process.gaussian import Mix, scale
 from difflab.process.schedule import Linear
 from difflab.process.target import Velocity
 from difflab.sampler.euler import Euler
-from helpers.closed_forms import MEAN, VAR, bound, f64, gaussian, normal
-from helpers.conf import composed, options, settings
+from helpers.closed_forms import MEAN, VAR, bound, draw, f64, gaussian, normal
+from helpers.conf import composed, every, options, settings
 from helpers.laws import assert_law
 
 PRESETS = [p for p in options("paradigm") if "classifier" not in p and p != "exact"]  # exact trains nothing
@@ -79,7 +80,7 @@ def test_a_coupling_is_for_flows_alone():
     for name in PRESETS:
         model = changed(name, coupling=settings("coupling", "optimal_transport"))
         if issubclass(target(model["_target_"]), FlowMatching):
-            assert build(model).coupling == OptimalTransport(), name
+            assert isinstance(build(model).coupling, OptimalTransport), name
         else:
             with pytest.raises(ValueError, match=r"choose coupling=independent, or\s+paradigm=rectified_flow"):
                 build(model)
@@ -100,6 +101,49 @@ def test_vdm_needs_a_schedule_that_learns():
     model["denoiser"]["schedule"] = settings("schedule", "vp")
     with pytest.raises(ValueError, match="choose schedule=learned"):
         build(model)
+
+
+def test_a_bound_is_not_trained_at_times_that_make_it_another_mean():
+    """But a model that was can be loaded; and times that are weighted back are the uniform ones."""
+    for name, bounds in [("vp_sde", {"weighting": "likelihood"}), ("vdm", {}), ("improved_ddpm", {}), ("vp_sde", None)]:
+        weighting = {"weighting": settings("weighting", bounds["weighting"])} if bounds else {}
+        for times in options("times"):
+            model = build(changed(name, times=settings("times", times), **weighting))
+            if times in ("uniform", "stratified", "importance") or bounds is None:
+                model.check_training()
+            else:
+                with pytest.raises(ValueError, match="choose times=uniform, stratified or importance"):
+                    model.check_training()
+
+
+def test_times_with_a_uniform_mean_are_those_that_weigh_back():
+    """The mean of the weighted places on the axis, and of their squares, is that of U[0, 1]; others have another."""
+    for name, times in every("times").items():
+        t, weight = times(Linear(), 2**16, torch.Generator().manual_seed(0), 0.1)
+        off = max(((weight * t**k).mean() - 1 / (k + 1)).abs().item() for k in (1, 2))
+        assert (off < 0.006) == times.uniform_mean, name
+
+
+def test_vdm_s_schedule_follows_the_variance_of_the_estimate_that_is_trained():
+    """The gradient of `mean((w loss)^2)` with the weights w of times, and of `mean(w loss)` for the network."""
+    model = copy.deepcopy(models()["vdm"]).double()
+    schedule, network = [*model.denoiser.schedule.parameters()], [*model.denoiser.backbone.parameters()]
+    x0, label = draw(64, (2,)), torch.zeros(64, dtype=torch.long)
+    weight = 0.5 + torch.rand(64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def terms():
+        noised = model.corrupt(x0, label, 0.0, TRAINING, 0)._replace(weight=weight)
+        estimate = model.denoiser(noised.x_t, noised.t, noised.label)
+        return noised, weight * model.regress(estimate, noised)
+
+    squared = torch.autograd.grad((terms()[1] ** 2).mean(), schedule, allow_unused=True)
+    plain = torch.autograd.grad(terms()[1].mean(), network, allow_unused=True)
+    noised, _ = terms()
+    model.denoiser.schedule.factors.clear()
+    (loss,) = model.loss(noised).values()
+    (weight * loss).mean().backward()
+    for found, expected in zip([p.grad for p in (*schedule, *network)], [*squared, *plain], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
 
 
 class Reflowed(nn.Module):
@@ -145,12 +189,16 @@ def test_straightness_is_zero_on_straight_paths_and_the_integral_on_bent_ones():
     """x_t = (1 - t) m + s(t) eps with s^2 = (1 - t)^2 v + t^2, so that S = eps^2 int (s' - (1 - sqrt v))^2 dt."""
     eps = normal(5, 2, seed=3)
     assert straightness(bound(reflowed(5).denoiser, 5), eps).max() < 1e-8
-    denoise = bound(gaussian(Linear(), (2,)), 5)
     t = torch.linspace(0, 1, 100_001, dtype=torch.float64)
-    rate = (t - (1 - t) * VAR) / ((1 - t) ** 2 * VAR + t**2).sqrt()
-    integral = torch.trapezoid((rate - (1 - VAR**0.5)) ** 2, t)
-    found = straightness(denoise, eps, steps=1000)
-    torch.testing.assert_close(found, (eps**2).mean(1) * integral, rtol=5e-3, atol=1e-5)
+
+    def cases():
+        for var in (VAR, 0.01, 4.0):
+            rate = (t - (1 - t) * var) / ((1 - t) ** 2 * var + t**2).sqrt()
+            integral = torch.trapezoid((rate - (1 - var**0.5)) ** 2, t)
+            found = straightness(bound(gaussian(Linear(), (2,), var=var), 5), eps)
+            yield close(f"N(m, {var})", found, (eps**2).mean(1) * integral, rtol=1e-2, atol=1e-5)
+
+    assert_law(cases())
 
 
 def test_the_velocity_is_the_derivative_of_the_exact_path():

@@ -6,18 +6,23 @@ import pytest
 import torch
 from torch import nn
 
+from difflab.data.codec import Points
 from difflab.denoiser.base import Denoiser
+from difflab.denoiser.likelihood import ChainBound
 from difflab.objective.coupling import Independent
 from difflab.objective.draws import Chain, One, Two
 from difflab.objective.times import Stratified
 from difflab.objective.weighting import SNR, Simple
 from difflab.paradigm.base import TRAINING
 from difflab.paradigm.ddpm import DDPM
+from difflab.paradigm.defaults import Sampling
 from difflab.paradigm.ema import average_of
 from difflab.paradigm.optimisation import Optimisation
 from difflab.process.discrete import LinearBetas
 from difflab.process.gaussian import scale
 from difflab.process.target import Eps
+from difflab.sampler.ancestral import Ancestral
+from difflab.sampler.ddim import DDIM
 
 MEAN, VAR = 0.2, 0.25
 
@@ -64,14 +69,48 @@ def test_the_hybrid_loss_teaches_the_variance_and_leaves_the_mean_alone():
 
 
 def test_the_bound_of_the_optimal_network_is_near_the_density():
-    """Bits/dim of 8-bit values: `-log2 N(x0; m, v)`, less the log2 of the bin's width 2 / 255."""
-    model = ddpm(LinearBetas(T=1000))
+    """Bits/dim of 8-bit values: `-log2 N(x0; m, v)`, less the log2 of the bin's width 2 / 255.
+
+    By the decoder that is best for data as wide as these, beta_1.
+    """
+    model = ddpm(LinearBetas(T=1000), decoder_v=1.0)
     x0, label = data(2000)
     inside = (x0.abs() < 0.95).flatten(1).all(1)  # the outermost bins are wider
     x0, label = ((x0[inside] + 1) * 127.5).round() / 127.5 - 1, label[inside]
     nats = 0.5 * (x0 - MEAN) ** 2 / VAR + 0.5 * math.log(2 * math.pi * VAR)
     exact = nats.mean().item() / math.log(2) - math.log2(2 / 255)
-    assert exact - 0.03 < model.bits_per_dim(x0, label).mean().item() < exact + 0.05
+    assert exact - 0.03 < model.bits_per_dim(x0, label)["bits_per_dim_bound"].mean().item() < exact + 0.05
+
+
+def test_the_chain_that_is_sampled_is_the_one_measured():
+    """Small or large as the sampler has it; where it draws no chain that of the model's own sampling; learned if so."""
+    small, large = ChainBound(v=0.0), ChainBound(v=1.0)
+    model = ddpm(LinearBetas(T=100))
+    for sampler, expected in [
+        (Ancestral(v=0.0), small),
+        (Ancestral(v=1.0), large),
+        (DDIM(eta=1.0), small),
+        (DDIM(), large),  # of Ho et al.
+        (None, large),
+    ]:
+        assert model.likelihoods(sampler) == (expected,), sampler
+    model.sampling = Sampling(Ancestral(v=0.0))
+    assert model.likelihoods(DDIM()) == (small,)
+    learned = ddpm(LinearBetas(T=100), learned_variance=True, vlb_weight=1.0)
+    assert learned.likelihoods(Ancestral(v=None)) == (ChainBound(v=None, decoder_v=None),)
+    assert learned.likelihoods(Ancestral(v=0.0)) == (small,)
+
+
+def test_the_decoder_is_the_published_one_unless_it_is_chosen():
+    """The clipped posterior variance; and beta_1 for continuous samples, whose density the clipped one cannot give."""
+    model = ddpm(LinearBetas(T=100))
+    (found,) = model.likelihoods()
+    assert (found.decoder_v, found.limit) == (0.0, 1.0)
+    (found,) = ddpm(LinearBetas(T=100), decoder_v=1.0).likelihoods()
+    assert found.decoder_v == 1.0
+    model.codec = Points()
+    (found,) = model.likelihoods()
+    assert (found.decoder_v, found.limit) == (1.0, None)
 
 
 def test_weighting_by_snr_on_x0_is_weighting_by_one_on_eps():

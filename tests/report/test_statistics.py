@@ -62,3 +62,18 @@ def test_an_interval_prints_two_digits_of_its_half_width():
         (Interval(0.01, 0.0095, 0.0105, 3), "0.01000 ± 0.00050"),
     ):
         assert str(value) == text
+
+
+def test_an_interval_with_a_common_error_covers_the_mean_too():
+    """Three seeds that measured on the same held-out samples: the interval of the seeds alone is too short."""
+    trials, common = 4000, 2.0
+    seeds, shared = draws(trials, 3), common * np.random.default_rng(1).normal(size=(trials, 1))
+    alone = [interval(list(row), "") for row in seeds + shared]
+    covered = [np.mean([each.low <= 0 <= each.high for each in some]) for some in (alone, widened(alone, common))]
+    assert covered[0] < 0.8
+    assert 0.95 - 4 * math.sqrt(0.05 * 0.95 / trials) < covered[1]
+    assert interval([1.0], "").widened(common).known is False
+
+
+def widened(intervals, error):
+    return [each.widened(error) for each in intervals]

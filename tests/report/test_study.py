@@ -155,3 +155,18 @@ def test_a_study_of_named_runs_holds_these_alone(study, runs_dir):
     assert sum(len(cell.records) for cell in chosen.cells) == 2 * 2 * 4
     with pytest.raises(ValueError, match="Did you mean 'fd_lite0'"):
         load_study(runs_dir, metric="fd_lite")
+
+
+def test_the_error_that_seeds_share_is_part_of_the_interval(tmp_path):
+    """As that of bits/dim by the held-out samples, which no seed of training changes."""
+    scores = {0: 3.30, 1: 3.31, 2: 3.32}
+    records = [
+        record(
+            config(seed=seed), card(), tmp_path, bits_per_dim_bound=value, bits_per_dim_bound_se=0.04, fd_lite0=value
+        )
+        for seed, value in scores.items()
+    ]
+    (cell,) = Study.of(records).cells
+    seeds, both = cell.estimate("fd_lite0"), cell.estimate("bits_per_dim_bound")
+    assert both.half_width == pytest.approx((seeds.half_width**2 + (1.96 * 0.04) ** 2) ** 0.5, rel=1e-4)
+    assert both.mean == seeds.mean

@@ -27,6 +27,8 @@ def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         bits = f"{metrics[key]:.3f} ± {metrics[f'{key}_se']:.3f}"
         floor = f"{metrics[f'{key}_floor']:.3f}" if f"{key}_floor" in metrics else ""
         rows.append((words, f"{bits} of {card['n_likelihood']} held-out samples", floor))
+    if card.get("likelihood"):
+        rows.append(("bits/dim by", card["likelihood"], ""))
     path = "" if card["path"] == "as trained" else f" along {card['path']}"
     return [
         *rows,

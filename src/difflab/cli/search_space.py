@@ -134,7 +134,8 @@ def scores(config: Mapping[str, Any]) -> list[str]:
     distances = [name for score in extractor.scores for name in score.names]
     against = [f"{name}_vs_{split}" for split in protocol["references"][1:] for name in distances]
     judged = ["is_classifier", "class_accuracy"] if protocol["classifier"] else []
-    likelihood = [model.likelihood] if protocol["n_likelihood"] else []
+    flow = protocol.get("flow_likelihood", True)
+    likelihood = [score for score in model.scores if protocol["n_likelihood"] and (flow or score != "bits_per_dim")]
     return [*distances, *against, *judged, "copies", "nn_gap", *likelihood]
 
 

@@ -245,4 +245,10 @@ def count_classes(root: str) -> int:
     return count_classes(root)
 
 
+def product(a: float, b: float) -> float:
+    """`a * b`, for a value that follows another: `${product:0.001,${schedule.T}}`."""
+    return a * b
+
+
 OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)
+OmegaConf.register_new_resolver("product", product, replace=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from difflab.data.module import DataModule
+from difflab.denoiser.likelihood import BitsPerDim, FlowLikelihood
 from difflab.experiment.files import read_json, write_json
 from difflab.experiment.hardware import device_name, peak_memory
 from difflab.experiment.held_out import likelihood
@@ -69,6 +70,14 @@ class Evaluation:
         return self.recipe.guided(self.model.denoiser).classes
 
     @cached_property
+    def likelihoods(self) -> Sequence[BitsPerDim]:
+        """The ways to bits/dim that are measured; none where the protocol wants none, or there is no density."""
+        if not self.protocol.n_likelihood or not self.model.denoiser.has_density:
+            return ()
+        every = self.model.likelihoods(self.recipe.sampler)
+        return [each for each in every if self.protocol.flow_likelihood or each.score != FlowLikelihood.score]
+
+    @cached_property
     def card(self) -> ProtocolCard:
         """All that must agree before two numbers may be compared, known before anything is drawn."""
         protocol, recipe = self.protocol, self.recipe
@@ -95,6 +104,7 @@ class Evaluation:
             precision=recipe.precision,
             seed=self.seed,
             noise=NOISE,
+            likelihood=", ".join(map(line, self.likelihoods)),
             extensions=", ".join(f"{package} {sha256[:12]}" for package, sha256 in self.extensions.items()),
         )
 
@@ -177,7 +187,7 @@ class Evaluation:
             "peak_memory": max(each["peak_memory"] for each in every),
             "device": " and ".join(everyone(device_name(denoiser.device))),
         }
-        metrics |= likelihood(self.model, data, protocol.n_likelihood)
+        metrics |= likelihood(self.model, data, protocol.n_likelihood, self.likelihoods)
         self.draw_pictures(samples, mine, labels, copies)
         return {"metrics": metrics, "cost": cost, "card": self.card.to_dict(), **self.provenance}
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from difflab.data.module import DataModule
+from difflab.denoiser.likelihood import BitsPerDim
 from difflab.metric.moments import MeanAndError
 from difflab.paradigm.batch import place
 from difflab.paradigm.diffusion import Diffusion
@@ -18,24 +20,27 @@ LEVELS = range(-8, 9, 2)  # log-SNRs at which denoising errors are reported
 ERROR_SAMPLES = 512
 
 
-def likelihood(model: Diffusion, data: DataModule, n: int) -> dict[str, float]:
-    """Bits/dim of `n` samples spread over the held-out split, with its standard error; nothing where there is none.
+def likelihood(model: Diffusion, data: DataModule, n: int, likelihoods: Sequence[BitsPerDim]) -> dict[str, float]:
+    """Bits/dim of `n` samples spread over the held-out split, by each of the `likelihoods`.
 
-    `bits_per_dim`, or `bits_per_dim_bound` of paradigms that bound it: compare bounds with bounds. Where the law behind
-    the data is known the floor is what that law itself gives to the same samples.
+    Beside each stands its standard error `_se`, which the choice of the samples and of times and noise for each of them
+    make together. `bits_per_dim` is of the flow and `bits_per_dim_bound` a bound: compare bounds with bounds. Where the
+    law behind the data is known the floor is what that law itself gives to the same samples.
     """
-    if not n or not model.denoiser.has_density:
+    if not likelihoods:
         return {}
     x, y = held_out(data, n)
-    device = model.denoiser.device
+    denoiser, device = model.denoiser, model.denoiser.device
     parts = [*zip(torch.split(x, LIKELIHOOD_BATCH), torch.split(y, LIKELIHOOD_BATCH), strict=True)]
-    metric, (me, world) = MeanAndError(), place()
+    metrics, (me, world) = {each.score: MeanAndError() for each in likelihoods}, place()
     for part, label in parts[me::world]:  # whole ones: noise is drawn for all of a part
-        metric.update(model.bits_per_dim(part.to(device), label.to(device)))
-    name, (mean, error) = model.likelihood, metric.compute().tolist()
-    found = {name: mean, f"{name}_se": error}
-    if log_prob := getattr(data.source, "log_prob", None):
-        found[f"{name}_floor"] = -log_prob(x).mean().item() / (math.log(2) * x[0].numel())
+        for each in likelihoods:
+            metrics[each.score].update(each(denoiser.bind(label.to(device)), part.to(device), model.levels))
+    found = {}
+    for score, metric in metrics.items():
+        found[score], found[f"{score}_se"] = metric.compute().tolist()
+        if log_prob := getattr(data.source, "log_prob", None):
+            found[f"{score}_floor"] = -log_prob(x).mean().item() / (math.log(2) * x[0].numel())
     return found
 
 

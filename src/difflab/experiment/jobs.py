@@ -31,7 +31,8 @@ from difflab.experiment.training import Training
 Requested = Literal["train", "evaluate"]  # what a command was started for; the other job it only needs
 Result = dict[str, Any]  # plain values
 P = ParamSpec("P")
-MEASURED = ("n", "n_likelihood", "seed")  # settings of the protocol that `difflab-evaluate run=` has at its top level
+# Settings of the protocol that `difflab-evaluate run=` has at its top level.
+MEASURED = ("n", "n_likelihood", "flow_likelihood", "seed")
 
 
 def with_extensions(job: Callable[Concatenate[Mapping[str, Any], P], Result | None]) -> Callable[..., Result | None]:

@@ -46,6 +46,9 @@ OPTIMISATION = {  # by group, the class whose arguments stood in `model.optimisa
     "lr_schedule": ("Cosine", ("warmup",)),
 }
 UNGUIDED = {"_target_": "difflab.guidance.Unguided"}
+ADDED = {  # by class, the arguments that it got later: where a configuration lacks them, the values that mean as before
+    "difflab.objective.OptimalTransport": {"classes": 0},
+}
 PARADIGMS = {  # by preset, the classes that 0.1 had one name for
     "ncsn": "NCSN",
     "ve_sde": "VESDE",
@@ -65,7 +68,8 @@ def current(config: Mapping[str, Any]) -> dict[str, Any]:
     version = config.get("format", 1)
     found = dict(config) if version > 1 else translated(config)
     found = with_optimizer(found) if version < 3 else found
-    return with_range(found) if version < 4 else found
+    completed: dict[str, Any] = with_added(with_range(found) if version < 4 else found)
+    return completed
 
 
 def with_range(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,6 +96,13 @@ def cut(guidance: Mapping[str, Any]) -> dict[str, Any]:
     if name not in LIMITS:
         return {"guidance": dict(guidance), "range": UNGUIDED}
     return {"guidance": dict(others) or {"none": UNGUIDED}, "range": last}
+
+
+def with_added(node: Any) -> Any:  # noqa: ANN401  # plain values
+    """Plain values with the arguments that classes got later, at the values that mean as before."""
+    if isinstance(node, Mapping):
+        return {**ADDED.get(node.get("_target_", ""), {}), **{key: with_added(value) for key, value in node.items()}}
+    return [with_added(item) for item in node] if isinstance(node, list) else node
 
 
 def with_optimizer(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class Protocol:
     """What is measured against what: `n` samples for each seed of the noise, with labels balanced or as in the data.
 
     Against the first of the `references`, which are splits, and against the others too; seen by the extractor, and by a
-    classifier if there is one. And the likelihood of `n_likelihood` held-out samples.
+    classifier if there is one. And the likelihood of `n_likelihood` held-out samples, with `flow_likelihood` also that
+    of the probability flow, where there is one.
     """
 
     n: int
@@ -43,6 +44,7 @@ class Protocol:
     n_likelihood: int
     labels: str
     classifier: TrainedClassifier | None
+    flow_likelihood: bool
 
     @classmethod
     def of(cls, config: Mapping[str, Any], device: torch.device, runs_dir: str) -> Protocol:
@@ -67,7 +69,10 @@ class Protocol:
             classifier = TrainedClassifier(config["classifier"], runs_dir, device=device)
         extractor = build(config["extractor"], device=device)
         noise = range(config["seed"], config["seed"] + seeds)
-        return cls(config["n"], references, extractor, noise, config["n_likelihood"], labels, classifier)
+        n, n_likelihood, flow = config["n"], config["n_likelihood"], config.get("flow_likelihood", True)  # as before
+        if not isinstance(flow, bool):
+            raise ValueError(f"protocol.flow_likelihood={flow!r} should be true or false")
+        return cls(n, references, extractor, noise, n_likelihood, labels, classifier, flow)
 
     def dry_run(self, data: DataModule) -> None:
         """See that these images can be measured, if any are. Raises ValueError, with the way out, if they cannot."""

@@ -105,7 +105,8 @@ class Training:
         watchers(self.config)
         EMA(self.config["ema"])  # which refuses decays that are none
         if self.learns:
-            _ = self.images_remaining  # which refuses checkpoints that are damaged
+            if self.images_remaining:  # which refuses checkpoints that are damaged
+                self.model.check_training()
             self.model.optimisation(self.model.learned)  # which refuses networks that the optimizer cannot train
             if isinstance(trainer(self.config, self.run.folder).strategy, Shards):
                 Shards.check(self.model)

@@ -10,7 +10,7 @@ from typing import Any
 
 NOISE_BEFORE = 1  # the version of the noise law that cards without one mean
 # What is compared; all else is the protocol.
-AXES = ("sampler", "grid", "path", "nfe", "guidance", "weights", "seed", "extensions")
+AXES = ("sampler", "grid", "path", "nfe", "guidance", "weights", "seed", "likelihood", "extensions")
 
 
 def digest(value: object) -> str:
@@ -50,6 +50,7 @@ class ProtocolCard:
     precision: str  # of the network while sampling: "fp32", "bf16"
     seed: int  # of the noise
     noise: int = NOISE_BEFORE  # the version of the law that makes the noise from the seed
+    likelihood: str = ""  # which bits/dim: chain, decoder and estimator; "" of earlier cards, and where none were taken
     extensions: str = ""  # the extensions whose classes took part, each with the sha256 of its source
     versions: dict[str, str] = field(default_factory=installed_versions, hash=False)
 
@@ -66,8 +67,9 @@ class ProtocolCard:
         values = self.to_dict()
         if self.noise == NOISE_BEFORE:
             del values["noise"]
-        if not self.extensions:
-            del values["extensions"]
+        for name in ("extensions", "likelihood"):
+            if not values[name]:
+                del values[name]
         return digest(values)[:12]
 
     @property

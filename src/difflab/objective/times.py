@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -14,7 +15,8 @@ from difflab.process.schedule import Schedule
 class Times:
     """Base class of distributions of training times; most implement `__call__` only."""
 
-    observes: bool = False  # whether `observe` is called with the losses
+    observes: ClassVar[bool] = False  # whether `observe` is called with the losses
+    uniform_mean: ClassVar[bool] = True  # whether weighted losses have the mean that uniform times give: see `__call__`
 
     def __call__(
         self, schedule: Schedule, n: int, generator: Generator, progress: float = 1.0
@@ -75,6 +77,7 @@ class LogitNormal(Times):
     favours noise.
     """
 
+    uniform_mean: ClassVar[bool] = False
     mean: float = 0.0
     std: float = 1.0
 
@@ -93,6 +96,7 @@ class LogNormal(Times):
     Karras et al. 2022 (arXiv:2206.00364), table 1 and section 5.
     """
 
+    uniform_mean: ClassVar[bool] = False
     mean: float = -1.2
     std: float = 1.2
 
@@ -112,6 +116,7 @@ class Curriculum(Times):
     2024 (arXiv:2403.10348), which goes on to the next stage when the loss no longer falls.
     """
 
+    uniform_mean: ClassVar[bool] = False
     stages: int = 20
     share: float = 0.5
 

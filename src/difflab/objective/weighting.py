@@ -78,7 +78,7 @@ class Likelihood:
     """`-snr' / 2` on x0, times the length of the axis: the mean over uniform times is the bound's diffusion part.
 
     In nats/dim; `-log_snr' / 2` on eps, `g^2 / 2` on the score. Kingma et al. 2021 (arXiv:2107.00630), eq. 17; Song et
-    al. 2021b (arXiv:2101.09258), eq. 7.
+    al. 2021b (arXiv:2101.09258), eq. 7. Paradigms refuse to train it at times whose mean is not the uniform one.
     """
 
     def __call__(self, schedule: Schedule, target: Target, t: Tensor) -> Tensor:
@@ -97,7 +97,8 @@ class Sigmoid:
     """`sigmoid(bias - log_snr)` times the likelihood's weight: the bound of data under a little Gaussian noise.
 
     Kingma & Gao 2023 (arXiv:2303.00848), where any weight that is non-decreasing in t is such a bound. A lower `bias`
-    gives fine detail less weight: Hoogeboom et al. 2024 (arXiv:2410.19324) fit it to the resolution.
+    gives fine detail less weight: Hoogeboom et al. 2024 (arXiv:2410.19324) fit it to the resolution. At times that are
+    not uniform in the mean their density is a factor of the weight, which is then another one.
     """
 
     bias: float = 2.0

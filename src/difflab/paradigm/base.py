@@ -127,15 +127,24 @@ class Paradigm(pl.LightningModule):
             if self.training:
                 rank, world = place()
                 everyone = torch.cat([drawn[self.rows(len(x0), r)] for r in range(world)])
-                eps = self.coupling(lambda: self.whole(x0), everyone)[rank * len(x0) :][: len(x0)].to(x0)
+                coupled = self.coupling(lambda: self.whole(x0), everyone, lambda: self.whole(label))
+                eps = coupled[rank * len(x0) :][: len(x0)].to(x0)
             else:  # the last held-out batches of the processes may differ in length
-                eps = self.coupling(lambda: x0, drawn[mine]).to(x0)
+                eps = self.coupling(lambda: x0, drawn[mine], lambda: label).to(x0)
         t, weight = t[mine], weight[mine]
         label = torch.where(dropped[mine].to(label.device), self.learned.classes, label)
         return Noised(t, weight, self.schedule(t)(x0, eps), x0, eps, label)
 
+    def check_training(self) -> None:
+        """Raise ValueError for parts that must not be trained together; a model that was can still be used."""
+
     def setup(self, stage: str) -> None:
-        """Raise ValueError for a training without an end, which the learning rate and some training times go by."""
+        """Raise ValueError for a training without an end, which the learning rate and some training times go by.
+
+        And as `check_training` does.
+        """
+        if stage == "fit":
+            self.check_training()
         if stage == "fit" and self.trainer.max_steps < 0 and self.trainer.max_epochs == -1:
             raise ValueError("the learning rate follows the whole training: give the Trainer max_steps or max_epochs")
 

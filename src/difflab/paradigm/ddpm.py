@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
 from typing_extensions import override
 
-from difflab.denoiser.likelihood import variational_bits_per_dim, vlb_term
+from difflab.denoiser.likelihood import BitsPerDim, ChainBound, vlb_term
 from difflab.guidance.clip import Clip
 from difflab.objective.coupling import Coupling
 from difflab.objective.draws import Draws, Noised, One
@@ -20,6 +21,8 @@ from difflab.process.discrete import CosineBetas, LinearBetas
 from difflab.process.schedule import Schedule
 from difflab.process.target import Eps, Target
 from difflab.sampler.ancestral import Ancestral
+from difflab.sampler.base import Sampler
+from difflab.sampler.ddim import DDIM
 from difflab.sampler.grid import Linspace, Uniform
 
 
@@ -29,13 +32,18 @@ class DDPM(Diffusion):
     Ho et al. 2020 (arXiv:2006.11239), Algorithm 1. With `vlb_weight` the hybrid loss, whose bound learns the variance
     and leaves the mean alone: Nichol & Dhariwal 2021 (arXiv:2102.09672), eq. 16, whose weight is 0.001 T on a bound in
     bits/dim. With `simple_weight=0` the bound alone, which learns both: their L_vlb. `vlb_weight=None` is `hybrid * T`.
+
+    `decoder_v` is the variance that bits/dim decode x_1 with, between the clipped posterior variance (0), as Ho et
+    al.'s and Nichol & Dhariwal's published numbers have it, and beta_1 (1). None is the learned one where the chain's
+    is learned, else 0 for samples on levels, and 1 for continuous ones, whose density the clipped one does not reach.
     """
 
     defaults: ClassVar[Defaults] = Defaults(
         LinearBetas(T=1000), Eps(), Sampling(Ancestral(v=1.0), Uniform(), nfe=1000, range=Clip())
     )
     hybrid: ClassVar[float] = 0.0  # the default weight of the whole bound, of T terms
-    likelihood: ClassVar[str] = "bits_per_dim_bound"
+    scores: ClassVar[Sequence[str]] = (ChainBound.score,)
+    outside_identity: ClassVar[Sequence[str]] = (*Diffusion.outside_identity, "decoder_v")
 
     def __init__(
         self,
@@ -54,7 +62,9 @@ class DDPM(Diffusion):
         schedule: Schedule | None = None,
         target: Target | None = None,
         sampling: Sampling | None = None,
+        decoder_v: float | None = None,
     ) -> None:
+        self.decoder_v = decoder_v
         self.draws, self.simple_weight, self.given_vlb_weight = draws or One(), simple_weight, vlb_weight
         super().__init__(
             denoiser,
@@ -82,6 +92,11 @@ class DDPM(Diffusion):
     @override
     def trains_variance(self) -> bool:
         return self.vlb_weight > 0
+
+    @property
+    @override
+    def trains_bound(self) -> bool:
+        return super().trains_bound or self.vlb_weight > 0
 
     def check(self) -> None:
         """Raise ValueError for parts that have no meaning together."""
@@ -121,13 +136,32 @@ class DDPM(Diffusion):
             terms["simple"] = self.simple_weight * self.regress(estimate, noised)
             estimate = estimate._replace(x0=estimate.x0.detach(), eps=estimate.eps.detach())
         if self.vlb_weight:
-            bound = vlb_term(self.denoiser.schedule, estimate, noised.x0, noised.eps, noised.t, levels=self.levels)
+            v = None if self.denoiser.learned_variance else 0.0
+            bound = vlb_term(
+                self.denoiser.schedule, estimate, noised.x0, noised.eps, noised.t, v=v, decoder_v=v, levels=self.levels
+            )
             terms["vlb"] = self.vlb_weight * bound
         return terms
 
-    def bits_per_dim(self, x0: Tensor, label: Tensor) -> Tensor:
-        """The exact variational bound `L_T + sum of L_t + L_0`, a variance that was not learned being beta; `(B,)`."""
-        return variational_bits_per_dim(self.denoiser.bind(label), x0, v=1.0, levels=self.levels).total
+    def likelihoods(self, sampler: Sampler | None = None) -> Sequence[BitsPerDim]:
+        """The variational bound `L_T + sum of L_t + L_0` of the chain that the sampler draws.
+
+        Its variance is that of an `Ancestral` sampler, and the posterior's of DDIM with eta = 1, which is the same
+        chain; a sampler that draws no chain is measured by the variance of `sampling`, or else of the class's paper.
+        """
+        own = [sampling.sampler for sampling in (self.sampling, self.defaults.sampling) if sampling]
+        v = next(chain.v for chain in map(chain_of, (sampler, *own)) if chain)
+        if v is None and not self.denoiser.learned_variance:
+            v = 0.0  # which the loss took, too
+        decoder_v = self.decoder_v
+        if decoder_v is None and v is not None:
+            decoder_v = 1.0 if self.levels is None else 0.0
+        return (ChainBound(v, decoder_v, None if self.levels is None else 1.0),)
+
+
+def chain_of(sampler: Sampler | None) -> Ancestral | None:
+    """The ancestral sampler of the chain that a sampler draws; None if it draws none."""
+    return sampler if isinstance(sampler, Ancestral) else Ancestral(v=0.0) if sampler == DDIM(eta=1.0) else None
 
 
 class ImprovedDDPM(DDPM):

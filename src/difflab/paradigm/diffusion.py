@@ -5,19 +5,19 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from difflab.denoiser.base import AnyDenoiser, Denoiser, Estimate
-from difflab.denoiser.likelihood import ExactTrace, Hutchinson, flow_bits_per_dim
+from difflab.denoiser.likelihood import BitsPerDim, ContinuousBound, ExactTrace, FlowLikelihood, Hutchinson
 from difflab.guidance.base import Unguided
 from difflab.objective.coupling import Coupling, Independent
 from difflab.objective.draws import Noised
 from difflab.objective.times import Times
-from difflab.objective.weighting import Weighting
+from difflab.objective.weighting import Likelihood, Weighting
 from difflab.paradigm.base import Paradigm
 from difflab.paradigm.batch import Batch, unpacked
 from difflab.paradigm.defaults import Defaults, Prediction, Sampling
@@ -26,6 +26,7 @@ from difflab.process.gaussian import scale
 from difflab.process.schedule import VP, Schedule
 from difflab.process.target import Eps, Target
 from difflab.sampler.ancestral import Ancestral
+from difflab.sampler.base import Sampler
 from difflab.sampler.generate import generate
 
 EXACT = 16  # dimensions up to which a trace is exact, by as many backward passes
@@ -42,7 +43,7 @@ class Codec(Protocol):
 class Diffusion(Paradigm):
     """Regress the denoiser's target: `E_t w(t) |out - target|^2`, a mean over dimensions.
 
-    Base class of the paradigms that generate; a subclass may define another `loss` and `bits_per_dim`.
+    Base class of the paradigms that generate; a subclass may define another `loss` and other `likelihoods`.
 
     - denoiser: a denoiser, or a backbone, of which one is made with `schedule` and `target`;
     - schedule, target, times, weighting, coupling: None takes those of the class, its `defaults`;
@@ -61,7 +62,7 @@ class Diffusion(Paradigm):
 
     learns: ClassVar[str] = "denoiser"
     hint: ClassVar[str] = "difflab-sample run={run} sampler=ddim nfe=20"
-    likelihood: ClassVar[str] = "bits_per_dim"  # the name of what `bits_per_dim` gives: of the flow
+    scores: ClassVar[Sequence[str]] = (FlowLikelihood.score, ContinuousBound.score)  # names that `likelihoods` may have
 
     def __init__(
         self,
@@ -90,7 +91,8 @@ class Diffusion(Paradigm):
         self.denoiser: AnyDenoiser = denoiser
         self.weighting, self.coupling = weighting or default.weighting, coupling or default.coupling
         self.label_dropout, self.codec = label_dropout, codec
-        self.sampling, self.likelihoods = sampling, MeanMetric("disable")
+        self.sampling = sampling
+        self.measured = nn.ModuleDict()  # on held-out samples, by score
         self.check()
 
     @property
@@ -112,16 +114,43 @@ class Diffusion(Paradigm):
                 f"or paradigm=improved_ddpm, which learns it"
             )
 
+    @property
+    def trains_bound(self) -> bool:
+        """Whether the loss has a term that is a bound on the likelihood in its mean over uniform times."""
+        return isinstance(self.weighting, Likelihood)
+
+    def check_training(self) -> None:
+        """Raise ValueError for a bound at times at which its mean is another one."""
+        super().check_training()
+        if self.trains_bound and not self.times.uniform_mean:
+            raise ValueError(
+                f"{type(self).__name__} would train no bound: it is the mean over uniform times, and {self.times} are "
+                f"not: choose times=uniform, stratified or importance, or weighting=simple or snr and no vlb_weight"
+            )
+
     def loss(self, noised: Noised) -> dict[str, Tensor]:
         """The weighted regression; shape `(B,)`."""
         return {"regression": self.regress(self.denoiser(noised.x_t, noised.t, noised.label), noised)}
 
-    def bits_per_dim(self, x0: Tensor, label: Tensor) -> Tensor:
-        """`-log2 p(x0)` per dimension, or an upper bound on it: here of the probability flow; shape `(B,)`.
+    def likelihoods(self, sampler: Sampler | None = None) -> Sequence[BitsPerDim]:
+        """The ways to bits/dim: the probability flow's own and, in continuous time, the bound of the reverse SDE.
 
-        Song et al. 2021 (arXiv:2011.13456), eq. 39.
+        Song et al. 2021 (arXiv:2011.13456), eq. 39, by the exact trace for continuous samples of few dimensions, as
+        points, and an unbiased one for others; Song et al. 2021b (arXiv:2101.09258), theorem 3, and Huang et al. 2021
+        (arXiv:2106.02808). The two are of different models, which agree for the true score alone. The bound is of
+        estimates of x0 within [-1, 1] for samples on levels, as they are drawn by default, and as a chain's are in its
+        published bound. Where a chain's variance decides, it is that of the `sampler`; None is that of `sampling`.
         """
-        return self.flow_likelihood(x0, label)
+        few = self.levels is None and math.prod(self.denoiser.shape) <= EXACT
+        flow = FlowLikelihood(ExactTrace(), rtol=1e-5, atol=1e-5) if few else FlowLikelihood(Hutchinson())
+        return (
+            (flow,) if self.denoiser.schedule.discrete else (flow, ContinuousBound(limit=1.0 if self.levels else None))
+        )
+
+    def bits_per_dim(self, x0: Tensor, label: Tensor, sampler: Sampler | None = None) -> dict[str, Tensor]:
+        """`-log2 p(x0)` per dimension, or upper bounds on it, by their `scores`; each of shape `(B,)`."""
+        denoise = self.denoiser.bind(label)
+        return {each.score: each(denoise, x0, self.levels) for each in self.likelihoods(sampler)}
 
     @property
     def levels(self) -> int | None:
@@ -130,19 +159,12 @@ class Diffusion(Paradigm):
             return 256 if len(self.denoiser.shape) == 3 else None
         return self.codec.levels
 
-    def flow_likelihood(self, x0: Tensor, label: Tensor) -> Tensor:
-        """Bits/dim of the probability flow; `(B,)`.
-
-        By the exact trace for continuous samples of few dimensions, as points, and an unbiased one for others.
-        """
-        few = self.levels is None and math.prod(self.denoiser.shape) <= EXACT
-        trace = ExactTrace() if few else Hutchinson()
-        return flow_bits_per_dim(self.denoiser.bind(label), x0, levels=self.levels, trace=trace)
-
     def on_test_epoch_start(self) -> None:
         """Start the mean of the likelihoods, too."""
         super().on_test_epoch_start()
-        self.likelihoods.reset()
+        self.measured = nn.ModuleDict({each.score: MeanMetric("disable") for each in self.likelihoods()}).to(
+            self.device
+        )
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add up the likelihoods, too, of denoisers that have one."""
@@ -151,13 +173,15 @@ class Diffusion(Paradigm):
             x0, label, _ = unpacked(batch, self.denoiser.shape)
             with torch.inference_mode(False), torch.no_grad():  # tensors of inference mode can have no gradients
                 bits = self.bits_per_dim(x0.clone(), label.clone())
-            self.likelihoods.update(bits)
+            for score, value in bits.items():
+                cast(MeanMetric, self.measured[score]).update(value)
 
     def on_test_epoch_end(self) -> None:
         """Log their mean over all held-out samples, too."""
         super().on_test_epoch_end()
         if self.denoiser.has_density:
-            self.log(f"{self.split}/{self.likelihood}", self.likelihoods.compute(), sync_dist=True)
+            for score, mean in self.measured.items():
+                self.log(f"{self.split}/{score}", cast(MeanMetric, mean).compute(), sync_dist=True)
 
     def default_sampling(self) -> Sampling:
         """That of the class. Raises ValueError where it limits x0 to the range of images and samples are continuous."""

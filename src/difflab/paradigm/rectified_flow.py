@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from difflab.paradigm.base import HELD_OUT
 from difflab.paradigm.batch import place
 from difflab.paradigm.defaults import Defaults, Sampling
 from difflab.paradigm.diffusion import Diffusion
+from difflab.process.gaussian import scale
 from difflab.process.schedule import Linear
 from difflab.process.target import Velocity
 from difflab.sampler.adaptive import Adaptive
@@ -45,19 +47,34 @@ class RectifiedFlow(FlowMatching):
     defaults: ClassVar[Defaults] = Defaults(Linear(), Velocity(), Sampling(Adaptive(), nfe=0))
 
 
-def straightness(denoise: Denoise, eps: Tensor, steps: int = 32) -> Tensor:
+def straightness(denoise: Denoise, eps: Tensor, steps: int = 16) -> Tensor:
     """`S = int |(x_1 - x_0) - dx/dt|^2 dt` along the flow from noise `eps`, a mean over dimensions; shape `(B,)`.
 
     Time is counted in units of the whole way. 0 for straight paths, which one Euler step follows exactly. Liu et al.
-    2023 (arXiv:2209.03003), section 2.1, with the integral by Euler's method.
+    2023 (arXiv:2209.03003), section 2.1. The flow is followed by the classical Runge-Kutta method, whose slopes at both
+    ends and in the middle of a step give the integral by Simpson's rule, at times that are dense at both ends of the
+    axis. With 16 steps the error is below 1 % on the straight path, the arc and VP's, for Gaussians with standard
+    deviations of 0.1 to 2 and for eight Gaussians of 0.05 to 0.3 each; it is 3 % for a Gaussian of 0.03.
     """
     schedule = denoise.schedule
-    times = torch.linspace(schedule.t_max, schedule.t_min, steps + 1, dtype=torch.float64)
+    share = (1 - (math.pi * torch.linspace(0, 1, steps + 1, dtype=torch.float64)).cos()) / 2
+    times = schedule.t_max + (schedule.t_min - schedule.t_max) * share
     start = x = schedule(times[0]).sigma.to(eps) * eps
-    slopes = []
+    ends, middles = [velocity(denoise, x, times[0])], []
     for t, s in itertools.pairwise(times.unbind()):
-        slopes.append(velocity(denoise, x, t))
-        x = x + (s - t).item() * slopes[-1]
-    chord = (x - start) / (times[-1] - times[0]).item()
-    bends = torch.stack([((chord - slope) ** 2).flatten(1).mean(1) for slope in slopes])
-    return bends.mean(0) * (times[-1] - times[0]).item() ** 2
+        h, middle = (s - t).item(), (s + t) / 2
+        k1 = ends[-1]
+        k2 = velocity(denoise, x + h / 2 * k1, middle)
+        k3 = velocity(denoise, x + h / 2 * k2, middle)
+        k4 = velocity(denoise, x + h * k3, s)
+        x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        middles.append(k3)
+        ends.append(velocity(denoise, x, s))
+    way = (times[-1] - times[0]).item()
+
+    def bend(slopes: list[Tensor]) -> Tensor:
+        return torch.stack([(((x - start) / way - slope) ** 2).flatten(1).mean(1) for slope in slopes])
+
+    at_ends = bend(ends)
+    total: Tensor = scale(times.diff() / 6, at_ends[:-1] + 4 * bend(middles) + at_ends[1:]).sum(0)
+    return way * total

@@ -6,8 +6,10 @@ levels of papers whose images lie in [0, 1] are doubled, for [-1, 1].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
+from difflab.denoiser.likelihood import FlowLikelihood
 from difflab.objective.times import LogNormal
 from difflab.objective.weighting import EDM as EDMWeighting
 from difflab.paradigm.defaults import Defaults, Sampling
@@ -36,6 +38,7 @@ class NCSN(Diffusion):
         Eps(),
         Sampling(Langevin(corrections=100, step_size=0.1), Uniform(), nfe=901),  # none at the first, one for the data
     )
+    scores: ClassVar[Sequence[str]] = (FlowLikelihood.score,)  # its levels have neither a chain nor continuous time
 
 
 class VESDE(Diffusion):

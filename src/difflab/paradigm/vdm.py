@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, cast
 
 from torch import Tensor
 
-from difflab.denoiser.likelihood import continuous_bits_per_dim
+from difflab.denoiser.likelihood import BitsPerDim, ContinuousBound
 from difflab.objective.draws import Noised
 from difflab.objective.times import Stratified
 from difflab.objective.weighting import Likelihood
 from difflab.paradigm.defaults import Defaults, Sampling
 from difflab.paradigm.diffusion import Diffusion
+from difflab.process.gaussian import scale
 from difflab.process.learned import LearnedSchedule
 from difflab.process.target import Eps
 from difflab.sampler.ancestral import Ancestral
+from difflab.sampler.base import Sampler
 from difflab.sampler.grid import Uniform
 
 
@@ -23,7 +26,9 @@ class VDM(Diffusion):
 
     `1/2 E_t[-log_snr'(t) |eps - eps_hat|^2]`, which `weighting=likelihood` says: Kingma et al. 2021 (arXiv:2107.00630),
     eq. 17. The bound itself does not depend on the schedule between its ends; the variance of its estimate does, and
-    the schedule follows the gradient of the squared loss: their appendix H.
+    the schedule follows the gradient of the squared loss: their appendix H. Times that are drawn more often than others
+    and weighted back, as `Importance`, are an estimate with another variance, of which the weight is a part.
+    Their schedule learns its two ends by the bound itself; here the ends are fixed.
     """
 
     defaults: ClassVar[Defaults] = Defaults(
@@ -33,7 +38,7 @@ class VDM(Diffusion):
         times=Stratified(),
         weighting=Likelihood(),
     )
-    likelihood: ClassVar[str] = "bits_per_dim_bound"
+    scores: ClassVar[Sequence[str]] = (ContinuousBound.score,)
 
     def check(self) -> None:
         """Raise ValueError for parts that have no meaning together."""
@@ -47,9 +52,9 @@ class VDM(Diffusion):
     def loss(self, noised: Noised) -> dict[str, Tensor]:
         """The bound's diffusion part in nats/dim; shape `(B,)`."""
         loss = self.regress(self.denoiser(noised.x_t, noised.t, noised.label), noised)
-        cast(LearnedSchedule, self.denoiser.schedule).square(loss)
+        cast(LearnedSchedule, self.denoiser.schedule).square(scale(noised.weight, loss))
         return {"diffusion": loss}
 
-    def bits_per_dim(self, x0: Tensor, label: Tensor) -> Tensor:
-        """The continuous-time bound; shape `(B,)`."""
-        return continuous_bits_per_dim(self.denoiser.bind(label), x0, levels=self.levels).total
+    def likelihoods(self, sampler: Sampler | None = None) -> Sequence[BitsPerDim]:
+        """The continuous-time bound, decoded as in the paper."""
+        return (ContinuousBound(),)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from statistics import fmean, stdev
+from statistics import NormalDist, fmean, stdev
 from typing import TypeAlias
 
 from scipy.stats import studentized_range
@@ -40,6 +40,11 @@ class Interval:
     def known(self) -> bool:
         """Whether there is an interval."""
         return not math.isnan(self.half_width)
+
+    def widened(self, error: float) -> Interval:
+        """The interval with an error of that standard deviation, normal and independent, that all values share."""
+        half = math.hypot(self.half_width, NormalDist().inv_cdf((1 + LEVEL) / 2) * error)
+        return replace(self, low=self.mean - half, high=self.mean + half)
 
     def __str__(self) -> str:
         """Two digits of the half-width, and as many decimals of the mean."""

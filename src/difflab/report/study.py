@@ -100,8 +100,14 @@ class Cell:
         return values
 
     def estimate(self, metric: str) -> Interval:
-        """The mean of a metric and its 95 % interval over seeds. Raises ValueError if it was not measured."""
-        return estimate(self.values(metric))
+        """The mean of a metric and its 95 % interval over seeds. Raises ValueError if it was not measured.
+
+        A standard error that all seeds share, as that of bits/dim by the choice of the held-out samples, is part of the
+        interval. Comparisons do without it, as the cells that they compare have the samples in common.
+        """
+        found = estimate(self.values(metric))
+        errors = [error for record in self.records if (error := record.metrics.get(f"{metric}_se")) is not None]
+        return found.widened(fmean(errors)) if errors else found
 
 
 @dataclass(frozen=True)

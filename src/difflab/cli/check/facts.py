@@ -93,7 +93,7 @@ def of_paradigm(part: Part) -> Facts:
     count = sum(p.numel() for p in model.learned.parameters())
     return {
         "trains": f"{model.learns} on {[*model.learned.shape]}, {count:,} parameters",
-        "likelihood": getattr(model, "likelihood", "none"),
+        "likelihood": ", ".join(getattr(model, "scores", ())) or "none",
     }
 
 
