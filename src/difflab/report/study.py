@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +14,10 @@ from statistics import fmean
 from difflab.experiment.errors import suggestion
 from difflab.experiment.run import Run, find
 from difflab.metric.card import digest
+from difflab.metric.direction import possible
 from difflab.report.factors import ALWAYS_NAMED, SAMPLED, factor_label, factors_of
 from difflab.report.record import Record, read_records, refuse
-from difflab.report.statistics import Interval, Seeds, estimate, means
+from difflab.report.statistics import Interval, Seeds, by_repetition, means, summary
 from difflab.report.text import nfe_text
 
 
@@ -99,9 +100,15 @@ class Cell:
             )
         return values
 
-    def estimate(self, metric: str) -> Interval:
-        """The mean of a metric and its 95 % interval over seeds. Raises ValueError if it was not measured."""
-        return estimate(self.values(metric))
+    def estimate(self, metric: str, without: Collection[tuple[int, ...]] = ()) -> Interval:
+        """The mean of a metric and its 95 % interval over seeds, within the range of possible values.
+
+        Of two seeds both values are given. `without` are seeds that are left out. Raises ValueError if the metric was
+        not measured.
+        """
+        by_seed, over = by_repetition(self.values(metric))
+        kept = [value for seed, value in by_seed.items() if not any(seed[-len(each) :] == each for each in without)]
+        return summary(kept, over, *possible(metric))
 
 
 @dataclass(frozen=True)
