@@ -66,7 +66,12 @@ def test_filters_act_on_charts_tables_and_pictures(page):
     page.uncheck("[data-filter='paradigm'][value='rectified_flow']")
     page.uncheck("[data-filter='sampler'][value='heun']")
     assert {row[0] for row in rows(page)} == {"ddpm ddim", "vp_sde ddim"}
-    assert names(page, "1-fd_lite0-nfe") == ["ddpm ddim", "vp_sde ddim", "floor: real against real", "Pareto front"]
+    assert names(page, "1-fd_lite0-nfe") == [
+        "ddpm ddim",
+        "vp_sde ddim",
+        "floor: real against real, n=2,000",
+        "Pareto front",
+    ]
     assert set(names(page, "noise-levels")) == {"ddpm", "vp_sde"}
     assert page.locator(".gallery tbody tr:visible").count() == 3 * 2
     best = page.evaluate("document.querySelector(\"[data-figure='1-fd_lite0-nfe']\").data.at(-1).y")

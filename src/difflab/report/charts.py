@@ -42,9 +42,11 @@ def quality_chart(study: Study, group: Group, metric: str, cost: str) -> go.Figu
                 **styles.series(study.training_label(first), study.sampling_label(first)).plotly,
             )
     floor = group.floor(metric)
-    if floor is not None:
+    if floor and floor.value is not None:
         ends = [pick([cell.cost[cost] for cell in drawn]) for pick in (min, max)]
-        figure.add_scatter(x=ends, y=[floor, floor], mode="lines", name="floor: real against real", **FLOOR.plotly)
+        figure.add_scatter(
+            x=ends, y=[floor.value] * 2, mode="lines", name=f"floor: real against real, {floor.at}", **FLOOR.plotly
+        )
     better = "higher" if higher_is_better(metric) else "lower"
     figure.update_layout(layout(), meta={"better": better, "front": FRONT.plotly})
     figure.update_xaxes(title=COSTS[cost], **logarithmic_axis([cell.cost[cost] for cell in drawn]))
@@ -63,7 +65,9 @@ def points(cells: Sequence[Cell], metric: str, cost: str) -> dict[str, Any]:
 
 def error_bars(values: Sequence[Interval]) -> dict[str, Any]:
     """Intervals as error bars; none where there is no interval."""
-    return {"array": [value.half_width if value.known else None for value in values], "thickness": 1.2, "width": 4}
+    ends = {"array": [v.high - v.mean for v in values], "arrayminus": [v.mean - v.low for v in values]}
+    known = {side: [None if math.isnan(each) else each for each in lengths] for side, lengths in ends.items()}
+    return {**known, "symmetric": False, "thickness": 1.2, "width": 4}
 
 
 def value_axis(values: Sequence[float]) -> dict[str, Any]:

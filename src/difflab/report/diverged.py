@@ -25,15 +25,21 @@ class Diverged:
     siblings: float  # their mean
 
     @property
+    def name(self) -> str:
+        """`seed 2`, or `noise seed 2`; the seeds of a chain of trainings with a stroke between them."""
+        return f"{self.over.removeprefix('training ')[:-1]} {'/'.join(map(str, dict.fromkeys(self.seed)))}"
+
+    @property
+    def factor(self) -> float:
+        """Its value in units of its siblings'; NaN unless both are positive."""
+        return self.value / self.siblings if min(self.value, self.siblings) > 0 else math.nan
+
+    @property
     def text(self) -> str:
         """Which seed, its value, and how far that is from its siblings'."""
-        kind, seed = (
-            "noise seed" if self.over.startswith("noise") else "seed",
-            "/".join(map(str, dict.fromkeys(self.seed))),
-        )
-        if self.value > 0 and self.siblings > 0:
-            return f"{kind} {seed} diverged: {self.value:.4g}, {self.value / self.siblings:.2g} times its siblings"
-        return f"{kind} {seed} diverged: {self.value:.4g}, and {self.siblings:.4g} of its siblings"
+        times = f"{self.factor:.2g} times its siblings"
+        rest = f"and {self.siblings:.4g} of its siblings" if math.isnan(self.factor) else times
+        return f"{self.name} diverged: {self.value:.4g}, {rest}"
 
 
 def diverged(y: Array, logarithms: bool) -> list[int | None]:

@@ -48,10 +48,10 @@ def quality_figure(study: Study, group: Group, metric: str, cost: str) -> Figure
         at = [cell.cost[cost] for cell in front], [cell.estimate(metric).mean for cell in front]
         axes.plot(*at, **FRONT.matplotlib, drawstyle="steps-post", zorder=0, label="Pareto front")
     floor = group.floor(metric)
-    if floor is not None:
-        axes.axhline(floor, **FLOOR.matplotlib, label="real against real")
+    if floor and floor.value is not None:
+        axes.axhline(floor.value, **FLOOR.matplotlib, label=f"real against real,\n{floor.at}")
     means = [cell.estimate(metric).mean for cell in finite(drawn, metric)]
-    lowest = min(means if floor is None else [*means, floor], default=0)
+    lowest = min([*means, *([floor.value] if floor and floor.value is not None else [])], default=0)
     axes.set_xscale("log")
     plain_ticks(axes, [nfe for nfe in group.nfes if nfe] if cost == "nfe" else [])
     if lowest > 0 and not higher_is_better(metric):

@@ -9,13 +9,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
 
 from difflab.experiment.errors import suggestion
 from difflab.experiment.run import Run, find
 from difflab.metric.card import digest
 from difflab.metric.direction import possible
 from difflab.report.factors import ALWAYS_NAMED, SAMPLED, factor_label, factors_of
+from difflab.report.floor import Floor, floor_of
 from difflab.report.record import Record, read_records, refuse
 from difflab.report.statistics import Interval, Seeds, by_repetition, means, summary
 from difflab.report.text import nfe_text
@@ -140,11 +140,19 @@ class Group:
         """The NFE of the cells, rising; 0, of adaptive samplers, comes last."""
         return tuple(sorted({cell.nfe for cell in self.cells}, key=lambda nfe: nfe or math.inf))
 
-    def floor(self, metric: str) -> float | None:
-        """The score of real samples against real ones; None if it was not measured."""
-        key = f"{metric}_floor"
-        values = [cell.estimate(key).mean for cell in self.cells if key in cell.metrics]
-        return fmean(values) if values else None
+    @property
+    def records(self) -> list[Record]:
+        """The evaluations of its cells."""
+        return [record for cell in self.cells for record in cell.records]
+
+    def floor(self, metric: str) -> Floor | None:
+        """The score of real samples against real ones, or why there is none; None for what has no floor."""
+        return floor_of(self.records, metric)
+
+    def notes(self, metric: str) -> list[str]:
+        """Where samples are too few for a score, and how many were compared; what its floor is of stands with that."""
+        notes = (note for record in self.records for note in record.notes.get(metric, "").split("; "))
+        return [note for note in dict.fromkeys(notes) if note and not note.startswith(("floor", "no floor"))]
 
 
 @dataclass(frozen=True)
