@@ -31,7 +31,7 @@ def any_error(metrics: int) -> float:
 
 
 def difference_text(verdict: Verdict) -> str:
-    """The difference and its interval: "+12 % (+2 to +23 %)" of a ratio; empty if there is no interval."""
+    """The difference and its interval: "+12 % (+2.0 to +23)" of a ratio; empty if there is no interval."""
     found = verdict.difference
     if not found.known:
         return ""
@@ -40,7 +40,7 @@ def difference_text(verdict: Verdict) -> str:
         return "{:+.3g} ({:+.3g} to {:+.3g})".format(*values)
     shares = [100 * math.expm1(min(value, FAR)) for value in values]
     mean, low, high = (f"{share:+.0f}" if abs(share) >= 10 else f"{share:+.1f}" for share in shares)
-    return f"{mean} % ({low} to {high} %)"
+    return f"{mean} % ({low} to {high})"
 
 
 @dataclass(frozen=True)
