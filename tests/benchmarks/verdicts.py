@@ -1,6 +1,6 @@
 """How often a ranking calls an equal cell worse, and how often a worse one, in simulated studies.
 
-    cd tests && python -m benchmarks.verdicts [--studies=2000]
+    cd tests && python -m benchmarks.verdicts [--studies=2000] [--sizes 6x3 18x3]
 
 A study has values 5 exp(0.05 z) with noise z of each cell and of each seed. "false" is the share of studies in which
 any of equal cells is called worse; it should be at most 5 %. "power" is the share of studies in which the last cell,
@@ -28,7 +28,7 @@ LAWS = {
     "one seed collapsed": ("equal", 1),
     "a seed of two cells collapsed": ("equal", 2),
 }
-SIZES = ((3, 3), (6, 2), (6, 3), (18, 3), (6, 5))
+SIZES = ("3x3", "6x2", "6x3", "18x3", "6x5")
 SHIFT = 6.0
 NFES = 4
 
@@ -37,9 +37,12 @@ def main(words: Sequence[str] | None = None) -> Table:
     """Print the table, and return it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=2000)
-    studies: int = parser.parse_args(words).studies
+    parser.add_argument("--sizes", nargs="+", default=SIZES, help="cells x seeds")
+    chosen = parser.parse_args(words)
+    studies: int = chosen.studies
     table = Table("cells", "seeds", "noise", "false, %", "power, %", title=f"{studies} studies each")
-    for cells, seeds in SIZES:
+    for size in chosen.sizes:
+        cells, seeds = map(int, size.split("x"))
         for name, (law, collapsed) in LAWS.items():
             rng = np.random.default_rng(0)
             false = sum(bool(worse(study(rng, cells, seeds, law, collapsed))) for _ in range(studies))
@@ -49,11 +52,10 @@ def main(words: Sequence[str] | None = None) -> Table:
                 y[-1] *= np.exp(SHIFT * NOISE * relative_noise(law, cells).mean())
                 found += cells - 1 in worse(y)
             table.add_row(f"{cells}", f"{seeds}", name, f"{100 * false / studies:.1f}", f"{100 * found / studies:.0f}")
-            print(cells, seeds, name, false / studies, found / studies, flush=True)
-    for cells, law in ((6, "equal"), (18, "equal"), (6, "half"), (18, "half")):
-        rng = np.random.default_rng(0)
-        false = sum(bool(page([study(rng, cells, 3, law) for _ in range(NFES)])) for _ in range(studies))
-        table.add_row(f"{cells}", "3", f"page of {NFES} NFE, {law}", f"{100 * false / studies:.1f}", "")
+        for law in ("equal", "half"):
+            rng = np.random.default_rng(0)
+            false = sum(bool(page([study(rng, cells, seeds, law) for _ in range(NFES)])) for _ in range(studies))
+            table.add_row(f"{cells}", f"{seeds}", f"page of {NFES} NFE, {law}", f"{100 * false / studies:.1f}", "")
     Console().print(table)
     return table
 

@@ -62,3 +62,10 @@ def test_a_value_that_is_left_out_is_left_out_of_the_fit():
     f = np.array([2.0, 1, 2, 2, 2])
     assert found.variance == pytest.approx((d_0 * s_0 + f * raw) / (d_0 + f))
     assert [each.n for each in against_best(y, 0.95)] == [2, 3, 3, 3]
+
+
+def test_there_is_no_interval_where_nothing_is_left_to_estimate_the_noise_from():
+    (found,) = against_best(np.array([[1.0, 2.0], [3.0, math.nan]]), 0.95)
+    assert found.n == 1
+    assert math.isnan(found.half)
+    assert [each.half for each in against_best(np.ones((3, 3)), 0.95)] == [0, 0]

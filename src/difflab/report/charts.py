@@ -14,7 +14,7 @@ from difflab.metric.direction import higher_is_better
 from difflab.report.costs import COSTS
 from difflab.report.factors import SAMPLED
 from difflab.report.noise_levels import Curve, configured_weight, denoising_errors, schedule_of, time_share
-from difflab.report.statistics import Interval, estimate
+from difflab.report.statistics import Interval, shown
 from difflab.report.study import Cell, Group, Study
 from difflab.report.style import FLOOR, FRONT, Styles
 from difflab.report.text import nfe_text, repetitions_text
@@ -107,7 +107,7 @@ def noise_level_chart(study: Study) -> go.Figure:
         for row, curve in curves.items():
             if curve:
                 figure.add_scatter(**xy(curve), mode="lines", showlegend=row == 1, row=row, col=1, **trace)
-        errors = [(level, estimate(values)) for level, values in sorted(denoising_errors(runs).items())]
+        errors = [(level, shown(values, 0, math.inf)) for level, values in sorted(denoising_errors(runs).items())]
         curve = Curve([level for level, _ in errors], [value.mean for _, value in errors])
         bars = error_bars([value for _, value in errors])
         figure.add_scatter(**xy(curve), error_y=bars, mode="lines+markers", showlegend=False, row=3, col=1, **trace)

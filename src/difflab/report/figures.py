@@ -16,7 +16,7 @@ from difflab.metric.direction import higher_is_better, title
 from difflab.report.costs import COSTS, devices_note
 from difflab.report.noise_levels import Curve, configured_weight, denoising_errors, schedule_of, time_share
 from difflab.report.ranking import finite, pareto
-from difflab.report.statistics import estimate
+from difflab.report.statistics import shown
 from difflab.report.study import Cell, Group, Study
 from difflab.report.style import FLOOR, FRONT, Style, Styles
 from difflab.report.tables import ranking_tables
@@ -127,7 +127,7 @@ def error_figure(study: Study) -> Figure | None:
     styles = Styles.of(study)
     for label, levels in errors.items():
         at = sorted(levels)
-        each = [estimate(levels[level]) for level in at]
+        each = [shown(levels[level], 0, math.inf) for level in at]
         draw_curve(axes, Curve(at, [interval.mean for interval in each]), label, styles)
         low, high = [interval.low for interval in each], [interval.high for interval in each]
         axes.fill_between(at, low, high, color=styles.training(label).colour, alpha=0.15, linewidth=0)

@@ -105,6 +105,11 @@ def estimate(values: Mapping[Seeds, float], level: float = LEVEL) -> Interval:
     return interval(*repetitions(values), level)
 
 
+def shown(values: Mapping[Seeds, float], low: float, high: float) -> Interval:
+    """The `summary` over training seeds, or over noise seeds as of `estimate`."""
+    return summary(*repetitions(values), low, high)
+
+
 def means(rows: Sequence[Mapping[str, float | str]]) -> dict[str, float]:
     """The mean of each key that has a number in all rows."""
     kept = {key: [value for row in rows if isinstance(value := row.get(key), int | float)] for key in rows[0]}

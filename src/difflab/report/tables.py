@@ -81,7 +81,7 @@ class RankingTable:
     def rows(self) -> list[dict[str, str]]:
         """The rows of the table as text, with the same columns in each; the best values between asterisks."""
         floor = self.group.floor(self.metric)
-        floors = {"real against real": str(floor)} if floor else {}
+        floors = {"real against real": "none" if floor.value is None else str(floor)} if floor else {}
         several = len(self.group.devices) > 1
         places = self.places
         rows = [
@@ -122,6 +122,8 @@ class RankingTable:
             for place in self.places
             if place.note
         ]
+        if (floor := self.group.floor(self.metric)) and floor.value is None:
+            notes.append(f"No floor: {floor.at}.")
         notes += [f"{note[:1].upper()}{note[1:]}." for note in self.group.notes(self.metric)]
         if 0 in self.group.nfes:
             notes.append("By tolerance: the NFE of an adaptive sampler follows from its tolerance, and was counted.")

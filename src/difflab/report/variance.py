@@ -32,10 +32,9 @@ def noise(y: Array) -> Noise:
 
         s_i^2 = (d_0 s_0^2 + f_i v_i) / (d_0 + f_i),  f_i = n_i - 1,
 
-    with `d_0 + f_i` degrees of freedom, at most those of the whole fit. (s_0, d_0) are the scaled inverse chi-squared
-    law of the cells' variances: with cells of like noise d_0 is large and the variances are pooled, with unlike ones
-    each cell has its own. Of few cells d_0 is uncertain, so that it is limited to `(n - 1)^2`: pooled more, half of the
-    cells being ten times quieter than the others, 13 % of studies of equals would contain a false verdict.
+    with `d_0 + f_i` degrees of freedom, at most those of the whole fit; NaN and 0 if that has none. (s_0, d_0) are the
+    scaled inverse chi-squared law of the cells' variances: with cells of like noise d_0 is large and the variances are
+    pooled, with unlike ones each cell has its own. Of few cells d_0 is uncertain, so that it is limited to (n - 1)^2.
 
     Smyth 2004, doi:10.2202/1544-6115.1027, section 6.2; the limit of d_0 is ours.
     """
@@ -51,6 +50,8 @@ def noise(y: Array) -> Noise:
     f = np.maximum(seen.sum(1) - 1.0, 0)
     own = np.bincount(cell, residual**2, k) / np.where(free > 1e-9, free, 1)
     total, known = float(len(values) - basis.shape[1]), (f > 0) & (free > 1e-9)
+    if not known.any():
+        return Noise(np.full(k, math.nan), np.zeros(k))
     own = np.maximum(own, SMALLEST * own[known].mean())
     d_0, s_0 = prior(own[known], f[known], (n - 1) ** 2)
     f = np.where(known, f, 0)
@@ -69,14 +70,14 @@ def against_best(y: Array, level: float) -> list[Difference]:
     """Each row of y (k, n) but the first against the first, which was chosen as the best; NaN is left out.
 
     The half is `q sqrt((s_i^2 + s_1^2) / m)`, or with the variance of the m differences where that is larger; q is the
-    range of k equals at this level, with degrees of freedom rounded down to halves.
+    range of k equals at this level, with degrees of freedom rounded down to halves; NaN if there is less than one.
     """
     found, k = noise(y), len(y)
-    differences = []
+    differences: list[Difference] = []
     for row, variance, freedom in zip(y[1:], found.variance[1:], found.freedom[1:], strict=True):
         d = (row - y[0])[~np.isnan(row - y[0])]
-        if not len(d):
-            differences.append(Difference(math.nan, math.nan, 0))
+        if not len(d) or min(freedom, found.freedom[0]) < 1:
+            differences.append(Difference(math.nan, math.nan, len(d)))
             continue
         own = d.var(ddof=1) if len(d) > 1 else 0.0
         q = range_of_equals(k, math.floor(2 * min(freedom, found.freedom[0])) / 2, level)  # which is slow: by halves
