@@ -127,7 +127,7 @@ def test_the_card_holds_what_was_used_and_notes_name_what_is_too_small(tmp_path,
         type(measurement.model), "bits_per_dim", lambda self, x, y: (seen.append(len(x)), bits(self, x, y))[1]
     )
     capsys.readouterr()
-    measurement.protocol.dry_run(measurement.data)
+    measurement.protocol.print_notes(measurement.data)
     before = capsys.readouterr().out
     assert seen == []
     assert "note on bits_per_dim, bits_per_dim_bound: only 7 held-out samples" in before

@@ -90,12 +90,16 @@ class Protocol:
                 self.classifier(one)
         except ValueError as error:
             raise ValueError(f"{error}; protocol.n=0 trains without measuring") from error
-        if not rank():
-            by_text: dict[str, list[str]] = {}
-            for name, text in self.notes(data).items():
-                by_text.setdefault(text, []).append(name)
-            for text, names in by_text.items():
-                print(f"note on {', '.join(names)}: {text}", flush=True)
+
+    def print_notes(self, data: DataModule) -> None:
+        """Print, before any work and in one process, what a reader must know of the numbers of samples."""
+        if rank() or not self.n:
+            return
+        by_text: dict[str, list[str]] = {}
+        for name, text in self.notes(data).items():
+            by_text.setdefault(text, []).append(name)
+        for text, names in by_text.items():
+            print(f"note on {', '.join(names)}: {text}", flush=True)
 
     def likelihoods(self, data: DataModule) -> int:
         """Of how many held-out samples the likelihood is taken: n_likelihood, or all if there are fewer."""
