@@ -137,7 +137,7 @@ def test_remarks_name_what_is_too_small(lite0):
     assert remarks(lite0, random_images(1), 2000, 2000, 2000) == {}
     far = remarks(lite0, random_images(1), 25_000, 2000, 1000, "_vs_train")
     assert far["fd_lite0_vs_train"] == ["floor extrapolated to n=25000 from 1000 real samples"]
-    assert far["recall_lite0_vs_train"][0] == "of 2000 samples of each set"
+    assert far["recall_lite0_vs_train"][0] == "2000 samples of each set are compared"
     assert "which has 1000" in far["recall_lite0_vs_train"][1]
 
 

@@ -55,7 +55,7 @@ class AsMany:
         """How many are compared, and why there is no floor."""
         size = self.compared(counts.n, counts.reference)
         if size < counts.n:
-            yield f"of {size} samples of each set"
+            yield f"{size} samples of each set are compared"
         if counts.other < size:
             yield f"no floor: it takes {size} real samples of the other split, which has {counts.other}"
 

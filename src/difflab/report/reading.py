@@ -39,7 +39,7 @@ def difference_text(verdict: Verdict) -> str:
     if not found.ratio:
         return "{:+.3g} ({:+.3g} to {:+.3g})".format(*values)
     shares = [100 * math.expm1(min(value, FAR)) for value in values]
-    mean, low, high = (f"{share:+.0f}" if abs(share) >= 10 else f"{share:+.1f}" for share in shares)
+    mean, low, high = (f"{share:+.0f}" if abs(share) >= 10 else f"{round(share, 1) + 0.0:+.1f}" for share in shares)
     return f"{mean} % ({low} to {high})"
 
 
