@@ -113,9 +113,9 @@ def ranking(cells: Sequence[Cell], metric: str, nfe: float) -> list[Place]:
     with the first by a paired t test, corrected for all pairs.
 
     That an equal is called worse, at any NFE of a metric, should happen in at most 5 % of studies. Simulated with 3
-    seeds and 6 or 18 cells (`python -m benchmarks.verdicts` in tests): 3.8 and 0.6 % with like noise, 6.0 and 5.4 % if
-    half of the cells are ten times quieter, 7.4 and 3.8 % if one is 4 times noisier, 2.6 and 0.4 % if a seed of one
-    collapsed; 7.6 % at most, of 6 cells of which one is 10 times noisier. The standard error of these is 1 %.
+    seeds and 6 or 18 cells (`python -m benchmarks.verdicts` in tests): 3.2 and 0.8 % with like noise, 6.2 and 5.2 % if
+    half of the cells are ten times quieter, 8.0 and 4.0 % if one is 4 times noisier, 2.5 and 0.2 % if a seed of one
+    collapsed; 7.5 and 5.2 % if one is 10 times noisier. The standard error of these is 1 %.
 
     Tukey 1953; Games & Howell 1976, doi:10.3102/10769986001002113 (a variance for each pair).
     Raises ValueError if one of the cells does not have the metric, or if their protocols differ.
