@@ -4,7 +4,7 @@ import re
 
 from PIL import Image
 
-from benchmarks import faults, inverse_problems, training_step
+from benchmarks import faults, inverse_problems, training_step, verdicts
 from helpers.conf import options
 from helpers.runs import write_exact_run
 
@@ -47,3 +47,11 @@ def test_faults_are_tried_and_told(capsys):
     assert said.count("0 of 1 differ") == 2
     assert re.search(r"SIGKILL at [\d.]+% of evaluate, report, W&B online: stopped, goes on, equal \([\d.]+ s\)", said)
     assert "SIGTERM in the last step: 143, goes on, equal" in said
+
+
+def test_verdicts_are_counted_for_each_law_of_the_noise():
+    table = verdicts.main(["--studies=3", "--sizes", "3x3"])
+    assert table.row_count == len(verdicts.LAWS) + 2
+    false, power = ([float(cell) for cell in column.cells if cell] for column in table.columns[3:])
+    assert 0 <= max(false) <= 100
+    assert power[0] >= 200 / 3 - 1  # of equal noise: six standard deviations are seen

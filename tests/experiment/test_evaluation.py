@@ -130,3 +130,33 @@ def test_labels_may_follow_the_data(tmp_path, monkeypatch):
     labels = measurement.protocol.labels_for(measurement.data, 10)
     assert labels.unique().tolist() == [0, 7]
     assert (labels == 0).double().mean().item() == pytest.approx(0.75, abs=4 * (0.75 * 0.25 / 4000) ** 0.5)
+
+
+def test_the_card_holds_what_was_used_and_notes_name_what_is_too_small(tmp_path, monkeypatch, capsys):
+    """A split of 7 held-out samples, of which 500 were asked for."""
+    words = ("protocol.n_likelihood=500", "paradigm=rectified_flow")
+    (measurement,) = measurements(tmp_path, *words)
+    real = measurement.data.images
+    few = Images(real.train, Split(real.test.x[:7], real.test.y[:7]), real.names)
+    monkeypatch.setitem(measurement.data.__dict__, "images", few)
+    monkeypatch.delitem(measurement.data.__dict__, "measured", raising=False)
+    seen = []
+    bits = type(measurement.model).bits_per_dim
+    monkeypatch.setattr(
+        type(measurement.model), "bits_per_dim", lambda self, x, y: (seen.append(len(x)), bits(self, x, y))[1]
+    )
+    capsys.readouterr()
+    measurement.protocol.print_notes(measurement.data)
+    before = capsys.readouterr().out
+    assert seen == []
+    assert "note on bits_per_dim, bits_per_dim_bound: only 7 held-out samples" in before
+    found = measurement(lambda done: None)
+    assert found["card"]["n_likelihood"] == sum(seen) == 7
+    assert found["notes"]["bits_per_dim"] == "only 7 held-out samples"
+    assert found["notes"]["kid_lite0"] == "only 20 generated samples; only 7 reference samples"
+    assert "7 reference samples for" in found["notes"]["fd_lite0"]
+    assert found["notes"].keys() <= found["metrics"].keys()
+    one = Images(real.train, Split(real.test.x[:1], real.test.y[:1]), real.names)
+    monkeypatch.setitem(measurement.data.__dict__, "images", one)
+    with pytest.raises(ValueError, match="n_likelihood=500 of 1 held-out samples"):
+        measurement.protocol.dry_run(measurement.data)

@@ -143,7 +143,7 @@ def write_record(record, pictures=True):
     errors = {str(level): 0.9 / (1 + 1.5 ** (level + record.seed / 10)) for level in range(-8, 9, 2)}
     result = {"loss": 0.1, "training": {"images_seen": 79_872, "seconds": 300.0}, "denoising_error": errors}
     (folder / "result.json").write_text(json.dumps(result))
-    parts = ("metrics", "cost", "choices", "command")
+    parts = ("metrics", "notes", "cost", "choices", "command")
     path.write_text(json.dumps({"card": record.card.to_dict(), **{key: getattr(record, key) for key in parts}}))
     if pictures:
         for kind in ("samples", "steps", "pairs"):

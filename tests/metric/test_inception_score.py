@@ -2,13 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import accuracy_score
 from torch import nn
 from torchmetrics.image.inception import InceptionScore
 
-from difflab.metric.classes import class_accuracy, inception_score
+from difflab.metric.classes import class_accuracy, inception_score, inception_score_at
 
 
 def log_probs(n, classes, seed=0, scale=2.0):
@@ -48,3 +49,16 @@ def test_refuses_what_are_no_log_probabilities():
         inception_score(torch.zeros(3))
     with pytest.raises(ValueError, match="one label"):
         class_accuracy(log_probs(5, 3), torch.zeros(4))
+
+
+def test_the_score_of_more_samples_is_extrapolated_from_few():
+    """Of 4,000 from 100: what that many get in the mean."""
+    draws = torch.distributions.Dirichlet(torch.full((10,), 0.3, dtype=torch.float64))
+    torch.manual_seed(0)
+    truth = np.mean([inception_score(draws.sample((4000,)).log()) for _ in range(40)])
+    few = [draws.sample((100,)).log() for _ in range(300)]
+    found = [inception_score_at(each, 4000) for each in few]
+    error = np.std(found) / len(found) ** 0.5
+    assert abs(np.mean(found) - truth) < 3 * error
+    assert truth - np.mean([inception_score(each) for each in few]) > 5 * error
+    assert inception_score_at(few[0], 100) == pytest.approx(inception_score(few[0]))

@@ -17,9 +17,9 @@ from helpers.studies import NFES, SEEDS, card, config, record
 def test_a_quality_figure_has_every_series_the_floor_and_the_front(study):
     (axes,) = quality_figure(study, study.groups[0], "fd_lite0", "nfe").axes
     lines = {line.get_label(): line for line in axes.get_lines()}
-    assert lines.keys() == {*study.series(study.groups[0]), "Pareto front", "real against real"}
+    assert lines.keys() == {*study.series(study.groups[0]), "Pareto front", "real against real,\nn=2,000"}
     assert list(lines["ddpm ddim"].get_xdata()) == [nfe - 1 for nfe in NFES]  # as counted
-    assert set(lines["real against real"].get_ydata()) == {1.2}
+    assert set(lines["real against real,\nn=2,000"].get_ydata()) == {1.2}
     assert list(lines["Pareto front"].get_ydata()) == list(lines["rectified_flow heun"].get_ydata())
 
 

@@ -53,8 +53,14 @@ def test_the_answer_names_the_best_at_each_nfe(page):
     assert answers.locator("h4").all_inner_texts() == [f"NFE {nfe}" for nfe in NFES]
     assert set(answers.locator(".best").all_inner_texts()) == {"rectified_flow heun"}
     assert "better than all 5 others" in answers.first.inner_text()
+    assert answers.first.locator("details .bar").count() == 5
+    assert answers.first.locator("details .difference").first.inner_text() == ""  # folded
+    answers.first.locator("summary").first.click()
+    assert re.fullmatch(r"\+\d+ % \(.+ to .+\)", answers.first.locator(".difference").first.inner_text())
+    assert "Floor, real samples against real ones: 1.2 (n=2,000)." in page.locator("#answer").inner_text()
     page.select_option("#metric", "precision_lite0")
     assert answers.count() == 4
+    assert "A secondary metric" in page.locator("#answer").inner_text()
     assert names(page, "1-precision_lite0-nfe")[-1] == "Pareto front"
     assert page.locator("[data-figure='1-fd_lite0-nfe']").is_hidden()
     page.select_option("#metric", "fd_lite0")
@@ -66,7 +72,12 @@ def test_filters_act_on_charts_tables_and_pictures(page):
     page.uncheck("[data-filter='paradigm'][value='rectified_flow']")
     page.uncheck("[data-filter='sampler'][value='heun']")
     assert {row[0] for row in rows(page)} == {"ddpm ddim", "vp_sde ddim"}
-    assert names(page, "1-fd_lite0-nfe") == ["ddpm ddim", "vp_sde ddim", "floor: real against real", "Pareto front"]
+    assert names(page, "1-fd_lite0-nfe") == [
+        "ddpm ddim",
+        "vp_sde ddim",
+        "floor: real against real, n=2,000",
+        "Pareto front",
+    ]
     assert set(names(page, "noise-levels")) == {"ddpm", "vp_sde"}
     assert page.locator(".gallery tbody tr:visible").count() == 3 * 2
     best = page.evaluate("document.querySelector(\"[data-figure='1-fd_lite0-nfe']\").data.at(-1).y")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 
 import numpy as np
@@ -14,24 +13,7 @@ from difflab.experiment.run import Run
 from difflab.report.ranking import compare, pareto, ranking
 from difflab.report.study import Cell
 from helpers.studies import card, config, record, started_from, write_record
-
-
-@functools.cache
-def blank(seed, noise_seed, **changes):
-    return record(config(seed=seed), card(seed=noise_seed, **changes))
-
-
-def cell(values, name="a", **changes):
-    """A cell of values by (training seed, noise seed)."""
-    records = [
-        dataclasses.replace(blank(*seeds, **changes), metrics={"fd_lite0": value, "precision_lite0": -value})
-        for seeds, value in values.items()
-    ]
-    return Cell({"paradigm": name}, tuple(records))
-
-
-def seeded(values):
-    return {(s, 0): float(value) for s, value in enumerate(values)}
+from helpers.verdicts import COLLAPSED, called_worse, cell, page, places, seeded, study, worse
 
 
 def draws(*shape):
@@ -109,14 +91,64 @@ def test_two_cells_are_compared_by_the_paired_t_test_of_their_logarithms():
         assert (last.outcome == "worse") == (p < 0.05 and last.verdict.difference.mean > 0)
 
 
-def test_many_cells_are_compared_by_tukeys_range():
-    rows = 5 + draws(6, 4)
-    places = ranking([cell(seeded(row)) for row in rows], "fd_lite0", 20)
-    y = np.log(rows)
-    rest = y - y.mean(0) - y.mean(1, keepdims=True) + y.mean()
-    half = stats.studentized_range.ppf(0.95, 6, 15) * math.sqrt((rest**2).sum() / 15 / 4)
-    assert all(place.verdict.difference.half_width >= half * (1 - 1e-9) for place in places[1:])
-    assert any(place.verdict.difference.half_width == pytest.approx(half) for place in places[1:])
+def test_unlike_noise_is_held_to_the_stated_rate():
+    """The cheap form of `benchmarks.verdicts`, which has the figures of `ranking`."""
+    studies = 150
+    for cells, law in ((18, "half"), (6, "range4"), (18, "one4")):
+        rng = np.random.default_rng(1)
+        wrong = sum(bool(worse(study(rng, cells, 3, law))) for _ in range(studies)) / studies
+        assert wrong <= 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / studies), (cells, law, wrong)
+
+
+def test_a_page_of_several_nfe_has_the_error_rate_of_one():
+    rng, studies = np.random.default_rng(2), 150
+    wrong = sum(bool(page([study(rng, 6, 3) for _ in range(4)])) for _ in range(studies)) / studies
+    assert wrong <= 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / studies)
+    y = study(rng, 6, 3)
+    alone, among = (places(y, 20, others)[1].verdict.difference.half_width for others in ((), (5, 10, 40)))
+    assert among > alone
+
+
+def test_a_collapsed_seed_is_named_and_leaves_the_other_verdicts_alone():
+    found = np.zeros(3)
+    rng, studies = np.random.default_rng(3), 60
+    for _ in range(studies):
+        y = study(rng, 6, 3)
+        y[4:] *= 1.6
+        ranked = places(y)
+        y[1, 2] *= COLLAPSED
+        again = places(y)
+        (place,) = [place for place in again if place.diverged]
+        assert (place.cell.factors["paradigm"], set(place.diverged.seed)) == ("1", {2})
+        assert place.diverged.text.startswith("seed 2 diverged: ")
+        assert place.diverged.value / place.diverged.siblings == pytest.approx(COLLAPSED, rel=0.2)
+        assert place.with_it.value.mean == pytest.approx(y[1].mean())
+        assert place.value.mean == pytest.approx(y[1, :2].mean())
+        assert place.with_it.rank >= 4
+        assert f"place {place.with_it.rank} instead of {place.rank}" in place.note
+        for k, each in enumerate((ranked, again)):
+            found[k] += {4, 5} <= called_worse(each)
+        found[2] += bool(called_worse(again) & {0, 1, 2, 3})
+    assert found[0] >= 0.9 * studies
+    assert found[1] >= 0.85 * found[0]  # which was none before the seed was left out
+    assert found[2] <= (0.05 + 2.5 * math.sqrt(0.05 * 0.95 / studies)) * studies
+
+
+def test_a_seed_of_two_and_a_share_that_collapses_are_named_and_common_trouble_is_not():
+    noise = 1 + 0.02 * draws(4, 2)
+    two = 5 * noise
+    two[2, 1] *= COLLAPSED
+    assert [set(place.diverged.seed) for place in places(two) if place.diverged] == [{1}]
+    cells = [cell(seeded(-0.6 * row / (3 if k == 2 else 1)), f"{k}") for k, row in enumerate(noise)]
+    lost = 0.6 * noise
+    lost[2, 0] /= COLLAPSED
+    shares = [cell(seeded(-row), f"{k}") for k, row in enumerate(lost)]  # whose precision is the value
+    (named,) = [place for place in ranking(shares, "precision_lite0", 20) if place.diverged]
+    assert (named.cell.factors["paradigm"], set(named.diverged.seed)) == ("2", {0})
+    assert "0.3" in named.diverged.text
+    assert not [place for place in ranking(cells, "precision_lite0", 20) if place.diverged]  # a bad cell is no bad seed
+    common = 5 * (1 + 0.02 * draws(4, 3)) * [1, 1, COLLAPSED]
+    assert not [place for place in places(common) if place.diverged]
 
 
 def test_between_single_trainings_only_samplers_are_compared():

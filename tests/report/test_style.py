@@ -89,7 +89,11 @@ def test_the_page_and_the_figures_agree_on_every_colour_mark_and_dash(study):
         assert traces[label].line.color == traces[label].marker.color == lines[label].get_color() == style.colour
         assert (traces[label].marker.symbol, lines[label].get_marker()) == style.mark
         assert (traces[label].line.dash == "solid") == (lines[label].get_linestyle() == "-") == (not style.dash)
-    assert traces["floor: real against real"].line.color == lines["real against real"].get_color() == FLOOR.colour
+    assert (
+        traces["floor: real against real, n=2,000"].line.color
+        == lines["real against real,\nn=2,000"].get_color()
+        == FLOOR.colour
+    )
 
 
 def test_a_training_keeps_its_colour_over_noise_levels(study):

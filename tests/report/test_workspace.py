@@ -75,5 +75,7 @@ def test_online_both_are_sent(study, tmp_path, monkeypatch):
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
     assert {row["cell"] for row in rows} == {"ddpm ddim", "ddpm heun", "rectified_flow ddim", "rectified_flow heun"}
     assert rows[0]["fd_lite0"] == pytest.approx(5.5)
+    assert rows[0]["fd_lite0_floor"] == "1 (n=2,000)"
+    assert rows[0]["fd_lite0_low"] < rows[0]["fd_lite0"] < rows[0]["fd_lite0_high"]
     assert rows[0]["samples"]["_type"] == "image-file"
     assert "difflab-train" in rows[0]["commands"]

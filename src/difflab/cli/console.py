@@ -32,7 +32,8 @@ def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     path = "" if card["path"] == "as trained" else f" along {card['path']}"
     return [
         *rows,
-        ("n", f"{metrics['n']} against {metrics['n_reference']} of {card['reference']}", f"n={metrics['n_floor']}"),
+        *((f"note on {key}", text, "") for key, text in found.get("notes", {}).items()),
+        ("n", f"{metrics['n']} against {metrics['n_reference']} of {card['reference']}", floor_counts(metrics)),
         ("sampler", f"{card['sampler']} on {card['grid']}{path}", ""),
         ("guidance", f"{card['guidance'] or 'none'}, {card['weights']}", ""),
         ("NFE", f"{cost['nfe']:g}", ""),
@@ -40,6 +41,12 @@ def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("of the measuring in the network", f"{cost['network_share']:.0%}", ""),
         ("peak memory", f"{cost['peak_memory'] / 2**30:.1f} GiB", ""),
     ]
+
+
+def floor_counts(metrics: Mapping[str, Any]) -> str:
+    """The number of samples that floors hold for, and from how many real ones they come."""
+    n, found = metrics["n_floor"], metrics.get("n_floor_from", metrics["n_floor"])
+    return f"n={n}" if n == found else f"n={n}, from {found}"
 
 
 def show(rows: list[tuple[str, str, str]]) -> None:

@@ -87,7 +87,7 @@ class Evaluation:
         return ProtocolCard(
             n_generated=protocol.n,
             n_reference=len(reference),
-            n_likelihood=protocol.n_likelihood,
+            n_likelihood=protocol.likelihoods(self.data),
             reference=f"{type(self.data.source).__name__}/{'+'.join(protocol.references)}",
             reference_sha256=digest([images.train.sha256, images.test.sha256]),  # floors and copies see both
             extractor=protocol.extractor.name,
@@ -189,7 +189,8 @@ class Evaluation:
         }
         metrics |= likelihood(self.model, data, protocol.n_likelihood, self.likelihoods)
         self.draw_pictures(samples, mine, labels, copies)
-        return {"metrics": metrics, "cost": cost, "card": self.card.to_dict(), **self.provenance}
+        notes = {name: text for name, text in protocol.notes(data).items() if name in metrics}
+        return {"metrics": metrics, "notes": notes, "cost": cost, "card": self.card.to_dict(), **self.provenance}
 
     def draw_pictures(self, samples: Tensor, mine: Tensor, labels: Tensor, copies: Memorisation) -> None:
         """Beside the file: the first samples; the way to the first of them; and those most like training images.

@@ -62,6 +62,7 @@ def train(config: Mapping[str, Any], requested: Requested = "train") -> Result |
     with user_errors():
         training = Training.of(config)
         evaluations = training.evaluations
+        print_notes(evaluations)
     if config["dry_run"]:
         return {"plan": estimate(evaluations, training)}
     complete = training.complete and all(each.cached_result for each in evaluations)
@@ -123,6 +124,7 @@ def evaluate(config: Mapping[str, Any]) -> Result | None:
         devices = placed(config)
         here = {**config, "trainer": {**config["trainer"], "accelerator": "cpu"}} if several(devices) else config
         run, evaluations, own = evaluations_of(here)  # which others will do, where there are several
+        print_notes(evaluations)
     if config["dry_run"]:
         return {"plan": estimate(evaluations)}
     missing = [each for each in evaluations if each.cached_result is None]
@@ -135,6 +137,12 @@ def evaluate(config: Mapping[str, Any]) -> Result | None:
             result: Result | None = together(devices, evaluate_in_one_process, dict(config))
             return result
         return measured(config, run, evaluations, own)
+
+
+def print_notes(evaluations: Sequence[Evaluation]) -> None:
+    """Before any work, what a reader must know of the numbers of samples, if anything is to be measured."""
+    for each in [each for each in evaluations if each.cached_result is None][:1]:
+        each.protocol.print_notes(each.data)
 
 
 def evaluate_in_one_process(config: Mapping[str, Any]) -> Result | None:

@@ -14,6 +14,7 @@ from difflab.data.images import Split
 from difflab.data.module import DataModule
 from difflab.experiment.build import build
 from difflab.experiment.errors import suggestion
+from difflab.experiment.processes import rank
 from difflab.experiment.recipe import balanced
 from difflab.experiment.trained_classifier import TrainedClassifier
 from difflab.metric.cache import Cache
@@ -21,7 +22,8 @@ from difflab.metric.classes import InceptionScore, correct
 from difflab.metric.features import Extractor
 from difflab.metric.gather import gathered
 from difflab.metric.memorisation import Copies, Memorisation, calibration
-from difflab.metric.reference import compared, floor, keeper_names, keepers, real_features
+from difflab.metric.reference import compared, floor, keeper_names, keepers, real_features, remarks
+from difflab.metric.sample_size import FEW
 from difflab.process.noise import keyed
 
 SPLITS = ("test", "train")
@@ -33,8 +35,8 @@ class Protocol:
     """What is measured against what: `n` samples for each seed of the noise, with labels balanced or as in the data.
 
     Against the first of the `references`, which are splits, and against the others too; seen by the extractor, and by a
-    classifier if there is one. And the likelihood of `n_likelihood` held-out samples, with `flow_likelihood` also that
-    of the probability flow, where there is one.
+    classifier if there is one. And the likelihood of `n_likelihood` held-out samples, or of all if there are fewer;
+    with `flow_likelihood` also that of the probability flow, where there is one.
     """
 
     n: int
@@ -78,8 +80,10 @@ class Protocol:
         """See that these images can be measured, if any are. Raises ValueError, with the way out, if they cannot."""
         if self.n == 0:
             return
-        if self.n_likelihood == 1:
-            raise ValueError(f"n_likelihood={self.n_likelihood}: give 0, or two samples at least")
+        if self.n_likelihood and self.likelihoods(data) < 2:
+            raise ValueError(
+                f"n_likelihood={self.n_likelihood} of {len(data.images.test)} held-out samples: give 0, or two at least"
+            )
         if self.n < 2:
             raise ValueError(f"n={self.n}: a distance between distributions takes two images at least")
         if self.classifier and self.classifier.classes != data.classes:
@@ -92,6 +96,38 @@ class Protocol:
         except ValueError as error:
             raise ValueError(f"{error}; protocol.n=0 trains without measuring") from error
 
+    def print_notes(self, data: DataModule) -> None:
+        """Print, before any work and in one process, what a reader must know of the numbers of samples."""
+        if rank() or not self.n:
+            return
+        by_text: dict[str, list[str]] = {}
+        for name, text in self.notes(data).items():
+            by_text.setdefault(text, []).append(name)
+        for text, names in by_text.items():
+            print(f"note on {', '.join(names)}: {text}", flush=True)
+
+    def likelihoods(self, data: DataModule) -> int:
+        """Of how many held-out samples the likelihood is taken: n_likelihood, or all if there are fewer."""
+        return min(self.n_likelihood, len(data.images.test))
+
+    def notes(self, data: DataModule) -> dict[str, str]:
+        """What a reader must know of the numbers of samples, by score: where they are too few, where floors come from.
+
+        Known before anything is measured; kept beside the numbers.
+        """
+        one, held_out = data.codec.measure(data.images.test.x[:1]), len(data.images.test)
+        lines: dict[str, list[str]] = {}
+        suffixes = ("", *(f"_vs_{name}" for name in self.references[1:]))
+        for suffix, (reference, other) in zip(suffixes, self.pairings(data), strict=True):
+            lines |= remarks(self.extractor, one, self.n, len(reference), len(other), suffix)
+        if self.classifier and held_out < self.n:
+            lines["is_classifier"] = [f"floor extrapolated to n={self.n} from {held_out} real samples"]
+        if held_out < FEW:
+            lines["copies"] = [f"its threshold, which 1 % of held-out samples pass, is of {held_out}"]
+        if 0 < (used := self.likelihoods(data)) < FEW:
+            lines["bits_per_dim"] = lines["bits_per_dim_bound"] = [f"only {used} held-out samples"]
+        return {name: "; ".join(each) for name, each in lines.items()}
+
     def labels_for(self, data: DataModule, classes: int) -> Tensor:
         """The labels of the samples 0, 1, .., `classes` being what the denoiser knows; int64 (n,)."""
         if self.labels == "balanced" or not classes:
@@ -103,9 +139,9 @@ class Protocol:
         """Have what is known of the real samples in the cache, so that measuring does not wait for it."""
         train, test = data.measured.train, data.measured.test
         for reference, other in self.pairings(data):
-            floor(self.extractor, reference, other, min(self.n, len(other)), cache)
+            floor(self.extractor, reference, other, self.n, cache)
         if self.classifier:
-            real_features(self.classifier, test, min(self.n, len(test)), cache)
+            real_features(self.classifier, test, self.n, cache)
         calibration(train, test, cache)
 
     def pairings(self, data: DataModule) -> list[tuple[Split, Split]]:

@@ -15,12 +15,13 @@ from difflab.data.images import Split
 from difflab.denoiser.classifier import Classifier, ClassifierBackbone
 from difflab.experiment.weights import FromRun
 from difflab.metric.cache import Cache
-from difflab.metric.classes import class_accuracy, inception_score
+from difflab.metric.classes import class_accuracy, inception_score_at
 from difflab.metric.distance import kernel, thinned
 from difflab.metric.extrapolated import Halves, frechet_and_limit
 from difflab.metric.features import FrozenNetwork, Score
-from difflab.metric.manifold import comparable_manifold
+from difflab.metric.manifold import EQUAL_SETS, comparable_manifold
 from difflab.metric.reference import real_features
+from difflab.metric.sample_size import InverseBias, Unbiased
 from difflab.process.gaussian import scale
 
 TRAIN_ONE = "difflab-train paradigm=classifier, with the data= that is measured, trains one"
@@ -36,12 +37,13 @@ class TrainedClassifier(FrozenNetwork):
     name: ClassVar[str] = "classifier"
     resize: ClassVar[str] = "none"
     scores: ClassVar[tuple[Score, ...]] = (
-        Score("features", ("fd_classifier", "fd_inf_classifier"), frechet_and_limit, Halves),
-        Score.single("features", "kid_classifier", kernel),
+        Score("features", ("fd_classifier", "fd_inf_classifier"), frechet_and_limit, Halves, InverseBias()),
+        Score.single("features", "kid_classifier", kernel, Unbiased()),
         Score(
             "features",
             ("precision_classifier", "recall_classifier", "density_classifier", "coverage_classifier"),
             comparable_manifold,
+            size=EQUAL_SETS,
         ),
     )
 
@@ -75,12 +77,15 @@ class TrainedClassifier(FrozenNetwork):
         return super().__call__(samples)
 
     def floors(self, n: int, held_out: Split, cache: Cache) -> dict[str, float]:
-        """`is_classifier` and `class_accuracy` of n held-out samples, or of all: what a perfect generator gets."""
-        n = min(n, len(held_out))
-        told = real_features(self, held_out, n, cache)["log_probs"]
+        """`is_classifier` and `class_accuracy` of n held-out samples: what a perfect generator gets.
+
+        If there are fewer, the first is extrapolated to n, and the second, whose mean does not depend on n, is of all.
+        """
+        seen = min(n, len(held_out))
+        log_probs = real_features(self, held_out, seen, cache)["log_probs"]
         return {
-            "is_classifier": inception_score(told),
-            "class_accuracy": class_accuracy(told, thinned(held_out.y, n)),
+            "is_classifier": inception_score_at(log_probs, n),
+            "class_accuracy": class_accuracy(log_probs, thinned(held_out.y, seen)),
         }
 
 

@@ -33,7 +33,7 @@ class ProtocolCard:
 
     n_generated: int
     n_reference: int
-    n_likelihood: int  # held-out samples whose bits/dim were taken
+    n_likelihood: int  # held-out samples whose bits/dim were taken, where the model has a density
     reference: str  # data set and split: "fashion16/test"
     reference_sha256: str
     extractor: str

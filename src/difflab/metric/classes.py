@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.special import entr as entropy  # -p log p, 0 at p = 0
 from torchmetrics import Metric
 
+from difflab.metric.extrapolated import halves
 from difflab.metric.gather import ON_CPU
 
 SUMS = ("probs", "entropies", "n")
@@ -23,6 +25,21 @@ def inception_score(log_probs: Tensor) -> float:
     Salimans et al. 2016 (arXiv:1606.03498), section 4, where the classifier is Inception.
     """
     return float(_score(*_sums(log_probs)))
+
+
+def inception_score_at(log_probs: Tensor, n: int) -> float:
+    """The score of n samples from log-probabilities (N, C) of N <= n of them: `log IS` rises towards a limit by 1/n.
+
+    The entropy of the mean of N probabilities is too small by a multiple of 1/N, so that the limit follows from the
+    whole set and its two halves: `log IS(n) = limit + (log IS(N) - limit) N / n`. Of N >= n it is the
+    score itself. Miller 1955.
+    """
+    whole, count = math.log(inception_score(log_probs)), len(log_probs)
+    if count >= n or count < 2:
+        return math.exp(whole)
+    half = sum(math.log(inception_score(log_probs[part])) for part in halves(count)) / 2
+    falling = (whole - half) * (count // 2) / (count - count // 2)  # limit - log IS(N)
+    return math.exp(whole + falling * (1 - count / n))
 
 
 def class_accuracy(log_probs: Tensor, labels: Tensor) -> float:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from difflab.metric.distance import kernel
 from difflab.metric.extrapolated import Halves, frechet_and_limit
 from difflab.metric.features import FrozenNetwork, Score, sha256_of
-from difflab.metric.manifold import comparable_manifold
+from difflab.metric.manifold import EQUAL_SETS, comparable_manifold
+from difflab.metric.sample_size import InverseBias, Unbiased
 
 HUB = "facebook/dinov2-large"
 FILES = ("config.json", "model.safetensors")
@@ -37,9 +38,14 @@ class DINOv2(FrozenNetwork):
     resize = "bicubic antialias 224"
     paths: ClassVar[tuple[str, ...]] = ("weights",)
     scores: ClassVar[tuple[Score, ...]] = (
-        Score("cls", ("fd_dinov2", "fd_inf_dinov2"), frechet_and_limit, Halves),
-        Score.single("cls", "kid_dinov2", kernel),
-        Score("cls", ("precision_dinov2", "recall_dinov2", "density_dinov2", "coverage_dinov2"), comparable_manifold),
+        Score("cls", ("fd_dinov2", "fd_inf_dinov2"), frechet_and_limit, Halves, InverseBias()),
+        Score.single("cls", "kid_dinov2", kernel, Unbiased()),
+        Score(
+            "cls",
+            ("precision_dinov2", "recall_dinov2", "density_dinov2", "coverage_dinov2"),
+            comparable_manifold,
+            size=EQUAL_SETS,
+        ),
     )
 
     def __init__(self, weights: str | Path | None = None, device: torch.device | str = "cpu") -> None:

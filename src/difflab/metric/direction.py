@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import NamedTuple
 
@@ -11,36 +12,40 @@ class Reading(NamedTuple):
 
     title: str
     higher_is_better: bool
+    low: float = -math.inf  # the smallest value that is possible
+    high: float = math.inf  # and the largest
 
 
 READINGS = {
-    "fd": Reading("Fréchet distance", False),
+    "fd": Reading("Fréchet distance", False, 0),
     "fd_inf": Reading("Fréchet distance, n to infinity", False),
-    "fid": Reading("FID", False),
+    "fid": Reading("FID", False, 0),
     "fid_inf": Reading("FID, n to infinity", False),
     "kid": Reading("Kernel distance", False),
-    "precision": Reading("Precision", True),
-    "recall": Reading("Recall", True),
-    "density": Reading("Density", True),
-    "coverage": Reading("Coverage", True),
-    "w2": Reading("Wasserstein-2", False),
+    "precision": Reading("Precision", True, 0, 1),
+    "recall": Reading("Recall", True, 0, 1),
+    "density": Reading("Density", True, 0),
+    "coverage": Reading("Coverage", True, 0, 1),
+    "w2": Reading("Wasserstein-2", False, 0),
     "energy": Reading("Energy distance", False),
-    "is": Reading("Inception score", True),
-    "class_accuracy": Reading("Class accuracy", True),
-    "copies": Reading("Copies of training samples", False),
-    "nn_gap": Reading("Nearest training against held-out sample", True),  # below 0 where training ones are nearer
+    "is": Reading("Inception score", True, 1),
+    "class_accuracy": Reading("Class accuracy", True, 0, 1),
+    "copies": Reading("Copies of training samples", False, 0, 1),
+    "nn_gap": Reading("Nearest training against held-out sample", True, -2, 2),  # < 0: training ones are nearer
     "bits_per_dim": Reading("Bits/dim", False),
     "bits_per_dim_bound": Reading("Bits/dim at most", False),
 }
 FEATURES = {"lite0": "EfficientNet-Lite0", "dinov2": "DINOv2", "classifier": "own classifier"}
 
 
-def declare_score(stem: str, title: str, *, higher_is_better: bool) -> None:
-    """Say how a score of an extension is read; its package calls this when it is imported.
+def declare_score(
+    stem: str, title: str, *, higher_is_better: bool, low: float = -math.inf, high: float = math.inf
+) -> None:
+    """Say how a score of an extension is read, and its range; its package calls this when it is imported.
 
     Raises ValueError for a name that is read otherwise already.
     """
-    reading = Reading(title, higher_is_better)
+    reading = Reading(title, higher_is_better, low, high)
     if READINGS.setdefault(stem, reading) != reading:
         raise ValueError(f"the score {stem} is {READINGS[stem].title} already: choose another name")
 
@@ -57,6 +62,12 @@ def declare_features(suffix: str, title: str) -> None:
 def higher_is_better(key: str) -> bool:
     """Whether more of this score is better; of its floor as of itself. Raises ValueError for what is no score."""
     return _parsed(key)[0].higher_is_better
+
+
+def possible(key: str) -> tuple[float, float]:
+    """The smallest and the largest value that a score may have. Raises ValueError for what is no score."""
+    reading = _parsed(key)[0]
+    return reading.low, reading.high
 
 
 def title(key: str) -> str:

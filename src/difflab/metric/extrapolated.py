@@ -14,8 +14,7 @@ from torchmetrics.utilities import dim_zero_cat
 from difflab.metric.distance import between, checked
 from difflab.metric.gather import ON_CPU
 from difflab.metric.moments import Moments, extended, moments, moments_of
-
-FEWEST = 4  # generated vectors for each of their dimensions
+from difflab.metric.sample_size import FEWEST
 
 
 class Parts(NamedTuple):

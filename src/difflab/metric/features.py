@@ -21,7 +21,10 @@ from difflab.metric.distance import kernel
 from difflab.metric.efficientnet_lite0 import Lite0Network
 from difflab.metric.extrapolated import Halves, frechet_and_limit
 from difflab.metric.kept import Features
-from difflab.metric.manifold import comparable_manifold
+from difflab.metric.manifold import EQUAL_SETS, comparable_manifold
+from difflab.metric.sample_size import AsMany, InverseBias, SampleSize, Unbiased
+
+AS_MANY = AsMany()
 
 
 @dataclass(frozen=True)
@@ -30,25 +33,36 @@ class Score:
 
     `kept` makes, of the layer and n, the metric that keeps what `values` needs of the generated features. Its result, a
     tensor or a tuple, is what `values` takes in their place; of floors it takes features. By default all are kept.
+    `size` is how the values depend on n, which decides from how many real samples their floors may come.
     """
 
     layer: str
     names: tuple[str, ...]
     values: Callable[[Any, Tensor], Sequence[float]]
     kept: Callable[[str, int], Metric] = Features
+    size: SampleSize = AS_MANY
 
     @classmethod
-    def single(cls, layer: str, name: str, value: Callable[[Tensor, Tensor], float]) -> Score:
+    def single(
+        cls, layer: str, name: str, value: Callable[[Tensor, Tensor], float], size: SampleSize = AS_MANY
+    ) -> Score:
         """Of one value."""
-        return cls(layer, (name,), lambda generated, real: (value(generated, real),))
+        return cls(layer, (name,), lambda generated, real: (value(generated, real),), size=size)
 
     def __call__(self, generated: Any, real: dict[str, Tensor]) -> dict[str, float]:  # noqa: ANN401
         """The values by name, without those that are nan: there are too few samples for them.
 
         `generated` are the layer's features, or what was `kept` of them.
         """
-        values = zip(self.names, self.values(generated, real[self.layer]), strict=True)
-        return {name: value for name, value in values if not math.isnan(value)}
+        return self.named(self.values(generated, real[self.layer]))
+
+    def floor(self, other: dict[str, Tensor], real: dict[str, Tensor], n: int) -> dict[str, float]:
+        """The values of n real samples by name, from features of n or fewer, without those that are unknown."""
+        return self.named(self.size.floor(self.values, other[self.layer], real[self.layer], n))
+
+    def named(self, values: Sequence[float]) -> dict[str, float]:
+        """The values that are not nan, by name."""
+        return {name: value for name, value in zip(self.names, values, strict=True) if not math.isnan(value)}
 
 
 class Extractor(Protocol):
@@ -110,9 +124,14 @@ class EfficientNetLite0(FrozenNetwork):
     sha256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
     resize = "bicubic antialias 128"
     scores: ClassVar[tuple[Score, ...]] = (
-        Score("block10", ("fd_lite0", "fd_inf_lite0"), frechet_and_limit, Halves),
-        Score.single("pool", "kid_lite0", kernel),
-        Score("block10", ("precision_lite0", "recall_lite0", "density_lite0", "coverage_lite0"), comparable_manifold),
+        Score("block10", ("fd_lite0", "fd_inf_lite0"), frechet_and_limit, Halves, InverseBias()),
+        Score.single("pool", "kid_lite0", kernel, Unbiased()),
+        Score(
+            "block10",
+            ("precision_lite0", "recall_lite0", "density_lite0", "coverage_lite0"),
+            comparable_manifold,
+            size=EQUAL_SETS,
+        ),
     )
 
     def __init__(self, device: torch.device | str = "cpu") -> None:

@@ -11,7 +11,8 @@ from difflab.metric.distance import kernel
 from difflab.metric.extrapolated import Halves, frechet_and_limit
 from difflab.metric.features import FrozenNetwork, Score, load
 from difflab.metric.inception_v3 import InceptionNetwork
-from difflab.metric.manifold import comparable_manifold
+from difflab.metric.manifold import EQUAL_SETS, comparable_manifold
+from difflab.metric.sample_size import InverseBias, Unbiased
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 FILES = ("pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth")  # one file, two names
@@ -29,9 +30,9 @@ class Inception(FrozenNetwork):
     resize = "bilinear tensorflow1 299"
     paths: ClassVar[tuple[str, ...]] = ("weights",)
     scores: ClassVar[tuple[Score, ...]] = (
-        Score("pool", ("fid", "fid_inf"), frechet_and_limit, Halves),
-        Score.single("pool", "kid", kernel),
-        Score("pool", ("precision", "recall", "density", "coverage"), comparable_manifold),
+        Score("pool", ("fid", "fid_inf"), frechet_and_limit, Halves, InverseBias()),
+        Score.single("pool", "kid", kernel, Unbiased()),
+        Score("pool", ("precision", "recall", "density", "coverage"), comparable_manifold, size=EQUAL_SETS),
     )
 
     def __init__(self, weights: str | Path | None = None, device: torch.device | str = "cpu") -> None:

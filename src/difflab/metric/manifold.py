@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from difflab.metric.distance import squared_distances, thinned
+from difflab.metric.sample_size import EqualSets
 
 NEIGHBOURS = 5
 LARGEST = 10_000  # samples of a set that are compared: time grows with their square
+EQUAL_SETS = EqualSets(LARGEST)
 BLOCK = 1024  # rows of a distance matrix held at once
 ROUNDING = 1e-12  # of squared distances, in squared lengths of the longest vector
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from difflab.metric.distance import energy, wasserstein
 from difflab.metric.features import Score
+from difflab.metric.sample_size import EqualSets, Unbiased
 
 
 class Points:
@@ -21,8 +22,8 @@ class Points:
     sha256 = "none"
     resize = "none"
     scores: ClassVar[tuple[Score, ...]] = (
-        Score.single("point", "w2", wasserstein),
-        Score.single("point", "energy", energy),
+        Score.single("point", "w2", wasserstein, EqualSets()),
+        Score.single("point", "energy", energy, Unbiased()),
     )
 
     def __init__(self, device: torch.device | str = "cpu") -> None:

@@ -13,6 +13,7 @@ from difflab.metric.cache import Cache
 from difflab.metric.card import installed_versions
 from difflab.metric.distance import thinned
 from difflab.metric.features import Extractor
+from difflab.metric.sample_size import FEW, Counts
 
 
 class Split(Protocol):
@@ -32,10 +33,12 @@ def measure(
 ) -> dict[str, float | int]:
     """Each score of generated samples, as the codec measures them, against the reference split, beside its floor.
 
-    `KEY_floor` is the score of N real samples of the other split (all, if it has fewer): what a perfect generator gets.
-    `n`, `n_reference`, `n_floor` count the samples. With `also`, the name of the other split, they are measured against
-    that as well, as `KEY_vs_NAME`, `KEY_vs_NAME_floor`, `n_reference_vs_NAME`, `n_floor_vs_NAME`. A score that the
-    samples are too few for is left out. Features of real samples and floors are computed once and kept in `cache`.
+    `KEY_floor` is the score of as many real samples of the other split: what a perfect generator gets. If that has
+    fewer, it is extrapolated, or left out (see `sample_size`). `n`, `n_reference` count the samples, `n_floor` those
+    that floors hold for, which are n, and `n_floor_from` those that they come from. With `also`, the name of the other
+    split, they are measured against that as well, as `KEY_vs_NAME`, `KEY_vs_NAME_floor`, `n_reference_vs_NAME`, and so
+    on. A score that the samples are too few for is left out. Features of real samples and floors are computed once and
+    kept in `cache`.
     Raises ValueError for samples whose shape is not that of the real ones.
     """
     for split in (reference, other):
@@ -85,9 +88,10 @@ def _against(
     cache: Cache,
     suffix: str,
 ) -> dict[str, float | int]:
-    real, n_floor = real_features(extractor, reference, len(reference.x), cache), min(n, len(other.x))
-    values: dict[str, float | int] = {f"n_reference{suffix}": len(reference.x), f"n_floor{suffix}": n_floor}
-    floors = floor(extractor, reference, other, n_floor, cache)
+    real = real_features(extractor, reference, len(reference.x), cache)
+    counts = {"n_reference": len(reference.x), "n_floor": n, "n_floor_from": min(n, len(other.x))}
+    values: dict[str, float | int] = {f"{name}{suffix}": count for name, count in counts.items()}
+    floors = floor(extractor, reference, other, n, cache)
     for name, value in scores(extractor, generated, real).items():
         values[f"{name}{suffix}"] = value
         if name in floors:
@@ -104,22 +108,47 @@ def scores(extractor: Extractor, generated: Sequence[Any], real: dict[str, Tenso
 
 
 def floor(extractor: Extractor, reference: Split, other: Split, n: int, cache: Cache) -> dict[str, float]:
-    """The scores of n samples of the other split, the same ones every time, from the cache if they are there."""
+    """The scores of n samples of the other split, the same ones every time, from the cache if they are there.
+
+    If it has fewer, those that can be extrapolated to n.
+    """
 
     def compute() -> dict[str, Tensor]:
         real = real_features(extractor, reference, len(reference.x), cache)
         features = real_features(extractor, other, n, cache)
-        found = scores(extractor, [features[score.layer] for score in extractor.scores], real)
+        found: dict[str, float] = {}
+        for score in extractor.scores:
+            found |= score.floor(features, real, n)
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
 
     names = [name for score in extractor.scores for name in score.names]
-    identity = ("floor", reference.sha256, names, *_facts(extractor, other, n))
+    identity = ("floor", n, reference.sha256, names, *_facts(extractor, other, min(n, len(other.x))))
     found = cache(f"{extractor.name}-floor-{n}", identity, compute)
     return {name: found[name].item() for name in names if name in found}
 
 
+def remarks(
+    extractor: Extractor, sample: Tensor, n: int, reference: int, other: int, suffix: str = ""
+) -> dict[str, list[str]]:
+    """What a reader must know of how many samples there are, by the names of the scores; known from one sample (1, ..).
+
+    Too few generated or reference samples, why a floor is missing or where it comes from, and how many are compared.
+    """
+    features, few = extractor(sample), []
+    for size, which in ((n, "generated"), (reference, "reference")):
+        if size < FEW:
+            few.append(f"only {size} {which} samples")
+    found: dict[str, list[str]] = {}
+    for score in extractor.scores:
+        counts = Counts(n, reference, other, features[score.layer].shape[1])
+        if lines := [*few, *score.size.remarks(counts)]:
+            found |= {f"{name}{suffix}": lines for name in score.names}
+    return found
+
+
 def real_features(extractor: Extractor, split: Split, n: int, cache: Cache) -> dict[str, Tensor]:
-    """Features of n samples of a split, the same ones every time, from the cache if they are there."""
+    """Features of n samples of a split, or all, the same ones every time, from the cache if they are there."""
+    n = min(n, len(split.x))
     identity = _facts(extractor, split, n)
     return cache(f"{extractor.name}-{n}", identity, lambda: extractor(thinned(split.x, n)))
 

@@ -14,7 +14,7 @@ from difflab.metric.direction import higher_is_better
 from difflab.report.costs import COSTS
 from difflab.report.factors import SAMPLED
 from difflab.report.noise_levels import Curve, configured_weight, denoising_errors, schedule_of, time_share
-from difflab.report.statistics import Interval, estimate
+from difflab.report.statistics import Interval, shown
 from difflab.report.study import Cell, Group, Study
 from difflab.report.style import FLOOR, FRONT, Styles
 from difflab.report.text import nfe_text, repetitions_text
@@ -42,9 +42,11 @@ def quality_chart(study: Study, group: Group, metric: str, cost: str) -> go.Figu
                 **styles.series(study.training_label(first), study.sampling_label(first)).plotly,
             )
     floor = group.floor(metric)
-    if floor is not None:
+    if floor and floor.value is not None:
         ends = [pick([cell.cost[cost] for cell in drawn]) for pick in (min, max)]
-        figure.add_scatter(x=ends, y=[floor, floor], mode="lines", name="floor: real against real", **FLOOR.plotly)
+        figure.add_scatter(
+            x=ends, y=[floor.value] * 2, mode="lines", name=f"floor: real against real, {floor.at}", **FLOOR.plotly
+        )
     better = "higher" if higher_is_better(metric) else "lower"
     figure.update_layout(layout(), meta={"better": better, "front": FRONT.plotly})
     figure.update_xaxes(title=COSTS[cost], **logarithmic_axis([cell.cost[cost] for cell in drawn]))
@@ -63,7 +65,9 @@ def points(cells: Sequence[Cell], metric: str, cost: str) -> dict[str, Any]:
 
 def error_bars(values: Sequence[Interval]) -> dict[str, Any]:
     """Intervals as error bars; none where there is no interval."""
-    return {"array": [value.half_width if value.known else None for value in values], "thickness": 1.2, "width": 4}
+    ends = {"array": [v.high - v.mean for v in values], "arrayminus": [v.mean - v.low for v in values]}
+    known = {side: [None if math.isnan(each) else each for each in lengths] for side, lengths in ends.items()}
+    return {**known, "symmetric": False, "thickness": 1.2, "width": 4}
 
 
 def value_axis(values: Sequence[float]) -> dict[str, Any]:
@@ -103,7 +107,7 @@ def noise_level_chart(study: Study) -> go.Figure:
         for row, curve in curves.items():
             if curve:
                 figure.add_scatter(**xy(curve), mode="lines", showlegend=row == 1, row=row, col=1, **trace)
-        errors = [(level, estimate(values)) for level, values in sorted(denoising_errors(runs).items())]
+        errors = [(level, shown(values, 0, math.inf)) for level, values in sorted(denoising_errors(runs).items())]
         curve = Curve([level for level, _ in errors], [value.mean for _, value in errors])
         bars = error_bars([value for _, value in errors])
         figure.add_scatter(**xy(curve), error_y=bars, mode="lines+markers", showlegend=False, row=3, col=1, **trace)

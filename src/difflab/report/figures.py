@@ -16,7 +16,7 @@ from difflab.metric.direction import higher_is_better, title
 from difflab.report.costs import COSTS, devices_note
 from difflab.report.noise_levels import Curve, configured_weight, denoising_errors, schedule_of, time_share
 from difflab.report.ranking import finite, pareto
-from difflab.report.statistics import estimate
+from difflab.report.statistics import shown
 from difflab.report.study import Cell, Group, Study
 from difflab.report.style import FLOOR, FRONT, Style, Styles
 from difflab.report.tables import ranking_tables
@@ -48,10 +48,10 @@ def quality_figure(study: Study, group: Group, metric: str, cost: str) -> Figure
         at = [cell.cost[cost] for cell in front], [cell.estimate(metric).mean for cell in front]
         axes.plot(*at, **FRONT.matplotlib, drawstyle="steps-post", zorder=0, label="Pareto front")
     floor = group.floor(metric)
-    if floor is not None:
-        axes.axhline(floor, **FLOOR.matplotlib, label="real against real")
+    if floor and floor.value is not None:
+        axes.axhline(floor.value, **FLOOR.matplotlib, label=f"real against real,\n{floor.at}")
     means = [cell.estimate(metric).mean for cell in finite(drawn, metric)]
-    lowest = min(means if floor is None else [*means, floor], default=0)
+    lowest = min([*means, *([floor.value] if floor and floor.value is not None else [])], default=0)
     axes.set_xscale("log")
     plain_ticks(axes, [nfe for nfe in group.nfes if nfe] if cost == "nfe" else [])
     if lowest > 0 and not higher_is_better(metric):
@@ -127,7 +127,7 @@ def error_figure(study: Study) -> Figure | None:
     styles = Styles.of(study)
     for label, levels in errors.items():
         at = sorted(levels)
-        each = [estimate(levels[level]) for level in at]
+        each = [shown(levels[level], 0, math.inf) for level in at]
         draw_curve(axes, Curve(at, [interval.mean for interval in each]), label, styles)
         low, high = [interval.low for interval in each], [interval.high for interval in each]
         axes.fill_between(at, low, high, color=styles.training(label).colour, alpha=0.15, linewidth=0)

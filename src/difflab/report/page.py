@@ -25,6 +25,7 @@ from difflab.report.charts import noise_level_chart, quality_chart, varied_facto
 from difflab.report.costs import COSTS, devices_note
 from difflab.report.gallery import Gallery, by_numbers, gallery
 from difflab.report.ranking import Place, ranking
+from difflab.report.reading import READING, any_error, bars, difference_text, divergences
 from difflab.report.record import PICTURES
 from difflab.report.study import Cell, Group, Study
 from difflab.report.text import as_text, counted, nfe_text, repetitions_text
@@ -204,6 +205,11 @@ def write_page(study: Study, folder: Path) -> Path:
         costs=list(COSTS.values()),
         metrics=list(dict.fromkeys(metric for group in study.groups for metric in group.metrics)),
         higher_is_better=higher_is_better,
+        bars=bars,
+        reading=READING,
+        any_error=any_error,
+        difference_text=difference_text,
+        divergences=divergences,
         varied_factors=varied_factors,
         figures=script(charts),
         style=Markup(asset("page.css")),

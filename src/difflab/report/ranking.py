@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
+from types import MappingProxyType
 
 import numpy as np
 
 from difflab.metric.direction import higher_is_better
-from difflab.report.statistics import LEVEL, NOISE, Interval, Seeds, estimate, range_of_equals, repetitions
+from difflab.report.diverged import Diverged, diverged, named
+from difflab.report.statistics import LEVEL, NOISE, NOTHING, Interval, Seeds, by_repetition, estimate
 from difflab.report.study import Cell
-
-NOTHING = Interval(math.nan, math.nan, math.nan, 0)
+from difflab.report.variance import against_best
 
 
 def at_common_seeds(cells: Sequence[Cell], metric: str) -> list[dict[Seeds, float]]:
@@ -70,39 +71,20 @@ def compare(a: Cell, b: Cell, metric: str, comparisons: int = 1) -> Verdict:
     return concluded(a, b, metric, estimate(pairs, 1 - (1 - LEVEL) / comparisons))
 
 
-def against_first(order: Sequence[Cell], metric: str) -> list[Verdict]:
-    """Each cell but the first against the first, which was chosen as the best by the values themselves.
-
-    The model is `y = cell + seed + residual` at the seeds that all cells share, in logarithms if all values are
-    positive, as the noise of a distance grows with the distance. The variance of the residual, with (k - 1)(n - 1)
-    degrees of freedom, is pooled over k cells and n seeds; if the differences of a pair vary more, their own variance
-    is used. As the first was chosen by its value, a difference counts only beyond the range of k equals (Tukey). If
-    not all cells share two seeds, each is compared with the first by a paired t test, corrected for all pairs.
-    """
-    rows = [repetitions(values) for values in at_common_seeds(order, metric)]
-    k, n, over = len(order), len(rows[0][0]), rows[0][1]
-    if k < 2 or n < 2:
-        return [compare(cell, order[0], metric, math.comb(k, 2)) for cell in order[1:]]
-    y = np.array([values for values, _ in rows])
-    y = np.log(y) if y.min() > 0 else y
-    freedom = (k - 1) * (n - 1)
-    residual = y - y.mean(0) - y.mean(1, keepdims=True) + y.mean()
-    pooled = 2 * (residual**2).sum() / freedom
-    verdicts = []
-    for cell, difference in zip(order[1:], y[1:] - y[0], strict=True):
-        mean = float(difference.mean())
-        half = range_of_equals(k, freedom) * math.sqrt(max(pooled, difference.var(ddof=1)) / n)
-        verdicts.append(concluded(cell, order[0], metric, Interval(mean, mean - half, mean + half, n, over)))
-    return verdicts
-
-
 @dataclass(frozen=True)
 class Place:
-    """A cell's place in a ranking. `verdict` compares it with the best; it is None for the best itself."""
+    """A cell's place in a ranking. `verdict` compares it with the best; it is None for the best itself.
+
+    `diverged` is the seed that is left out of value and verdict, if one diverged; `with_it` the cell's place in the
+    ranking of all values.
+    """
 
     cell: Cell
     value: Interval
     verdict: Verdict | None
+    rank: int = 0  # from 1
+    diverged: Diverged | None = None
+    with_it: Place | None = None
 
     @property
     def outcome(self) -> str:
@@ -110,25 +92,100 @@ class Place:
         words = {"worse": "worse", "undefined": "not a number"}
         return words.get(self.verdict.word, "inconclusive against the best") if self.verdict else "best"
 
+    @property
+    def note(self) -> str:
+        """The seed that was left out, and the place with it; empty if none was."""
+        if not self.diverged or not self.with_it:
+            return ""
+        other = f"mean {self.with_it.value.mean:.4g}, place {self.with_it.rank} instead of {self.rank}"
+        return f"{self.diverged.text}; left out here, with it {other}, {self.with_it.outcome}"
+
 
 def ranking(cells: Sequence[Cell], metric: str, nfe: float) -> list[Place]:
     """The cells of one protocol at one NFE, best mean first, each compared with the first; no finite mean comes last.
 
-    If cells are equal, at most 5 % of studies call one of them worse; in simulations with 3 seeds, 6 or 18 cells and
-    noise in proportion to the mean, 3.3 %. If the relative noise of equals ranges from 1 to 4, these are 5 and 7.5 %
-    (6 and 18 cells), and 9 and 10 % if that of a single cell is 4 times the others'.
+    The model is `y = cell + seed + residual` at the seeds that all cells share, in logarithms if all values are
+    positive, as the noise of a distance grows with the distance. A seed that diverged (see `diverged`) is left out of
+    its cell; the place that its cell has with it is kept beside. Each cell has its variance, moderated by those of all
+    (see `noise`); if the differences of a pair vary more, their own variance is used. As the first was chosen by its
+    value, a difference counts only beyond the range of k equals (Tukey), at 1 - 0.05 / r if `cells` are of r NFE, so
+    that this holds for all NFE of the metric together (Bonferroni). If not all cells share two seeds, each is compared
+    with the first by a paired t test, corrected for all pairs.
+
+    That an equal is called worse, at any NFE of a metric, should happen in at most 5 % of studies. Simulated with 3
+    seeds and 6 or 18 cells (`python -m benchmarks.verdicts` in tests): 3.2 and 0.8 % with like noise, 6.2 and 5.2 % if
+    half of the cells are ten times quieter, 8.0 and 4.0 % if one is 4 times noisier, 2.5 and 0.2 % if a seed of one
+    collapsed; 7.5 and 5.2 % if one is 10 times noisier. The standard error of these is 1 %.
+
+    Tukey 1953; Games & Howell 1976, doi:10.3102/10769986001002113 (a variance for each pair).
     Raises ValueError if one of the cells does not have the metric, or if their protocols differ.
     """
     entered = [cell for cell in cells if cell.nfe == nfe]
     if any(cell.protocol != entered[0].protocol for cell in entered):
         raise ValueError("cells of unlike protocols cannot be ranked together: rank the cells of one group")
+    rankings = len({cell.nfe for cell in cells})
+    known = finite(entered, metric)
+    left_out = seeds_that_diverged(known, metric)
+    places = placed(known, metric, rankings, left_out)
+    if left_out:
+        everything = {id(place.cell): place for place in placed(known, metric, rankings, {})}
+        places = [replace(p, with_it=everything[id(p.cell)]) if p.diverged else p for p in places]
+    undefined = [cell for cell in entered if cell not in known]
+    lost = Verdict("undefined", NOTHING, "its mean is not finite")
+    return [*places, *(Place(cell, cell.estimate(metric), lost, len(places) + 1) for cell in undefined)]
+
+
+def table_of(cells: Sequence[Cell], metric: str) -> tuple[list[dict[tuple[int, ...], float]], str, bool]:
+    """The values of each cell by the seeds that all share, what these repeat, and whether all values are positive."""
+    rows = [by_repetition(values) for values in at_common_seeds(cells, metric)]
+    values = [row for row, _ in rows]
+    return values, rows[0][1], all(value > 0 for row in values for value in row.values())
+
+
+def seeds_that_diverged(cells: Sequence[Cell], metric: str) -> dict[int, Diverged]:
+    """The diverged seed of each cell that has one, by the cell's index."""
+    if len(cells) < 2:
+        return {}
+    rows, over, positive = table_of(cells, metric)
+    if len(rows[0]) < 2:
+        return {}
+    y = np.array([[*row.values()] for row in rows])
+    y = np.log(y) if positive else y
+    found = diverged(-y if higher_is_better(metric) else y, positive)
+    return {k: named(rows[k], over, seed) for k, seed in enumerate(found) if seed is not None}
+
+
+def placed(cells: Sequence[Cell], metric: str, rankings: int, left_out: Mapping[int, Diverged]) -> list[Place]:
+    """The places of cells with finite means, without the seeds that are left out."""
     sign = -1 if higher_is_better(metric) else 1
-    order = sorted(finite(entered, metric), key=lambda cell: sign * cell.estimate(metric).mean)
-    verdicts = [None, *against_first(order, metric)] if order else []
-    undefined = [cell for cell in entered if cell not in order]
-    verdicts += [Verdict("undefined", NOTHING, "its mean is not finite") for _ in undefined]
-    placed = zip([*order, *undefined], verdicts, strict=True)
-    return [Place(cell, cell.estimate(metric), verdict) for cell, verdict in placed]
+    values = [cell.estimate(metric, (left_out[k].seed,) if k in left_out else ()) for k, cell in enumerate(cells)]
+    order = sorted(range(len(cells)), key=lambda k: sign * values[k].mean)
+    without = {rank: left_out[k] for rank, k in enumerate(order) if k in left_out}
+    verdicts = [None, *against_first([cells[k] for k in order], metric, rankings, without)][: len(cells)]
+    return [
+        Place(cells[k], values[k], verdict, rank, left_out.get(k))
+        for rank, (k, verdict) in enumerate(zip(order, verdicts, strict=True), 1)
+    ]
+
+
+def against_first(
+    order: Sequence[Cell], metric: str, rankings: int = 1, left_out: Mapping[int, Diverged] = MappingProxyType({})
+) -> list[Verdict]:
+    """Each cell but the first against the first, as `ranking` describes, without the seeds left out by index."""
+    k = len(order)
+    if k < 2:
+        return []
+    rows, over, positive = table_of(order, metric)
+    if len(rows[0]) < 2:
+        return [compare(cell, order[0], metric, math.comb(k, 2) * rankings) for cell in order[1:]]
+    y = np.array([[*row.values()] for row in rows])
+    y = np.log(y) if positive else y
+    for index, each in left_out.items():
+        y[index, list(rows[index]).index(each.seed)] = math.nan
+    differences = against_best(y, 1 - (1 - LEVEL) / rankings)
+    intervals = (Interval(d.mean, d.mean - d.half, d.mean + d.half, d.n, over) for d in differences)
+    pairs = zip(order[1:], intervals, strict=True)
+    return [concluded(cell, order[0], metric, replace(found, ratio=positive)) for cell, found in pairs]
 
 
 def finite(cells: Sequence[Cell], metric: str) -> list[Cell]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Record:
     cost: Mapping[str, float | str]
     choices: Mapping[str, Any]  # of the options of sampling
     command: str
+    notes: Mapping[str, str] = field(default_factory=dict)  # what a reader must know of each score
 
     @property
     def seed(self) -> int:
@@ -110,8 +111,9 @@ def read_record(run: Run, config: Mapping[str, Any], path: Path) -> Record:
     """One evaluation from its file. Raises ValueError if the file is damaged."""
     try:
         fields = json.loads(path.read_text())
-        parts = (fields[key] for key in ("metrics", "cost", "choices", "command"))
-        return Record(run, path.stem, config, ProtocolCard(**fields["card"]), *parts)
+        metrics, cost, choices, command = (fields[key] for key in ("metrics", "cost", "choices", "command"))
+        card, notes = ProtocolCard(**fields["card"]), fields.get("notes", {})  # of which older evaluations have none
+        return Record(run, path.stem, config, card, metrics, cost, choices, command, notes)
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         why = f"{type(error).__name__}: {error}"
         raise ValueError(

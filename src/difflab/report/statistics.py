@@ -22,7 +22,8 @@ class Interval:
     """A mean and the ends of its confidence interval, which are NaN if there is only one value.
 
     `over` names what was repeated `n` times. An interval over noise seeds covers sampling noise only: another training
-    may lie outside it.
+    may lie outside it. If there are `pair`, two values, the ends are these two: Student's interval of two values is 9
+    times as long as their distance. If it is of a `ratio`, the numbers are logarithms.
     """
 
     mean: float
@@ -30,6 +31,8 @@ class Interval:
     high: float
     n: int
     over: str = TRAININGS
+    pair: tuple[float, ...] = ()
+    ratio: bool = False
 
     @property
     def half_width(self) -> float:
@@ -46,12 +49,22 @@ class Interval:
         half = math.hypot(self.half_width, NormalDist().inv_cdf((1 + LEVEL) / 2) * error)
         return replace(self, low=self.mean - half, high=self.mean + half)
 
+    def within(self, low: float, high: float) -> Interval:
+        """The part of it that lies in the range of possible values, in which the true mean lies."""
+        inside = self.known and low <= self.mean <= high
+        return replace(self, low=max(self.low, low), high=min(self.high, high)) if inside else self
+
     def __str__(self) -> str:
-        """Two digits of the half-width, and as many decimals of the mean."""
+        """Two digits of the half-width, and as many decimals of the mean; both ends where they are not symmetric."""
         if not self.known or not self.half_width:
             return f"{self.mean:.4g}"
         decimals = max(0, 1 - math.floor(math.log10(self.half_width)))
-        return f"{self.mean:.{decimals}f} ± {self.half_width:.{decimals}f}"
+        mean, low, high = (f"{value:.{decimals}f}" for value in (self.mean, self.low, self.high))
+        if self.pair:
+            return f"{mean} ({', '.join(f'{value:.{decimals}f}' for value in self.pair)})"
+        if not math.isclose(self.high - self.mean, self.mean - self.low, rel_tol=1e-6):
+            return f"{mean} ({low} to {high})"
+        return f"{mean} ± {self.half_width:.{decimals}f}"
 
 
 NOTHING = Interval(math.nan, math.nan, math.nan, 0)
@@ -66,8 +79,15 @@ def interval(values: Sequence[float], over: str, level: float = LEVEL) -> Interv
     return Interval(mean, mean - half, mean + half, n, over)
 
 
-def repetitions(values: Mapping[Seeds, float]) -> tuple[list[float], str]:
-    """The independent values and what they repeat: for each training its mean over noise seeds.
+def summary(values: Sequence[float], over: str, low: float, high: float) -> Interval:
+    """What is shown of a score that lies in [low, high]: its mean and 95 % interval there; of two values both."""
+    if len(values) == 2 and all(map(math.isfinite, values)):
+        return Interval(fmean(values), min(values), max(values), 2, over, tuple(values))
+    return interval(values, over).within(low, high)
+
+
+def by_repetition(values: Mapping[Seeds, float]) -> tuple[dict[tuple[int, ...], float], str]:
+    """The independent values by seed, and what they repeat: for each training its mean over noise seeds.
 
     If there is one training with several noise seeds, its values at those seeds.
     """
@@ -75,13 +95,24 @@ def repetitions(values: Mapping[Seeds, float]) -> tuple[list[float], str]:
     for (training, _), value in values.items():
         trainings.setdefault(training, []).append(value)
     if len(trainings) == 1 and len(values) > 1:
-        return list(values.values()), NOISE
-    return [fmean(each) for each in trainings.values()], TRAININGS
+        return {(noise,): value for (_, noise), value in values.items()}, NOISE
+    return {training: fmean(each) for training, each in trainings.items()}, TRAININGS
+
+
+def repetitions(values: Mapping[Seeds, float]) -> tuple[list[float], str]:
+    """The independent values, and what they repeat."""
+    by_seed, over = by_repetition(values)
+    return list(by_seed.values()), over
 
 
 def estimate(values: Mapping[Seeds, float], level: float = LEVEL) -> Interval:
     """The interval over training seeds; over noise seeds if there is one training with several of them."""
     return interval(*repetitions(values), level)
+
+
+def shown(values: Mapping[Seeds, float], low: float, high: float) -> Interval:
+    """The `summary` over training seeds, or over noise seeds as of `estimate`."""
+    return summary(*repetitions(values), low, high)
 
 
 def means(rows: Sequence[Mapping[str, float | str]]) -> dict[str, float]:
@@ -91,10 +122,10 @@ def means(rows: Sequence[Mapping[str, float | str]]) -> dict[str, float]:
 
 
 @lru_cache
-def range_of_equals(cells: int, freedom: int) -> float:
-    """The 95 % quantile of the distance between the best and the worst of equal cells, in standard errors.
+def range_of_equals(cells: int, freedom: float, level: float = LEVEL) -> float:
+    """The quantile of the distance between the best and the worst of equal cells, in standard errors.
 
     Tukey's studentized range over sqrt(2), as the standard error is that of a difference. `freedom` are the degrees of
-    freedom of the estimated variance.
+    freedom of the estimated variance, which need not be a whole number.
     """
-    return float(studentized_range.ppf(LEVEL, cells, freedom)) / math.sqrt(2)
+    return float(studentized_range.ppf(level, cells, freedom)) / math.sqrt(2)

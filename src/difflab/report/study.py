@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +14,11 @@ from statistics import fmean
 from difflab.experiment.errors import suggestion
 from difflab.experiment.run import Run, find
 from difflab.metric.card import digest
+from difflab.metric.direction import possible
 from difflab.report.factors import ALWAYS_NAMED, SAMPLED, factor_label, factors_of
+from difflab.report.floor import Floor, floor_of
 from difflab.report.record import Record, read_records, refuse
-from difflab.report.statistics import Interval, Seeds, estimate, means
+from difflab.report.statistics import Interval, Seeds, by_repetition, means, summary
 from difflab.report.text import nfe_text
 
 
@@ -99,15 +101,19 @@ class Cell:
             )
         return values
 
-    def estimate(self, metric: str) -> Interval:
-        """The mean of a metric and its 95 % interval over seeds. Raises ValueError if it was not measured.
+    def estimate(self, metric: str, without: Collection[tuple[int, ...]] = ()) -> Interval:
+        """The mean of a metric and its 95 % interval over seeds, within the range of possible values.
 
-        A standard error that all seeds share, as that of bits/dim by the choice of the held-out samples, is part of the
-        interval. Comparisons do without it, as the cells that they compare have the samples in common.
+        Of two seeds both values are given. `without` are seeds that are left out. A standard error that all seeds
+        share, as that of bits/dim by the choice of the held-out samples, is part of the interval; comparisons do
+        without it, as the cells that they compare have the samples in common. Raises ValueError if the metric was not
+        measured.
         """
-        found = estimate(self.values(metric))
+        by_seed, over = by_repetition(self.values(metric))
+        kept = [value for seed, value in by_seed.items() if not any(seed[-len(each) :] == each for each in without)]
+        found = summary(kept, over, *possible(metric))
         errors = [error for record in self.records if (error := record.metrics.get(f"{metric}_se")) is not None]
-        return found.widened(fmean(errors)) if errors else found
+        return found if found.pair or not errors else found.widened(fmean(errors)).within(*possible(metric))
 
 
 @dataclass(frozen=True)
@@ -139,11 +145,19 @@ class Group:
         """The NFE of the cells, rising; 0, of adaptive samplers, comes last."""
         return tuple(sorted({cell.nfe for cell in self.cells}, key=lambda nfe: nfe or math.inf))
 
-    def floor(self, metric: str) -> float | None:
-        """The score of real samples against real ones; None if it was not measured."""
-        key = f"{metric}_floor"
-        values = [cell.estimate(key).mean for cell in self.cells if key in cell.metrics]
-        return fmean(values) if values else None
+    @property
+    def records(self) -> list[Record]:
+        """The evaluations of its cells."""
+        return [record for cell in self.cells for record in cell.records]
+
+    def floor(self, metric: str) -> Floor | None:
+        """The score of real samples against real ones, or why there is none; None for what has no floor."""
+        return floor_of(self.records, metric)
+
+    def notes(self, metric: str) -> list[str]:
+        """Where samples are too few for a score, and how many were compared; what its floor is of stands with that."""
+        notes = (note for record in self.records for note in record.notes.get(metric, "").split("; "))
+        return [note for note in dict.fromkeys(notes) if note and not note.startswith(("floor", "no floor"))]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 from difflab.metric.direction import higher_is_better, title
 from difflab.report.costs import devices_note
 from difflab.report.ranking import Place, ranking
+from difflab.report.reading import READING, any_error, difference_text
 from difflab.report.record import Record
 from difflab.report.statistics import NOISE
 from difflab.report.study import Cell, Group, Study
@@ -80,7 +81,7 @@ class RankingTable:
     def rows(self) -> list[dict[str, str]]:
         """The rows of the table as text, with the same columns in each; the best values between asterisks."""
         floor = self.group.floor(self.metric)
-        floors = {} if floor is None else {"real against real": f"{floor:.4g}"}
+        floors = {"real against real": "none" if floor.value is None else str(floor)} if floor else {}
         several = len(self.group.devices) > 1
         places = self.places
         rows = [
@@ -89,13 +90,18 @@ class RankingTable:
         ]
         columns = dict.fromkeys(key for row in rows for key in row)
         return [
-            {**{key: row.get(key, "") for key in columns}, "against the best": place.outcome}
+            {
+                **{key: row.get(key, "") for key in columns},
+                "from the best": difference_text(place.verdict) if place.verdict else "",
+                "against the best": place.outcome,
+            }
             for row, place in zip(rows, places, strict=True)
         ]
 
     def row(self, place: Place) -> dict[str, str]:
         """The label of a cell and its value."""
-        value = f"{place.value}{'†' * (place.value.known and place.value.over == NOISE)}"
+        over_noise = place.value.known and place.value.over == NOISE
+        value = f"{place.value}{'†' * over_noise}{'‡' * (place.diverged is not None)}"
         return {
             "NFE": nfe_text(place.cell.nfe),
             "": self.study.label(place.cell),
@@ -107,12 +113,18 @@ class RankingTable:
     def notes(self) -> list[str]:
         """How to read the table, and the protocol."""
         notes = [
-            "Mean ± half of the 95 % interval over training seeds (Student's t).",
-            "At each NFE all are compared with the best, at common seeds of training and noise. One is worse if the "
-            "difference exceeds the range of equals in 95 % of studies (Tukey, as the best was chosen by its value; "
-            "the variance is pooled over all, in logarithms if all values are positive), and inconclusive otherwise. "
-            "If not all share two seeds, each is compared with the best by a paired t test, corrected for all pairs.",
+            *READING,
+            f"Of several metrics choose one before the study: over {len(self.group.metrics)} together up to "
+            f"{any_error(len(self.group.metrics)):.0%} of studies contain an error.",
         ]
+        notes += [
+            f"{self.study.label(place.cell)}, NFE {nfe_text(place.cell.nfe)}: ‡ {place.note}."
+            for place in self.places
+            if place.note
+        ]
+        if (floor := self.group.floor(self.metric)) and floor.value is None:
+            notes.append(f"No floor: {floor.at}.")
+        notes += [f"{note[:1].upper()}{note[1:]}." for note in self.group.notes(self.metric)]
         if 0 in self.group.nfes:
             notes.append("By tolerance: the NFE of an adaptive sampler follows from its tolerance, and was counted.")
         if note := devices_note(self.group.devices):
@@ -172,9 +184,9 @@ def rendered(ranked: RankingTable, form: str) -> str:
 
 
 def latex_signs(text: str) -> str:
-    """Bold text, ± and † as LaTeX commands."""
+    """Bold text, ±, † and ‡ as LaTeX commands."""
     bold = re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", text)
-    return bold.replace("±", r"$\pm$").replace("†", r"$^\dagger$")
+    return bold.replace("±", r"$\pm$").replace("†", r"$^\dagger$").replace("‡", r"$^\ddagger$")
 
 
 def escaped(text: str) -> str:

@@ -54,7 +54,7 @@ def protocol_card(group: Group) -> dict[str, Any]:
 
 
 def table_row(study: Study, group: Group, cell: Cell) -> dict[str, Any]:
-    """A cell as a row: its label and factors, scores and half of their intervals, costs, pictures and commands."""
+    """A cell as a row: label, factors, scores with intervals, floors with their n, notes, costs, pictures, commands."""
     scores = {metric: cell.estimate(metric) if metric in cell.metrics else None for metric in group.metrics}
     pictures = cell.records[0].pictures
     return {
@@ -63,7 +63,10 @@ def table_row(study: Study, group: Group, cell: Cell) -> dict[str, Any]:
         "nfe_limit": cell.nfe,
         "trainings": len(cell.runs),
         **{key: value.mean if value else None for key, value in scores.items()},
-        **{f"{key}_95": value.half_width if value and value.known else None for key, value in scores.items()},
+        **{f"{key}_low": value.low if value and value.known else None for key, value in scores.items()},
+        **{f"{key}_high": value.high if value and value.known else None for key, value in scores.items()},
+        **{f"{key}_floor": str(floor) for key in scores if (floor := group.floor(key))},
+        **{f"{key}_note": "; ".join(notes) for key in scores if (notes := group.notes(key))},
         **cell.cost,
         **{f"training_{key}": value for key, value in cell.training.items()},
         **{kind: pictures.get(kind) for kind in PICTURES},
