@@ -14,7 +14,7 @@ from difflab.experiment.recipe import Recipe
 from difflab.experiment.run import Run
 from difflab.experiment.task.base import Job
 from difflab.experiment.task.invert import Invert, decode, encode, rising, smoothed
-from difflab.guidance.base import Chain, Unguided
+from difflab.guidance.base import Chain
 from difflab.process.schedule import VP, Linear
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.dpm_solver import DPMSolverPP
@@ -31,7 +31,7 @@ def gaussian_job(sampler, schedule, steps):
     one = torch.ones(1, 2, 2, dtype=torch.float64)
     source = GaussianArray(shape=[1, 2, 2], mean=MEAN, var=VAR, n=4, held_out=4)
     data = DataModule(source, source.shape, 0, VAR**0.5, batch_size=4, codec=Arrays())
-    recipe = Recipe(sampler, LogSNR(-20, 20), Chain(), Unguided(), steps * (sampler.evaluations or 1))
+    recipe = Recipe(sampler, LogSNR(), Chain(), steps * (sampler.evaluations or 1))
     return Job(Run(HERE), Gaussian(schedule, MEAN * one, VAR * one), recipe, 4, 0, None, 4, HERE, data, silently)
 
 

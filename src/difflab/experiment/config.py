@@ -13,21 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
 
 from difflab.experiment.conf_files import groups, options, places
+from difflab.experiment.earlier_words import refuse_earlier
 from difflab.experiment.errors import UserError, suggestion
 from difflab.experiment.search_path import Outside, conf_dir, outside
 from difflab.experiment.settings import schemas
-
-MOVED = {  # the words of earlier versions, and those of today
-    "model.optimisation.lr": "lr",
-    "model.optimisation.warmup": "lr_schedule.warmup",
-    "model.optimisation.weight_decay": "optimizer.weight_decay",
-    "model.optimisation.betas": "optimizer.betas",
-    "guidance.clip.limit": "range.limit",
-    "guidance.clip_points.limit": "range.limit",
-    "guidance.dynamic_threshold.limit": "range.limit",
-    "guidance.dynamic_threshold.quantile": "range.quantile",
-}
-LIMITS = ("clip", "clip_points", "dynamic_threshold")  # options of guidance= once, of range= today
 
 if TYPE_CHECKING:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -157,15 +146,7 @@ def spelled(command: str, word: str) -> str:
     """
     placed = dict(placements(command))
     key, equals, option = word.partition("=")
-    if (today := MOVED.get(key.lstrip("+~"))) and (command == "train" or today.startswith("range.")):
-        raise UserError(f"{word}: the word for it is {today}, as {today}={option or '...'}")
-    if key.endswith("guidance") and (limits := [each for each in LIMITS if each in re.split(r"\W+", option)]):
-        rest = ",".join(each for each in re.split(r"\W+", option) if each and each not in limits)
-        own = f"{key}=[{rest}] " if "," in rest else f"{key}={rest} " if rest else ""
-        raise UserError(
-            f"{word}: what limits x0 is a group of its own, which is applied after the guidance: "
-            f"{own}{key.removesuffix('guidance')}range={limits[-1]}"
-        )
+    refuse_earlier(command, word)
     if option in ("[]", "null") and (key in placed or key in groups()):
         raise UserError(f"{word} chooses nothing: leave it out, or say {key}=none where there is that option")
     if not option.isascii() and re.fullmatch(r"[^\"'\[\]{}(),=$]+", option):  # Hydra's grammar has ASCII alone

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from difflab.experiment.config import LIMITS
+from difflab.experiment.earlier_words import LIMITS
 
 FOLDERS = {  # where the classes of each module of 0.1 are exported today
     "gaussian": "process",

@@ -6,7 +6,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,10 +53,10 @@ class Recipe:
     sampler: Sampler
     grid: Grid
     guidance: Chain
-    range: Guidance
     nfe: int
     path: Schedule | None = None
     precision: str = "fp32"
+    range: Guidance = field(default_factory=Unguided)
 
     @classmethod
     def of(cls, config: Mapping[str, Any], precision: str) -> Recipe:
@@ -65,7 +65,7 @@ class Recipe:
         path = config["sampler"].get("schedule")
         guidance, limit = Chain(tuple(build(config["guidance"]).values())), build(config["range"])
         nfe, along = config["nfe"], path and build(path)
-        return cls(build(sampler), build(config["grid"]), guidance, limit, nfe, along, precision)
+        return cls(build(sampler), build(config["grid"]), guidance, nfe, along, precision, limit)
 
     @property
     def chain(self) -> Chain:

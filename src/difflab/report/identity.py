@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from difflab.experiment.config import MOVED
+from difflab.experiment.earlier_words import MOVED
 from difflab.experiment.identity import seedless
 from difflab.report.text import as_text
 
