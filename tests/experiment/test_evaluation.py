@@ -151,7 +151,7 @@ def test_the_card_holds_what_was_used_and_notes_name_what_is_too_small(tmp_path,
     assert "note on bits_per_dim, bits_per_dim_bound: only 7 held-out samples" in before
     found = measurement(lambda done: None)
     assert found["card"]["n_likelihood"] == sum(seen) == 7
-    assert found["notes"]["bits_per_dim"] == "only 7 held-out samples"
+    assert found["notes"]["bits_per_dim_bound"] == "only 7 held-out samples"
     assert found["notes"]["kid_lite0"] == "only 20 generated samples; only 7 reference samples"
     assert "7 reference samples for" in found["notes"]["fd_lite0"]
     assert found["notes"].keys() <= found["metrics"].keys()

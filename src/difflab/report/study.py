@@ -104,12 +104,11 @@ class Cell:
     def estimate(self, metric: str, without: Collection[tuple[int, ...]] = ()) -> Interval:
         """The mean of a metric and its 95 % interval over seeds, within the range of possible values.
 
-        Of two seeds both values are given. `without` are seeds that are left out. The standard error of bits/dim by the
-        choice of held-out samples, which comparisons have in common, is a part. Raises ValueError if not measured.
+        Of two seeds both values are given. `without` are seeds that are left out. Raises ValueError if not measured.
         """
         by_seed, over = by_repetition(self.values(metric))
         kept = [value for seed, value in by_seed.items() if not any(seed[-len(each) :] == each for each in without)]
-        found = summary(kept, over, *possible(metric))
+        found = summary(kept, over, *possible(metric))  # and the error by the held-out samples, which cells share:
         errors = [each.metrics[f"{metric}_se"] for each in self.records if f"{metric}_se" in each.metrics]
         return found if found.pair or not errors else found.widened(fmean(errors)).within(*possible(metric))
 
