@@ -40,7 +40,7 @@ def test_combinations_without_meaning_are_refused_with_what_works(subtests):
         (["backbone=half_unet"], "choose backbone=unet or dit, or paradigm=noisy_classifier"),
         (["paradigm=noisy_classifier", "backbone=unet"], "for images choose backbone=half_unet or half_dit"),
         (["paradigm=noisy_classifier", "data=gaussian"], "is a point, not an image"),
-        (["protocol.n_likelihood=1"], "two samples at least"),
+        (["protocol.n_likelihood=1"], "give 0, or two at least"),
     ]:
         with subtests.test(" ".join(words)), pytest.raises(ValueError, match=message):
             Training.of(composed("trainer=cpu", "precision=fp32", "logger=local", *words))

@@ -26,6 +26,8 @@ NFE = (5, 10, 20)
 # Heun's and Runge-Kutta's methods take 2 to 5 steps here. Euler's, the midpoint rule and Runge-Kutta's step in time,
 # over which sigma of VE grows exponentially.
 OUTLIERS = {("edm", "edm"), ("edm", "heun"), ("edm", "rk4"), ("sub_vp_sde", "edm"), ("vdm", "edm")}
+# A block of DPM-Solver-3 is all of the 5 evaluations, and VP begins at alpha = sigma / 150.
+OUTLIERS |= {(paradigm, "dpm_solver_singlestep") for paradigm in ("exact", "sub_vp_sde")}
 OUTLIERS |= {("ve_sde", "euler"), ("ve_sde", "midpoint"), ("ve_sde", "rk4"), ("ncsn", "euler")}
 
 

@@ -16,7 +16,7 @@ from difflab.guidance.classifier_free import ClassifierFree
 from difflab.guidance.clip import Clip
 from difflab.guidance.interval import Interval
 from difflab.guidance.problem import InpaintPixels, SuperResolution
-from difflab.guidance.restoration import DPS, PiGDM, Replacement
+from difflab.guidance.restoration import DPS, PiGDM, PublishedDPS, Replacement
 from difflab.laws import close, violations
 from difflab.metric.psnr import psnr
 from difflab.process.discrete import CosineBetas
@@ -116,6 +116,26 @@ def test_no_step_goes_beyond_what_was_unexplained():
     for method in (DPS(), PiGDM(0.1)):
         after = operator(method(operator, y)(denoiser)(x, t, label).x0)
         torch.testing.assert_close((after - before).norm(dim=1), (y - before).norm(dim=1))
+
+
+def test_the_published_step_is_that_of_algorithm_1():
+    """`x_s` of DDPM's step less `zeta / |r| grad |r|^2`, the gradient by autograd through a mixture's denoiser."""
+    schedule, operator, label = CosineBetas(T=100), SuperResolution(SMALL), torch.zeros(3, dtype=torch.long)
+    means = normal(5, *SMALL, seed=3)
+    denoiser = Mixture(schedule, means, f64(0.3), torch.full((5,), 0.2, dtype=torch.float64))
+    y, zeta, step, x = operator(means[:3]) + 0.1, 0.4, Ancestral(), normal(3, *SMALL, seed=4)
+    restored = PublishedDPS(zeta)(operator, y)(denoiser).bind(label)
+    cases = []
+    for t in (3, 50, 97):
+        (time,), (before,), noise = f64(t), f64(t - 1), torch.zeros_like
+        ours, _ = step.step(restored, x, time, before, None, noise)
+        plain, _ = step.step(denoiser.bind(label), x, time, before, None, noise)
+        at = x.clone().requires_grad_()
+        r = (y - operator(denoiser(at, time, label).x0)).flatten(1).square().sum(1)
+        (gradient,) = torch.autograd.grad(r.sum(), at)
+        theirs = plain - (zeta / r.sqrt())[:, None, None, None] * gradient
+        cases.append(close(f"t={t}", ours, theirs.detach(), rtol=1e-6, atol=1e-9))
+    assert_law(cases)
 
 
 def test_the_flow_leads_to_the_posterior_of_white_data():

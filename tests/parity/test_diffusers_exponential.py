@@ -15,11 +15,14 @@ from difflab.denoiser.base import Denoiser
 from difflab.laws import close
 from difflab.process.discrete import LinearBetas
 from difflab.process.gaussian import scale
-from difflab.process.target import Eps, V
+from difflab.process.schedule import EDM
+from difflab.process.target import X0, Eps, V
 from difflab.sampler import exponential
 from difflab.sampler.deis import DEIS
-from difflab.sampler.dpm_solver import DPMSolver, DPMSolverPP, DPMSolverPPSinglestep, DPMSolverSinglestep
+from difflab.sampler.dpm_solver import DPMSolver, DPMSolverPP, DPMSolverPP3M, DPMSolverPPSinglestep, DPMSolverSinglestep
 from difflab.sampler.exponential import moment
+from difflab.sampler.generate import trajectory
+from difflab.sampler.grid import Karras
 from difflab.sampler.unipc import UniPC
 from helpers.laws import assert_law
 
@@ -99,9 +102,8 @@ def test_multistep_dpm_solvers_are_theirs():
     assert_law(cases)
 
 
-@pytest.mark.parametrize(("algorithm", "make"), [("dpmsolver", DPMSolver), ("dpmsolver++", DPMSolverPP)])
-def test_their_third_order_has_half_the_second_moment(algorithm, make, monkeypatch):
-    """Their coefficient of the second divided difference, and so that of the authors' code, lacks the factor 2!."""
+def third_order(algorithm, **more):
+    """Their multistep solver of order 3, and where it ends."""
     theirs = DPMSolverMultistepScheduler(
         1000,
         1e-4,
@@ -110,13 +112,51 @@ def test_their_third_order_has_half_the_second_moment(algorithm, make, monkeypat
         algorithm_type=algorithm,
         lower_order_final=False,
         final_sigmas_type="sigma_min",
+        **more,
     )
     theirs.set_timesteps(STEPS)
-    expected, times = theirs_from(theirs, Curved(), theirs.timesteps), whole(theirs.timesteps, 1)
+    return theirs_from(theirs, Curved(), theirs.timesteps), whole(theirs.timesteps, 1)
+
+
+@pytest.mark.parametrize(("algorithm", "make"), [("dpmsolver", DPMSolver), ("dpmsolver++", DPMSolverPP)])
+def test_their_third_order_has_half_the_second_moment(algorithm, make, monkeypatch):
+    """Their coefficient of the second divided difference, and so that of the authors' code, lacks the factor 2!."""
+    expected, times = third_order(algorithm)
     exact = ours_from([make(3)] * STEPS, Curved(), times, Eps())
     assert (exact - expected).abs().max() > 1e-3 * expected.abs().max()
     monkeypatch.setattr(exponential, "moment", lambda h, rate, k: moment(h, rate, k) / (2 if k == 2 else 1))
     assert_law([same(algorithm, ours_from([make(3)] * STEPS, Curved(), times, Eps()), expected)])
+
+
+def test_the_published_third_order_is_theirs_and_that_of_k_diffusion():
+    """With the second step of diffusers' `heun`; `phi` are k-diffusion's coefficients of `sample_dpmpp_3m_sde`."""
+    expected, times = third_order("dpmsolver++", solver_type="heun")
+    cases = [same("diffusers", ours_from([DPMSolverPP3M()] * STEPS, Curved(), times, Eps()), expected)]
+
+    denoiser, sigmas = Denoiser(Curved(), EDM(), X0()), Karras(rho=7.0)(EDM(), 12)
+    denoise = denoiser.bind(torch.zeros(len(FRESH[0]), dtype=torch.long))
+    for eta in (0.0, 0.7):
+        x, past, lengths = 80 * FRESH[0].double(), [], []
+        for t, s in itertools.pairwise(sigmas[:-1]):
+            x0 = denoise(x, t).x0
+            h = (denoise.schedule(t).sigma / denoise.schedule(s).sigma).log()
+            g = h * (1 + eta)
+            x = (-g).exp() * x - (-g).expm1() * x0
+            phi_2 = (-g).expm1() / g + 1
+            if len(past) == 1:
+                x = x + phi_2 * (x0 - past[0]) * h / lengths[0]
+            if len(past) > 1:
+                first, second = ((a - b) * h / k for a, b, k in zip((x0, *past), past, lengths, strict=False))
+                share = lengths[0] / (lengths[0] + lengths[1])
+                slope = first + (first - second) * share
+                bend = (first - second) * h / (lengths[0] + lengths[1])
+                x = x + phi_2 * slope - (phi_2 / g - 0.5) * bend
+            past, lengths = [x0, *past][:2], [h, *lengths][:2]
+        *_, (_, ours) = trajectory(
+            denoise, DPMSolverPP3M(noise=eta**0.5), sigmas[:-1], 80 * FRESH[0].double(), lambda like, k: 0 * like
+        )
+        cases.append(close(f"k-diffusion, eta={eta}", ours, x, rtol=1e-9, atol=1e-9))
+    assert_law(cases)
 
 
 def test_singlestep_dpm_solvers_are_theirs():

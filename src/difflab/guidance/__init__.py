@@ -9,7 +9,7 @@ from difflab.guidance.dynamic_threshold import DynamicThreshold
 from difflab.guidance.interval import Interval
 from difflab.guidance.problem import CompressedSensing, Deblur, InpaintBox, InpaintPixels, Operator, SuperResolution
 from difflab.guidance.rescale import Rescale
-from difflab.guidance.restoration import DPS, PiGDM, Replacement, Restoration
+from difflab.guidance.restoration import DPS, PiGDM, PublishedDPS, Replacement, Restoration
 
 __all__ = [
     "DPS",
@@ -27,6 +27,7 @@ __all__ = [
     "Interval",
     "Operator",
     "PiGDM",
+    "PublishedDPS",
     "Replacement",
     "Rescale",
     "Restoration",

@@ -22,7 +22,8 @@ from typing_extensions import override
 from difflab.denoiser.base import AnyDenoiser, Estimate
 from difflab.guidance.base import Guidance, Guided
 from difflab.guidance.problem import Operator
-from difflab.process.gaussian import Mix, scale
+from difflab.process.gaussian import Mix, bridge, scale
+from difflab.process.schedule import Schedule
 
 
 class Measured(NamedTuple):
@@ -123,7 +124,7 @@ class ByGradient(Restoration):
         """A number for each sample, whose gradient with respect to x_t is taken for that of log p(y | x_t)."""
         raise NotImplementedError
 
-    def length(self, residual: Tensor, change: Tensor, noise_std: float) -> Tensor:
+    def length(self, schedule: Schedule, t: Tensor, residual: Tensor, change: Tensor, noise_std: float) -> Tensor:
         """How far to go, `(B,)`, where all of the way changes `A x0` by `change` and `residual` is unexplained."""
         raise NotImplementedError
 
@@ -146,17 +147,17 @@ class ByGradient(Restoration):
         says = m.alpha**2 > torch.finfo(x.dtype).eps * m.sigma**2
         way = scale(torch.where(says, m.sigma**2 / m.alpha, 0.0), gradient)
         change, residual = measured.operator(way), measured.residual(estimate.x0)
-        return estimate, scale(self.length(residual, change, measured.noise_std), way)
+        return estimate, scale(self.length(denoiser.schedule, t, residual, change, measured.noise_std), way)
 
 
 @dataclass(frozen=True)
 class DPS(ByGradient):
-    """`x0 - c grad |y - A x0(x_t)|^2`, through the denoiser: diffusion posterior sampling.
+    """`x0 - c grad |y - A x0(x_t)|^2`, through the denoiser: diffusion posterior sampling with a length of our own.
 
-    Chung et al. 2023 (arXiv:2209.14687), Algorithm 1, moves x_s by `zeta' / |y - A x0|` of that gradient, with a zeta'
-    for each task and for 1000 steps. Here c is the length that a Gaussian x0 given x_t would give it, so that any
-    sampler takes it at any number of steps: with `S = A Cov(x0 | x_t) A^T + noise_std^2 I`, of which the gradient knows
-    the product with `r = y - A x0`, the exact `S^-1 r` is taken as `r |r| / |S r|`.
+    The direction is that of Chung et al. 2023 (arXiv:2209.14687), Algorithm 1, whose length is that of `PublishedDPS`.
+    Here c is the length that a Gaussian x0 given x_t would give it, so that any sampler takes it at any number of
+    steps: with `S = A Cov(x0 | x_t) A^T + noise_std^2 I`, of which the gradient knows the product with
+    `r = y - A x0`, the exact `S^-1 r` is taken as `r |r| / |S r|`.
     """
 
     @override
@@ -164,10 +165,40 @@ class DPS(ByGradient):
         return -0.5 * measured.residual(x0).flatten(1).square().sum(1)
 
     @override
-    def length(self, residual: Tensor, change: Tensor, noise_std: float) -> Tensor:
+    def length(self, schedule: Schedule, t: Tensor, residual: Tensor, change: Tensor, noise_std: float) -> Tensor:
         unexplained = vector_norm(residual.flatten(1), dim=1)
         product = vector_norm((change + noise_std**2 * residual).flatten(1), dim=1)
         return torch.where(product > 0, unexplained / product, 0.0)
+
+
+@dataclass(frozen=True)
+class PublishedDPS(ByGradient):
+    """Diffusion posterior sampling as published: `x_s - zeta / |y - A x0| grad |y - A x0(x_t)|^2` in each step.
+
+    Chung et al. 2023 (arXiv:2209.14687), Algorithm 1, with their zeta' for `zeta`; their code has half the length. It
+    is meant for the ancestral sampler and as many steps as the chain has: x0 is moved by so much that a step from t to
+    `s = t - schedule.step` moves x_s by the length above. A longer step moves x_s further, about as far as the steps
+    that it stands for. Raises ValueError unless `zeta` is positive.
+    """
+
+    zeta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.zeta > 0:
+            raise ValueError(f"restoration.zeta={self.zeta} must be positive")
+
+    @override
+    def fit(self, x0: Tensor, m: Mix, measured: Measured) -> Tensor:
+        return -0.5 * measured.residual(x0).flatten(1).square().sum(1)
+
+    @override
+    def length(self, schedule: Schedule, t: Tensor, residual: Tensor, change: Tensor, noise_std: float) -> Tensor:
+        m_t = schedule(t)
+        mean = bridge(schedule((t - schedule.step).clamp(min=0)), m_t).mean
+        moved = mean.alpha - mean.sigma * m_t.alpha / m_t.sigma  # of x_s by x0 where x_t stays
+        unexplained = vector_norm(residual.flatten(1), dim=1)
+        wanted = (2 * self.zeta * m_t.alpha / (m_t.sigma**2 * moved)).to(unexplained)
+        return torch.where(unexplained > 0, wanted / unexplained, 0.0)
 
 
 @dataclass(frozen=True)
@@ -189,6 +220,6 @@ class PiGDM(ByGradient):
         return (scale(1 / variance, wanted) * x0).flatten(1).sum(1)
 
     @override
-    def length(self, residual: Tensor, change: Tensor, noise_std: float) -> Tensor:
+    def length(self, schedule: Schedule, t: Tensor, residual: Tensor, change: Tensor, noise_std: float) -> Tensor:
         unexplained, explained = (vector_norm(part.flatten(1), dim=1) for part in (residual, change))
         return torch.where(explained > unexplained, unexplained / explained, 1.0)

@@ -99,11 +99,8 @@ class Singlestep(Exponential):
     """Blocks of `solver_order` steps: each goes out from its block's start, with the polynomial through what followed.
 
     The k-th step of a block is of order k, and a block that the grid's end cuts short stays of its last step's order.
-    The nodes are the grid's own: k evaluations for one step of theirs are here k steps of one. A block goes out from
-    one level over all of its steps, which is why it must not start in noise.
+    The nodes are the grid's own: k evaluations for one step of theirs are here k steps of one.
     """
-
-    faint: ClassVar[float] = 1e-2
 
     @property
     @override

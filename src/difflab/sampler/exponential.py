@@ -107,7 +107,8 @@ class Exponential:
             return x
         h, *u = ((mix.log_snr - base.mix.log_snr) / 2 for mix in (m_s, *(node.mix for node in others)))
         powers = range(1, len(u) + 1)
-        moments = [moment(h, rate, 1), self.bend(h)] if len(u) > 1 else [self.slope(h)]
+        higher = [moment(h, rate, k) for k in powers[2:]]
+        moments = [moment(h, rate, 1), self.bend(h), *higher] if len(u) > 1 else [self.slope(h)]
         weights = torch.linalg.solve(torch.stack([torch.stack(u) ** k for k in powers]), torch.stack(moments))
         for weight, node in zip(-rate * m_s[part] * weights, others, strict=True):
             x = x + scale(weight, node.estimates[part] - base.estimates[part])
