@@ -134,8 +134,10 @@ def test_sampling_writes_grid_arrays_and_single_images_whatever_the_batch(finish
     a, b = np.load(folder / "a" / "samples.npz"), np.load(folder / "b" / "samples.npz")
     assert a["arr_0"].shape == (12, 8, 8, 1)
     assert a["labels"].tolist() == [*range(10), 0, 1]
-    # one convolution of another batch size may round differently in the last bit
-    assert np.abs(a["arr_0"].astype(int) - b["arr_0"]).max() <= 1
+    # Convolutions of another batch size may round differently: of 768 bytes one may be the next grey value.
+    off = np.abs(a["arr_0"].astype(int) - b["arr_0"])
+    assert off.max() <= 1
+    assert off.sum() <= 1
     assert np.array_equal(np.asarray(Image.open(folder / "a" / "000003.png")), a["arr_0"][3, :, :, 0])
     assert Image.open(folder / "a" / "grid.png").size[0] > 100
 
