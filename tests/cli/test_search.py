@@ -169,11 +169,11 @@ def test_the_scores_are_known_before_anything_is_trained(searched):
 
 def test_a_list_is_told_as_it_is(searched, capsys):
     _, words = searched
-    times = "grid.times=[1.0,0.6,0.3,0.1],[1.0,0.5,0.2,0.1]"
+    times = "grid.times=[1000,600,300,100],[1000,500,200,100]"
     words = [word for word in words if word not in SPACE] + ["sampler=ddim", "nfe=4", "grid=explicit", times]
     assert search([*words, "trials=1"], "difflab-search") == []
     said = capsys.readouterr().out
-    assert "grid.times=[1.0,0." in said[said.index("the best of") : said.index("difflab-evaluate")]
+    assert "grid.times=[1000," in said[said.index("the best of") : said.index("difflab-evaluate")]
 
 
 def test_what_makes_no_sense_is_refused_in_one_line(tmp_path, subtests):
