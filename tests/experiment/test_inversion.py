@@ -5,20 +5,25 @@ from pathlib import Path
 import pytest
 import torch
 
+from difflab.cli.check.placement import STD, images
 from difflab.data.codec import Arrays
+from difflab.data.fashion16 import Fashion16
 from difflab.data.gaussian_array import GaussianArray
 from difflab.data.module import DataModule
-from difflab.denoiser.exact import Gaussian
+from difflab.denoiser.exact import Gaussian, Mixture
 from difflab.experiment.progress import silently
 from difflab.experiment.recipe import Recipe
 from difflab.experiment.run import Run
 from difflab.experiment.task.base import Job
 from difflab.experiment.task.invert import Invert, decode, encode, rising, smoothed
 from difflab.guidance.base import Chain
+from difflab.metric.psnr import psnr
+from difflab.process.discrete import CosineBetas
 from difflab.process.schedule import VP, Linear
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.dpm_solver import DPMSolverPP
 from difflab.sampler.grid import LogSNR
+from difflab.sampler.heun import Heun
 from helpers.conf import samplers
 
 MEAN, VAR = 0.3, 0.25
@@ -92,3 +97,19 @@ def test_multistep_solvers_start_afresh_up_and_down():
     start, top = rising(job.times, VP())[0], VP()(job.times[0])
     estimate = job.guided(smoothed(job, x0, start), start, job.labels)
     torch.testing.assert_close(first, top(estimate.x0, estimate.eps))
+
+
+def test_images_have_codes_that_are_noise_and_come_back():
+    """PSNR of 30 dB and more; codes at log-SNR -5 or below whose std is 1, by the spread of 256 numbers for each."""
+    data, means = DataModule(Fashion16(), (1, 16, 16), 10, 0.63, batch_size=4), images()
+    law = Mixture(CosineBetas(T=1000), means, means.new_full((1,), STD**2), torch.full((len(means),), 1 / len(means)))
+    recipe = Recipe(Heun(), LogSNR(-9, 7), Chain(), 49)
+    job = Job(Run(HERE), law, recipe, 16, 0, None, 16, HERE, data, silently)
+    x0 = means[::13][:16] + STD * torch.randn(16, 1, 16, 16, generator=torch.Generator().manual_seed(0)).double()
+    noise = encode(job, x0, job.labels, job.times).images
+    m = law.schedule(job.times[0])
+    stds = noise.flatten(1).std(1) / torch.hypot(*m)
+    assert m.log_snr <= -5
+    assert stds.mean() == pytest.approx(1, abs=0.05)
+    assert (stds - 1).abs().max() < 4 / (2 * 256) ** 0.5
+    assert psnr(decode(job, noise, job.labels, job.times).images, x0).min() > 30
