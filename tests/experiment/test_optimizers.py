@@ -124,14 +124,14 @@ def test_callbacks_are_no_part_of_a_run_and_the_optimizer_is():
     origins = {"data": {"sha256": "0"}}
     plain, watched = composed(), composed("callbacks=[lr_monitor,model_summary]")
     assert fingerprint(plain, origins) == fingerprint(watched, origins)
-    others = [composed(word) for word in ("optimizer=adam", "optimizer=muon", "lr_schedule=wsd", "lr=0.001")]
+    others = [composed(word) for word in ("optimizer=adam", "optimizer=adamw", "lr_schedule=wsd", "lr=0.001")]
     assert len({fingerprint(each, origins) for each in (plain, *others)}) == 5
 
 
 def test_adamw_under_a_cosine_has_the_identity_that_it_had_before_others_came():
     before = {"class": "paradigm:Optimisation", "lr": 0.002, "warmup": 0.05, "weight_decay": 0.0}
     before |= {"betas": [0.9, 0.99], "clip": 1.0}
-    assert identity(composed()["model"]["optimisation"]) == identity(Optimisation()) == before
+    assert identity(composed("optimizer=adamw")["model"]["optimisation"]) == identity(Optimisation()) == before
     other = identity(Optimisation(SGD(), Cosine()))
     assert other["optimizer"] == {"class": "paradigm:SGD", "weight_decay": 0.0, "momentum": 0.9, "nesterov": False}
     assert {"lr", "warmup", "clip"} <= other.keys()
@@ -154,12 +154,12 @@ def as_format_2(run):
 
 def test_a_run_of_the_layout_before_is_found_again_evaluated_and_straightened(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    run_here("train", *FLOW, "lr=0.003")
+    run_here("train", *FLOW, "lr=0.003", "optimizer=adamw")
     run = the_run(tmp_path)
     written, today = run.weights.stat().st_mtime_ns, run.config
     as_format_2(run)
     assert {**find(tmp_path / "runs", "rectified_flow").config, "format": 4} == today
-    run_here("train", *FLOW, "lr=0.003")
+    run_here("train", *FLOW, "lr=0.003", "optimizer=adamw")
     assert run.weights.stat().st_mtime_ns == written
     run_here("evaluate", f"run={run.folder.name}", "sampler=heun", "nfe=6", "logger=local")
     assert "Heun()" in capsys.readouterr().out
