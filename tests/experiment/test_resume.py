@@ -47,7 +47,7 @@ def test_stopped_and_resumed_is_uninterrupted(uninterrupted, tmp_path, signum, s
 
 def test_two_processes_are_one_process(tmp_path):
     """The same data, times and noise for each image; the sums of gradients differ in rounding alone."""
-    no_dropout = [*LONG, "backbone.dropout=0.0", "images=480", "check_every=480", "protocol.n=0"]
+    no_dropout = [*LONG, "optimizer=adamw", "backbone.dropout=0.0", "images=480", "check_every=480", "protocol.n=0"]
     said_here("train", *no_dropout, cwd=tmp_path)
     two = tmp_path / "two"
     two.mkdir()
