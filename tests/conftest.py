@@ -2,6 +2,7 @@
 
 import logging
 import os
+from unittest.mock import patch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # bf16 kernels spin at barriers when tests share a machine
 os.environ["WANDB_MODE"] = "offline"
@@ -9,6 +10,27 @@ os.environ["WANDB_MODE"] = "offline"
 import pytest
 
 from difflab.experiment.tensor_cache import TensorCache
+from difflab.metric.card import digest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def real_samples_are_measured_once():
+    """What difflab computes of real samples is a function of its identity: once in a process, for all folders."""
+    known, call = {}, TensorCache.__call__
+
+    def once(self, name, identity, compute):
+        key = name, digest(identity)
+        ours = compute.__module__.startswith("difflab.")
+
+        def computed():
+            if key not in known:
+                known[key] = compute()
+            return known[key]
+
+        return call(self, name, identity, computed if ours else compute)
+
+    with patch.object(TensorCache, "__call__", once):
+        yield
 
 
 @pytest.fixture(autouse=True)
