@@ -1,4 +1,4 @@
-"""One process and four, of which some get fewer samples: the same weights, samples, scores, likelihoods and logged losses."""
+"""One process and four: the same weights, samples, scores, likelihoods and logged losses."""
 
 import json
 
@@ -36,17 +36,15 @@ def rows(run):
 
 
 def test_weights_and_logged_losses(runs):
-    one = runs[1]
-    for devices in (4,):
-        other = runs[devices]
-        assert other.folder.name == one.folder.name
-        ours, theirs = load_file(other.weights), load_file(one.weights)
-        for key, value in theirs.items():
-            torch.testing.assert_close(ours[key], value, rtol=1e-4, atol=1e-5)
-        for ours, theirs in zip(rows(other), rows(one), strict=True):
-            assert ours == pytest.approx(theirs, rel=1e-5), devices
-        assert other.result["loss"] == pytest.approx(one.result["loss"], rel=1e-6)
-        assert other.result["loss_spread"] == pytest.approx(one.result["loss_spread"], rel=1e-5)
+    one, four = runs[1], runs[4]
+    assert four.folder.name == one.folder.name
+    ours, theirs = load_file(four.weights), load_file(one.weights)
+    for key, value in theirs.items():
+        torch.testing.assert_close(ours[key], value, rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(rows(four), rows(one), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    assert four.result["loss"] == pytest.approx(one.result["loss"], rel=1e-6)
+    assert four.result["loss_spread"] == pytest.approx(one.result["loss_spread"], rel=1e-5)
 
 
 def test_scores_likelihoods_and_pictures_of_one_run(runs):
@@ -56,15 +54,14 @@ def test_scores_likelihoods_and_pictures_of_one_run(runs):
         words = {"run": str(run.folder), "seed": 7, "n": 30, "out": f"{run.folder.parent.parent}/{devices}"}
         found[devices] = evaluate({**words, "trainer.devices": devices, "trainer": "cpu"})
         assert found[devices]["measured"] == 1
-    for devices in (4,):
-        assert found[devices]["metrics"] == pytest.approx(found[1]["metrics"], rel=1e-6)
-        assert found[devices]["cost"]["nfe"] == found[1]["cost"]["nfe"]
-        shown = [sorted((run.folder.parent.parent / f"{k}").rglob("*.png")) for k in (1, devices)]
-        assert [path.name for path in shown[0]] == [path.name for path in shown[1]]
-        assert len(shown[0]) == 3
-        for one, other in zip(*shown, strict=True):
-            difference = np.asarray(Image.open(one), int) - np.asarray(Image.open(other), int)
-            assert abs(difference).max() <= 1, "another batch size rounds otherwise"
+    assert found[4]["metrics"] == pytest.approx(found[1]["metrics"], rel=1e-6)
+    assert found[4]["cost"]["nfe"] == found[1]["cost"]["nfe"]
+    shown = [sorted((run.folder.parent.parent / f"{k}").rglob("*.png")) for k in (1, 4)]
+    assert [path.name for path in shown[0]] == [path.name for path in shown[1]]
+    assert len(shown[0]) == 3
+    for one, other in zip(*shown, strict=True):
+        difference = np.asarray(Image.open(one), int) - np.asarray(Image.open(other), int)
+        assert abs(difference).max() <= 1, "another batch size rounds otherwise"
 
 
 def test_a_process_without_a_sample_takes_part(runs):

@@ -77,11 +77,6 @@ class Clusters:
         """The ends of the flow, by the level that it starts at."""
         return {}
 
-    @cached_property
-    def errors(self) -> dict[tuple[object, ...], float]:
-        """The errors that were measured, by sampler, schedule, grid and evaluations."""
-        return {}
-
     def end(self, level: float) -> Tensor:
         """The ends of the flow from `x_t = sigma noise` at `sigma / alpha = level`, whatever the schedule.
 
@@ -98,29 +93,14 @@ class Clusters:
 
     def error(self, sampler: Sampler, schedule: Schedule, grid: Grid, nfe: int) -> float:
         """That of a sampler with `nfe` evaluations; NaN where these do not pay for a step, or the sampler refuses."""
-        key = sampler, schedule, grid, nfe
-        if key not in self.errors:
-            self.errors[key] = self._error(sampler, schedule, times_of(*key))
-        return self.errors[key]
-
-    def _error(self, sampler: Sampler, schedule: Schedule, times: Tensor | None) -> float:
-        if times is None:
-            return math.nan
-        m = schedule(times[0])
+        denoiser = self.denoiser(schedule)
         try:
-            found = last(self.denoiser(schedule), sampler, times, m.sigma * self.noise)
+            times = times_for(denoiser, sampler, grid, nfe)
+            m = schedule(times[0])
+            found = last(denoiser, sampler, times, m.sigma * self.noise)
         except ValueError:
             return math.nan
         return (found - self.end((m.sigma / m.alpha).item())).square().mean().sqrt().item()
-
-
-@cache
-def times_of(sampler: Sampler, schedule: Schedule, grid: Grid, nfe: int) -> Tensor | None:
-    """The times of `nfe` evaluations of a mixture's denoiser, whichever mixture; None where there are none."""
-    try:
-        return times_for(mixtures()[0].denoiser(schedule), sampler, grid, nfe)
-    except ValueError:
-        return None
 
 
 @cache
