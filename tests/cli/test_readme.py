@@ -29,7 +29,7 @@ TOY = ["backbone.width=16", *(f"data.source.{key}={value}" for key, value in FEW
 FEWER = ["seed=0,1", "nfe=4", "paradigm=vp_sde,rectified_flow", "schedule=vp", "sampler=ddim"]
 BUDGETS = {
     "difflab-train": TRAINING,
-    "difflab-reflow": ["pairs=64", "images=64", "nfe=4"],
+    "difflab-reflow": ["pairs=160", "images=128", "nfe=4"],
     "difflab-sample": ["n=4", "nfe=4"],
     "difflab-evaluate": ["n=16", "nfe=4", "n_likelihood=0", "logger=local"],
     "difflab-search": [*(word for word in TRAINING if word != "nfe=4"), "nfe=range(4,9)", "trials=2", *SMALL],
@@ -49,7 +49,7 @@ def lessened(program, words):
         if "paradigm=classifier" in words:
             less = [*less, "data=digits"]  # the study's
         elif any(word.startswith("teacher.pairs=") for word in words):
-            less = [*less, "teacher.pairs=64"]
+            less = [*less, "teacher.pairs=160"]
         elif not any(word.startswith(("data=", "experiment=")) for word in words):
             less = [*less, "protocol.n=0"]
     if program == "difflab-evaluate" and not any(word.startswith("run=") for word in words):
