@@ -2,6 +2,8 @@
 
 import logging
 import os
+from pathlib import Path
+from unittest.mock import patch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # bf16 kernels spin at barriers when tests share a machine
 os.environ["WANDB_MODE"] = "offline"
@@ -9,6 +11,37 @@ os.environ["WANDB_MODE"] = "offline"
 import pytest
 
 from difflab.experiment.tensor_cache import TensorCache
+from difflab.metric.card import digest
+
+FIRST = ["cli/test_sweep_on_processes", "cli/test_readme", "experiment/test_stopped_anywhere", "experiment/test_conf"]
+FIRST += ["experiment/test_reuse", "experiment/test_equal_processes", "experiment/test_ddp", "experiment/test_fsdp"]
+FIRST += ["experiment/test_resume", "experiment/test_processes", "laws/test_imports", "laws/test_sampler_moments"]
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest come first, so that no worker is left with one of them at the end."""
+    order = {Path(__file__).parent / f"{name}.py": k for k, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def real_samples_are_measured_once():
+    """What difflab computes of real samples is a function of its identity: once in a process, for all folders."""
+    known, call = {}, TensorCache.__call__
+
+    def once(self, name, identity, compute):
+        key = name, digest(identity)
+        ours = compute.__module__.startswith("difflab.")
+
+        def computed():
+            if key not in known:
+                known[key] = compute()
+            return known[key]
+
+        return call(self, name, identity, computed if ours else compute)
+
+    with patch.object(TensorCache, "__call__", once):
+        yield
 
 
 @pytest.fixture(autouse=True)

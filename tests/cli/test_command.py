@@ -48,14 +48,18 @@ def parsed(name, words):
 
 
 def test_hydras_flags_work_in_any_position_of_every_command(tmp_path, subtests):
-    """A flag makes the same line of the words in each position; in one of them, another for each flag, it is run."""
-    for name, words in COMMANDS.items():
+    """A flag makes the same line of the words in each position of each command.
+
+    It is run in one of them, another one for each flag; each command runs a quarter of the flags.
+    """
+    for j, (name, words) in enumerate(COMMANDS.items()):
         for k, (flag, expected) in enumerate(FLAGS.items()):
             with subtests.test(" ".join((name, *flag))):
                 lines = [*positions(words, flag)]
                 assert {parsed(name, line) for line in lines} == {parsed(name, lines[0])}
-                said = said_here(name, *lines[k % len(lines)], cwd=tmp_path)
-                assert all(any(word in said for word in each.split("|")) for each in expected), said
+                if k % len(COMMANDS) == j:
+                    said = said_here(name, *lines[k % len(lines)], cwd=tmp_path)
+                    assert all(any(word in said for word in each.split("|")) for each in expected), said
 
 
 def test_flags_that_run_jobs_work_in_any_position(tmp_path, monkeypatch, capsys, subtests):

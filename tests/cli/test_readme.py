@@ -22,11 +22,11 @@ def commands(fence):
     return [line for block in blocks for line in block.split("```")[0].splitlines()]
 
 
-TRAINING = ["images=512", "batch_size=128", "nfe=4", "protocol.n=16", "protocol.n_likelihood=0", "logger=local"]
+TRAINING = ["images=128", "batch_size=64", "nfe=4", "protocol.n=16", "protocol.n_likelihood=0", "logger=local"]
 SMALL = ["backbone.width=16", "backbone.multipliers=[1,2]"]
-FEWER_POINTS = {"n": 2000, "held_out": 500}
+FEWER_POINTS = {"n": 600, "held_out": 500}
 TOY = ["backbone.width=16", *(f"data.source.{key}={value}" for key, value in FEWER_POINTS.items())]
-FEWER = ["seed=0,1", "nfe=4,6", "paradigm=vp_sde,rectified_flow", "schedule=vp", "sampler=ddim"]
+FEWER = ["seed=0,1", "nfe=4", "paradigm=vp_sde,rectified_flow", "schedule=vp", "sampler=ddim"]
 BUDGETS = {
     "difflab-train": TRAINING,
     "difflab-reflow": ["pairs=160", "images=128", "nfe=4"],
@@ -36,7 +36,7 @@ BUDGETS = {
     "difflab-report": [],
     "difflab-check": [],
 }
-STUDY = ["images=256", "batch_size=128", "protocol.n=16", "protocol.n_likelihood=0", "logger=local", *FEWER, *SMALL]
+STUDY = ["images=128", "batch_size=128", "protocol.n=16", "protocol.n_likelihood=0", "logger=local", *FEWER, *SMALL]
 STUDY += ["data=digits"]  # as the features of the 2,000 default images take long
 
 
@@ -48,10 +48,14 @@ def lessened(program, words):
         less = less + (TOY if "experiment=toy" in words else SMALL)
         if "paradigm=classifier" in words:
             less = [*less, "data=digits"]  # the study's
+        elif any(word.startswith("teacher.pairs=") for word in words):
+            less = [*less, "teacher.pairs=160"]
         elif not any(word.startswith(("data=", "experiment=")) for word in words):
             less = [*less, "protocol.n=0"]
     if program == "difflab-evaluate" and not any(word.startswith("run=") for word in words):
         less = STUDY
+    if "experiment=guidance_scale" in words:
+        less = [*less, "guidance.classifier_free.scale=1.0,3.0"]
     given = {word.split("=")[0]: word for word in (*words, *less)}
     return [*given.values()]
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
 
 from difflab.experiment.build import check
@@ -81,9 +80,9 @@ def test_every_sampler_can_be_asked_of_a_run():
         check(composed(f"experiment={experiment(path)}", *words, "run=RUN", name="evaluate")["sampler"])
 
 
-@pytest.mark.parametrize("name", ["schedules_by_nfe", "schedules_by_nfe_ddp"])
-def test_wandbs_agent_starts_the_command_and_hears_the_score(tmp_path, name):
-    (path,) = (path for path in SWEEPS if path.stem == name)
+def test_wandbs_agent_starts_the_command_and_hears_the_score(tmp_path):
+    """With each job on two processes."""
+    (path,) = (path for path in SWEEPS if path.stem == "schedules_by_nfe_ddp")
     sweep = read(path)
     sweep["command"][-1:] = [*LIGHT, *POINTS, *MOMENTS, sweep["command"][-1]]
     sweep["parameters"] = {"schedule": {"values": ["ddpm_cosine"]}, "nfe": {"values": [4]}}

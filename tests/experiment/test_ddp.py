@@ -10,18 +10,13 @@ from difflab.experiment.training import Training
 from difflab.paradigm.base import Paradigm
 from difflab.paradigm.ema import averages_in
 from helpers.conf import options
-from helpers.jobs import TINY
+from helpers.jobs import TINY, TOY
 
-SHORT = [
-    *TINY,
-    "backbone.dropout=0.0",
-    "optimizer=sgd",
-    "images=64",
-    "check_every=64",
-    "logger=local",
-    "protocol.n=0",
-]  # 4 steps
+FOUR_STEPS = ["optimizer=sgd", "batch_size=16", "images=64", "check_every=64", "logger=local", "protocol.n=0", "nfe=4"]
+IMAGES = [*TINY, "backbone.dropout=0.0"]
+POINTS = [*TOY, "data.source.n=64", "data.source.held_out=32"]
 CASES = {option: [f"paradigm={option}"] for option in options("paradigm") if option != "exact"}
+OF_IMAGES = ("ddpm", "classifier", "noisy_classifier", "draws_two", "checkpointing", "dit", "no_label_dropout")
 CASES |= {
     "draws_two": ["paradigm=ddpm", "draws=two"],  # a chain is of the first images of each process: other ones
     "no_label_dropout": ["paradigm=vp_sde", "model.label_dropout=0.0"],
@@ -33,11 +28,16 @@ NOT_OF_DIT = ("backbone.multipliers", "backbone.attention", "backbone.head_chann
 
 
 def words_of(case):
-    own = CASES[case]
-    return [word for word in SHORT if not (case == "dit" and word.startswith(NOT_OF_DIT))] + own
+    shape = IMAGES if case in OF_IMAGES else POINTS
+    return [word for word in shape if not (case == "dit" and word.startswith(NOT_OF_DIT))] + FOUR_STEPS + CASES[case]
 
 
-def all_cases(folder, devices):
+def composed():
+    """The configuration of each case, which takes as long to compose as the four steps."""
+    return {case: compose_job("train", words_of(case)) for case in CASES}
+
+
+def all_cases(configs, folder, devices):
     """Train each of them; the third step has a gradient that is not finite, and is passed over."""
     clip, found = Paradigm.configure_gradient_clipping, {}
 
@@ -48,8 +48,9 @@ def all_cases(folder, devices):
 
     Paradigm.configure_gradient_clipping = broken
     try:
-        for case in CASES:
-            job = Training.of(compose_job("train", [*words_of(case), *devices, f"runs_dir={folder}/{case}"]))
+        for case, config in configs.items():
+            trainer = {**config["trainer"], "devices": devices}
+            job = Training.of({**config, "trainer": trainer, "runs_dir": f"{folder}/{case}"})
             job.run.folder.mkdir(parents=True, exist_ok=True)
             fit = Fit(job, requested=True)
             fit.fit()
@@ -60,8 +61,9 @@ def all_cases(folder, devices):
 
 
 def test_every_paradigm_has_a_static_graph(tmp_path, subtests):
-    one = all_cases(f"{tmp_path}/one", [])
-    two = together([torch.device("cpu")] * 2, all_cases, f"{tmp_path}/two", ["trainer.devices=2"])
+    configs = composed()
+    one = all_cases(configs, f"{tmp_path}/one", 1)
+    two = together([torch.device("cpu")] * 2, all_cases, configs, f"{tmp_path}/two", 2)
     for case in CASES:
         with subtests.test(case):
             assert two[case][1] == Copies.__name__

@@ -18,7 +18,7 @@ from difflab.experiment.launch import together
 from difflab.experiment.lock import locked
 from difflab.experiment.processes import agreed
 from difflab.paradigm.batch import place
-from helpers.jobs import TOY, said_here, start, the_run, wait_for
+from helpers.jobs import TOY, Forked, finish, said_here, the_run, wait_for
 from helpers.processes import running
 
 TWO = [torch.device("cpu")] * 2
@@ -66,11 +66,10 @@ def test_one_that_fails_ends_all_with_its_own_reason(rank, how, said, capfd):
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="processes are looked for in /proc")
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 def test_members_save_and_end_when_their_parent_does(tmp_path, signum, status):
-    process = start("train", *LONG, cwd=tmp_path)
+    process = Forked("train", *LONG, cwd=tmp_path, served=True)
     wait_for("runs/*/checkpoints/last.ckpt", tmp_path, process)
     process.send_signal(signum)
-    process.wait(60)
-    assert process.returncode == status
+    finish(process, status)
     until = time.monotonic() + 60
     while running(tmp_path) and time.monotonic() < until:
         time.sleep(0.1)
@@ -99,7 +98,7 @@ def test_all_wait_together_for_another_job(tmp_path):
     thread.start()
     held.wait()
     assert together(TWO, place) == [0, 2], "and later ones start at once"
-    threading.Timer(4, over.set).start()
+    threading.Timer(3, over.set).start()
     assert together(TWO, waits, str(tmp_path / "a.txt")).startswith("a.txt is being written by process")
     thread.join()
 

@@ -1,4 +1,4 @@
-"""A run that is stopped and resumed, trained by two processes, or asked for by two jobs at once."""
+"""A run that is stopped and resumed, or asked for by two jobs at once."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from helpers.jobs import TINY, Forked, finish, measured, said_here, share_cache, the_run, wait_for
 
-LONG = [*TINY, "images=800", "check_every=160", "logger=local"]
+LONG = [*TINY, "images=480", "check_every=160", "logger=local"]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_stopped_and_resumed_is_uninterrupted(uninterrupted, tmp_path, signum, s
     run = the_run(tmp_path)
     assert run.folder.name == whole.folder.name
     reached = torch.load(run.checkpoint, weights_only=True)["global_step"]
-    assert 0 < reached < 50
+    assert 0 < reached < 30
     assert run.result is None
     share_cache(folder, tmp_path)
     said_here("train", *LONG, cwd=tmp_path)
@@ -43,24 +43,6 @@ def test_stopped_and_resumed_is_uninterrupted(uninterrupted, tmp_path, signum, s
     assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
     assert measured(run)["metrics"] == measured(whole)["metrics"]
     assert comparable(run) == comparable(whole)
-
-
-def test_two_processes_are_one_process(tmp_path):
-    """The same data, times and noise for each image; the sums of gradients differ in rounding alone."""
-    no_dropout = [*LONG, "optimizer=adamw", "backbone.dropout=0.0", "images=480", "check_every=480", "protocol.n=0"]
-    said_here("train", *no_dropout, cwd=tmp_path)
-    two = tmp_path / "two"
-    two.mkdir()
-    said_here("train", *no_dropout, "trainer.devices=2", cwd=two)
-    alone, together = the_run(tmp_path), the_run(two)
-    assert alone.folder.name == together.folder.name
-    ours, theirs = load_file(together.weights), load_file(alone.weights)
-    for key, value in theirs.items():
-        torch.testing.assert_close(ours[key], value, rtol=1e-3, atol=1e-4)
-    assert together.result["loss"] == pytest.approx(alone.result["loss"], rel=1e-3)
-    held_out = [[row["val/loss"] for row in comparable(run) if "val/loss" in row] for run in (alone, together)]
-    assert held_out[0] == pytest.approx(held_out[1], rel=1e-3)
-    assert len(held_out[0]) == 1
 
 
 def test_two_jobs_that_ask_for_the_same_run_train_it_once(uninterrupted, tmp_path):

@@ -12,9 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
+import torch
+
+from difflab.experiment.launch import together
 from difflab.experiment.run import Run
+from difflab.paradigm.batch import place
 
 TINY = [
     "data=digits",
@@ -68,28 +73,37 @@ def start(*words, cwd):
 class Forked:
     """A command in a process of its own, which begins with all that this one has imported; used as a Popen is.
 
-    With a `source` it imports difflab from that folder instead, anew.
+    With a `source` it imports difflab from that folder instead, anew. With `served` this process's fork server starts
+    the processes of its jobs, where a new one would import all that they need.
     """
 
-    def __init__(self, command, *words, cwd, source=None):
+    def __init__(self, command, *words, cwd, source=None, served=False):
+        if served:
+            together([torch.device("cpu")], place)  # there is a server
         self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115  # it lives as long as the process
         do = multiprocessing.get_context("fork").Process
-        self.process = do(target=self.run, args=(command, words, cwd, source))
+        self.process = do(target=self.run, args=(command, words, cwd, source, served))
         self.process.start()
 
-    def run(self, command, words, cwd, source):
+    def run(self, command, words, cwd, source, served):
         """What the process does: its output is that of the file descriptors, as in a new interpreter."""
         for descriptor in (1, 2):
             os.dup2(self.said.fileno(), descriptor)
         sys.stdout = sys.stderr = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), line_buffering=True)
         logging.getLogger().handlers.clear()  # those of pytest
         os.chdir(cwd)
+        if served:
+            forkserver._forkserver.ensure_running = lambda: None  # it looks for a child of this process
         if source:
             sys.path.insert(0, str(source))
             for name in [name for name in sys.modules if name.partition(".")[0] == "difflab"]:
                 del sys.modules[name]
             assert Path(importlib.import_module("difflab").__file__).is_relative_to(source)
         run_here(command, *words)
+
+    @property
+    def pid(self):
+        return self.process.pid
 
     @property
     def returncode(self):

@@ -63,7 +63,7 @@ def test_counted_evaluations_are_those_declared_and_the_most_that_fit():
     assert_law(
         evaluations_are_the_declared_ones(sampler, denoiser, nfe)
         for sampler in over_a_grid
-        for denoiser, nfe in itertools.product(denoisers[between(sampler)], (5, 12, 16))
+        for denoiser, nfe in itertools.product(denoisers[between(sampler)], (5, 16))
     )
 
 

@@ -78,9 +78,9 @@ class DPMSolverPP(Exponential):
 class DPMSolverPP3M(DPMSolverPP):
     """DPM-Solver++(3M) as published, with the integral of u^2 halved; a line is integrated exactly.
 
-    The code of Lu et al. 2022 (arXiv:2211.01095), and that of k-diffusion and diffusers (`solver_type="heun"`), have
-    half the coefficient of the second difference. It is of order 2 even from an exact start, and at few evaluations
-    it is often the better one for that: `DPMSolverPP(solver_order=3)` extrapolates further.
+    Lu et al. 2022 (arXiv:2211.01095), in whose code, as in k-diffusion's and diffusers' (`solver_type="heun"`), the
+    coefficient of the second difference has half of its size. It is of order 2 even from an exact start, and at few
+    evaluations often the better one for that: `DPMSolverPP(solver_order=3)` extrapolates further.
     """
 
     solver_order: int = field(default=3, init=False)
