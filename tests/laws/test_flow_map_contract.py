@@ -17,6 +17,7 @@ from difflab.guidance import (
     InpaintBox,
     Interval,
     PiGDM,
+    PublishedDPS,
     Replacement,
     Rescale,
     Unguided,
@@ -92,7 +93,7 @@ class FlowMap(AnyDenoiser):
 
 
 def guidances(weak, classifier):
-    """Each guidance that passes a denoiser's estimate on, by its option in conf/guidance or conf/restoration."""
+    """Each guidance that passes a denoiser's estimate on, by its option of guidance, range or restoration."""
     free, box = ClassifierFree(2.0), InpaintBox(SHAPE)
     y = box(torch.zeros(3, *SHAPE))
     return {
@@ -107,13 +108,14 @@ def guidances(weak, classifier):
         "rescale": Chain((free, Rescale())),
         "replacement": Replacement()(box, y, 0.1),
         "dps": DPS()(box, y, 0.1),
+        "dps_published": PublishedDPS()(box, y, 0.1),
         "pigdm": PiGDM()(box, y, 0.1),
     }
 
 
 def test_every_guidance_passes_s_on():
     schedule = VP()
-    assert set(guidances(None, None)) == {*options("guidance"), *options("restoration")}
+    assert set(guidances(None, None)) == {*options("guidance"), *options("range"), *options("restoration")}
     for name in guidances(None, None):
         for t, s in (
             (numbers(0.5).squeeze(), numbers(0.2).squeeze()),

@@ -45,11 +45,11 @@ class Started(Forked):  # type: ignore[misc]  # the helpers of the tests have no
         self.fault = fault
         super().__init__(command, *words, cwd=cwd)
 
-    def run(self, command: str, words: tuple[str, ...], cwd: Path, source: None) -> None:
+    def run(self, command: str, words: tuple[str, ...], cwd: Path, source: None, served: bool) -> None:
         """What the process does."""
         if self.fault:
             self.fault()
-        super().run(command, words, cwd, source)
+        super().run(command, words, cwd, source, served)
 
     def end(self) -> tuple[int | str, str]:
         """Its status, or that it hangs, and what it said."""
