@@ -17,7 +17,7 @@ from difflab.process.target import X0, Eps, V, Velocity
 from difflab.sampler import regime
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.generate import GAIN, noisiest_start, times_for
-from difflab.sampler.grid import LogSNR
+from difflab.sampler.grid import Explicit, LogSNR
 from difflab.sampler.heun import Heun
 from difflab.sampler.regime import WORSE, advice, mixtures
 from helpers.conf import samplers
@@ -123,3 +123,14 @@ def test_without_a_range_flows_start_where_x0_is_no_error_of_the_network():
         assert times[0] == noisiest_start(Network(schedule, Eps()))
         assert len(times) == 11
         assert times_for(Network(schedule, Eps()), DDIM(eta=1.0), LogSNR(), 10)[0] == schedule.t_max
+
+
+def test_a_grid_of_stated_times_is_kept_and_a_start_in_noise_is_told(caplog):
+    network = Network(CosineBetas(T=1000), Eps())
+    assert times_for(network, DDIM(), Explicit((1000, 500)), 2).tolist() == [1000, 500, 0]
+    assert "starts at t=1000, and not at t=9" in caplog.text
+    caplog.clear()
+    times_for(network, DDIM(), Explicit((900, 500)), 2)
+    times_for(Clip()(network), DDIM(), Explicit((1000, 500)), 2)
+    times_for(network, DDIM(eta=1.0), Explicit((1000, 500)), 2)
+    assert not caplog.text

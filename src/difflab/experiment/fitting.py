@@ -107,7 +107,7 @@ class Fit:
             return
         model = self.job.model
         if isinstance(self.trainer.strategy, Shards):
-            model = copy.deepcopy(model)  # as what is sharded is not made whole again; `load` reads the averages
+            model = copy.deepcopy(model)  # sharding changes the module for good; `load` needs the unsharded one
         if self.job.config["compile"]:
             model.learned.get_submodule("backbone").compile()
         self.trainer.loggers = logs

@@ -70,7 +70,8 @@ def stop_when(asked: Callable[[], bool]) -> None:
 def follow(parent: int, asked: Path) -> Callable[[], bool]:
     """Have this process of a launcher stop when a file is there, and if it is a child of `parent`, when that is gone.
 
-    Ctrl-C in a terminal is for the parent alone, which then writes the file. Returns what tells whether it is gone.
+    Ctrl-C in a terminal reaches the parent alone, which then writes the file. Returns a function that is true once the
+    parent has ended.
     """
     own_group()
     child = os.getppid() == parent

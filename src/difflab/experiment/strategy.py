@@ -46,10 +46,10 @@ def in_order(optimizer: Optimizer) -> list[Tensor]:
 class Shards(DDPStrategy):
     """A part of the parameters, gradients, averages and of the optimizer's state in each process: FSDP2.
 
-    Zhao et al. 2023 (arXiv:2304.11277). The `Block`s of the network are units, and what is left of it is one: a process
+    Zhao et al. 2023 (arXiv:2304.11277). Each `Block` of the network is a unit, and the rest is one more: a process
     gathers the parameters of a unit while it computes with them. Checkpoints have whole tensors, as those of one
-    process, so that a training may go on by any number of processes, sharded or not. While it validates every process
-    has the whole network, as their held-out batches differ in number; and so it is outside of `fit`.
+    process, so that a training may go on with any number of processes, sharded or not. In validation and outside of
+    `fit` every process has the whole network, since the processes have different numbers of held-out batches.
 
     Lightning's own ModelParallelStrategy shards before the averages are made and a checkpoint is read, and in all that
     it runs, for which each process must have as many batches.

@@ -60,12 +60,12 @@ def declare_features(suffix: str, title: str) -> None:
 
 
 def higher_is_better(key: str) -> bool:
-    """Whether more of this score is better; of its floor as of itself. Raises ValueError for what is no score."""
+    """Whether more of this score is better; the same holds for its floor. Raises ValueError for an unknown score."""
     return _parsed(key)[0].higher_is_better
 
 
 def possible(key: str) -> tuple[float, float]:
-    """The smallest and the largest value that a score may have. Raises ValueError for what is no score."""
+    """The smallest and the largest possible value of a score. Raises ValueError for an unknown score."""
     reading = _parsed(key)[0]
     return reading.low, reading.high
 

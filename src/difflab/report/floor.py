@@ -9,7 +9,7 @@ from statistics import fmean
 
 from difflab.report.record import Record
 
-OF_ALL = ("copies", "bits_per_dim", "bits_per_dim_bound")  # whose floors are of all held-out samples, whatever n is
+OF_ALL = ("copies", "bits_per_dim", "bits_per_dim_bound")  # scores whose floor uses all held-out samples
 
 
 @dataclass(frozen=True)

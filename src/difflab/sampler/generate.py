@@ -56,7 +56,7 @@ def count_nfe(denoiser: AnyDenoiser, sampler: Sampler, times: Tensor) -> int:
 
 @cache
 def warn_once(message: str) -> None:
-    """Warn, once in a process, whatever is sampled how often."""
+    """Log a warning, once in a process for each message."""
     log.warning(message)
 
 
@@ -77,20 +77,35 @@ def noisiest_start(denoiser: AnyDenoiser) -> Tensor:
     return times[denoiser.gain(times) <= GAIN * middle][0]
 
 
+def latest_start(denoiser: AnyDenoiser, sampler: Sampler, grid: Grid) -> Tensor | None:
+    """The `noisiest_start`, where a sampler that draws no noise must not start earlier; warns if that is not t_max.
+
+    None for samplers that draw noise, and for grids that state their own times, which are kept.
+    """
+    if sampler.stochastic:
+        return None
+    schedule, start = denoiser.schedule, noisiest_start(denoiser)
+    why = f"in more noise the x0 of a network of {denoiser.target} is mostly error, which range=clip would limit"
+    if grid.steps:
+        if (first := grid(schedule, grid.steps)[0]) > start:
+            warn_once(f"{grid} starts at t={first:g}, and not at t={start:.4g}: {why}")
+        return None
+    if start < schedule.t_max:
+        level = f"log-SNR {schedule.log_snr(start):.1f}"
+        warn_once(f"sampling starts at t={start:.4g}, {level}, in place of {schedule.t_max:g}: {why}")
+    return start
+
+
 def times_for(denoiser: AnyDenoiser, sampler: Sampler, grid: Grid, nfe: int) -> Tensor:
     """The grid's times for as many steps as fit into `nfe` network evaluations a sample.
 
     They are the axis's two ends if the sampler takes as many as it needs, which `nfe=0` stands for. They start at
-    `noisiest_start`, which is t_max where x0 is kept in a range. Raises ValueError where `nfe` does not pay for a step,
-    or where the grid cannot have that many; says so where it does not come out even, is not used, or starts later.
+    `noisiest_start`, which is t_max where x0 is kept in a range, unless the grid states its own times. Warns if fewer
+    evaluations are used than `nfe`, if `nfe` is not used, and if the first time is later than the grid's or too noisy.
+    Raises ValueError where `nfe` does not pay for a step, or where the grid cannot have that many.
     """
     schedule = denoiser.schedule
-    start = None if sampler.stochastic or grid.steps else noisiest_start(denoiser)
-    if start is not None and start < schedule.t_max:
-        warn_once(
-            f"sampling starts at t={start:.4g}, log-SNR {schedule.log_snr(start):.1f}, in place of {schedule.t_max:g}: "
-            f"in more noise the x0 of a network of {denoiser.target} is mostly error, which range=clip would limit"
-        )
+    start = latest_start(denoiser, sampler, grid)
 
     def grid_of(steps: int) -> Tensor:
         times = grid(schedule, steps)

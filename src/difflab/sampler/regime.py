@@ -78,7 +78,7 @@ class Clusters:
         return {}
 
     def end(self, level: float) -> Tensor:
-        """The ends of the flow from `x_t = sigma noise` at `sigma / alpha = level`, whatever the schedule.
+        """The ends of the flow from `x_t = sigma noise` at `sigma / alpha = level`; the schedule does not matter.
 
         Beyond FAR the sample is noise around the mean of the data.
         """

@@ -1,4 +1,4 @@
-"""Likelihoods as values: what is measured of a denoiser on held-out samples, and what its score is called."""
+"""Ways to measure the likelihood of held-out samples, each with the name of its score."""
 
 from __future__ import annotations
 
