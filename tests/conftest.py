@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # bf16 kernels spin at barriers w
 os.environ["WANDB_MODE"] = "offline"
 
 import pytest
+import torch
 
 from difflab.experiment.tensor_cache import TensorCache
 from difflab.metric.card import digest
@@ -42,6 +43,12 @@ def real_samples_are_measured_once():
 
     with patch.object(TensorCache, "__call__", once):
         yield
+
+
+@pytest.fixture(autouse=True)
+def the_same_numbers():
+    """A test draws the same random numbers whatever ran before it in its process."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

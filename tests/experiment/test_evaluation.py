@@ -69,6 +69,25 @@ def test_the_card_names_the_chain_and_the_likelihoods_that_the_protocol_wants(tm
         assert measurement.card.likelihood not in measurement.card.protocol.values() or not expected
 
 
+def test_bits_per_dim_are_measured_once_for_all_samplers_of_one_chain(tmp_path, monkeypatch):
+    seen = []
+    update = MeanAndError.update
+    monkeypatch.setattr(MeanAndError, "update", lambda self, bits: (seen.append(len(bits)), update(self, bits))[1])
+    bounds = []
+    for words, measured in [
+        (["sampler=ancestral"], 5),
+        (["sampler=ancestral", "nfe=3", "range=none"], 5),
+        (["sampler=ancestral_large"], 10),  # of another variance
+        (["sampler=ddim"], 10),  # which is measured by that variance
+        (["sampler=ddim", "nfe=3", "protocol.n_likelihood=6"], 16),
+    ]:
+        (measurement,) = measurements(tmp_path, "protocol.n_likelihood=5", *words)
+        metrics = measurement(lambda done: None)["metrics"]
+        assert sum(seen) == measured, words
+        bounds.append((metrics["bits_per_dim_bound"], metrics["bits_per_dim_bound_se"]))
+    assert bounds[0] == bounds[1] != bounds[2] == bounds[3] != bounds[4]
+
+
 def test_what_is_measured_is_not_measured_again(measured):
     measurement, _, found = measured
     touched = measurement.path.stat().st_mtime_ns

@@ -130,9 +130,9 @@ def test_a_network_trained_on_vp_follows_the_same_flow_on_another_schedule():
 
 def test_straight_lines_to_alpha_0_end_where_the_schedule_ended():
     """From pure noise, which VP does not quite reach, in as many steps as leave little error of the grid."""
-    denoiser, x = exact(VP()), torch.randn(6, 2, dtype=torch.float64)
+    denoiser, x = exact(VP()), normal(6, 2)
     ends = [
-        [*trajectory(along.bind(LABEL), DDIM(), grid(along.schedule, 100), x, lambda like, k: like)][-1][1]
+        [*trajectory(along.bind(LABEL), DDIM(), grid(along.schedule, 400), x, lambda like, k: like)][-1][1]
         for along, grid in ((denoiser, LogSNR()), (Rescheduled(denoiser, Linear()), Uniform()))
     ]
     torch.testing.assert_close(*ends, rtol=0, atol=5e-2)

@@ -20,7 +20,7 @@ from difflab.experiment.held_out import likelihood
 from difflab.experiment.identity import line
 from difflab.experiment.lock import locked
 from difflab.experiment.picture import picture, save_png, sheet, tiles
-from difflab.experiment.processes import agreed, dealt, everyone, rank
+from difflab.experiment.processes import agreed, dealt, everyone, everyones, rank
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import BATCH, RECIPE, Recipe
 from difflab.experiment.run import Run
@@ -41,6 +41,8 @@ ROWS = 2  # of the picture of samples; where there are classes, a class a column
 TICK = 1e-9  # seconds that pass at least, also by a clock that stands still
 MEASURED = 512  # samples that are measured at once
 UNLABELLED = 8  # columns of it, where there are none
+BITS = "bits_per_dim"  # how the names of likelihoods begin
+BITS_DEPEND = ("likelihood", "n_likelihood", "reference_sha256", "weights", "precision", "noise", "extensions")  # on
 
 
 @dataclass(frozen=True)
@@ -187,10 +189,29 @@ class Evaluation:
             "peak_memory": max(each["peak_memory"] for each in every),
             "device": " and ".join(everyone(device_name(denoiser.device))),
         }
-        metrics |= likelihood(self.model, data, protocol.n_likelihood, self.likelihoods)
+        metrics |= self.bits_per_dim()
         self.draw_pictures(samples, mine, labels, copies)
         notes = {name: text for name, text in protocol.notes(data).items() if name in metrics}
         return {"metrics": metrics, "notes": notes, "cost": cost, "card": self.card.to_dict(), **self.provenance}
+
+    def bits_per_dim(self) -> dict[str, float]:
+        """The likelihoods: those of another evaluation of these weights that measured the same, or new ones.
+
+        They depend on no sampler but by its chain's variance, and need no measuring for each.
+        """
+        known = agreed(self.known_bits)
+        return (
+            likelihood(self.model, self.data, self.protocol.n_likelihood, self.likelihoods) if known is None else known
+        )
+
+    def known_bits(self) -> dict[str, float] | None:
+        """The likelihoods of another evaluation; None where none measured the same."""
+        own = self.card.to_dict()
+        for folder in dict.fromkeys((self.home.evaluations, self.run.evaluations)):
+            for found in filter(None, map(read_json, sorted(folder.glob("*.json")))):
+                if all(found.get("card", {}).get(field) == own[field] for field in BITS_DEPEND):
+                    return {name: value for name, value in found["metrics"].items() if name.startswith(BITS)}
+        return None
 
     def draw_pictures(self, samples: Tensor, mine: Tensor, labels: Tensor, copies: Memorisation) -> None:
         """Beside the file: the first samples; the way to the first of them; and those most like training images.
@@ -220,16 +241,6 @@ class Evaluation:
     def pictures(self) -> dict[str, Path]:
         """The pictures that are there, by name."""
         return {what: self.beside(what) for what in PICTURES if self.beside(what).exists()}
-
-
-def everyones(samples: Tensor, mine: Tensor, wanted: Tensor) -> Tensor:
-    """The samples of some indices, in their order, wherever they are: `samples` have the indices `mine` here."""
-    here = torch.isin(mine, wanted)
-    parts = everyone((mine[here], samples[here]))
-    k, x = torch.cat([k for k, _ in parts]), torch.cat([x for _, x in parts])
-    row = torch.empty(int(wanted.max()) + 1, dtype=torch.int64)
-    row[k] = torch.arange(len(k))
-    return x[row[wanted]]
 
 
 def provenance(config: Mapping[str, Any]) -> dict[str, Any]:

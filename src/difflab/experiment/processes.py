@@ -66,6 +66,16 @@ def everyone(value: T) -> list[T]:
     return found
 
 
+def everyones(samples: Tensor, mine: Tensor, wanted: Tensor) -> Tensor:
+    """The samples with the indices `wanted`, in this order, from all processes: those of this one have `mine`."""
+    here = torch.isin(mine, wanted)
+    parts = everyone((mine[here], samples[here]))
+    k, x = torch.cat([k for k, _ in parts]), torch.cat([x for _, x in parts])
+    row = torch.empty(int(wanted.max()) + 1, dtype=torch.int64)
+    row[k] = torch.arange(len(k))
+    return x[row[wanted]]
+
+
 def environment() -> ClusterEnvironment:
     """What has started the processes of this job: torchrun, SLURM or another; Lightning's own where nothing has."""
     for kind in STARTERS:
