@@ -39,12 +39,22 @@ OF_ANY_SHAPE = (  # tried on points
     "weighting",
 )
 TOYS = ("gaussian", "mixture", "eight_gaussians", "moons", "checkerboard", "swiss_roll", "s_curve")
+STEPS = [
+    (group, option, "easy_consistency" if option == "to_data" else "shortcut")
+    for group in ("steps", "distance")
+    for option in options(group)
+]
+STEPS += [("residual", option, "lagrangian_flow_map") for option in options("residual")]
+STEPS += [("drive", option, "mean_flow") for option in options("drive")]
 NEEDS = {  # what an option asks of the others
     **{("data", toy): ["backbone=mlp", "protocol=toy"] for toy in TOYS},
     ("backbone", "mlp"): ["data=moons", "protocol=toy"],
     **{("backbone", f"dit{size}"): ["data=fashion16"] for size in ("", "_s")},
     ("protocol", "toy"): ["data=moons", "backbone=mlp"],
     ("denoiser", "known"): ["data=moons", "backbone=mlp", "protocol=toy"],
+    ("denoiser", "known_flow_map"): ["data=moons", "backbone=mlp", "protocol=toy"],
+    ("denoiser", "flow_map"): ["paradigm=mean_flow"],
+    **{(group, option): [f"paradigm={preset}"] for group, option, preset in STEPS},
     ("data", "gaussian_array"): ["denoiser=known", "protocol=toy", "range=none"],
     ("experiment", "toy"): ["data=moons", "backbone=mlp"],
     ("experiment", "ddpm_objectives"): ["schedule.T=16"],

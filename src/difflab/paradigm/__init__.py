@@ -4,7 +4,9 @@ from difflab.paradigm.base import Paradigm
 from difflab.paradigm.ddpm import DDPM, ImprovedDDPM
 from difflab.paradigm.defaults import Defaults, Prediction, Sampling
 from difflab.paradigm.diffusion import Diffusion
+from difflab.paradigm.drive import Data, DriveOf, Own, Teacher
 from difflab.paradigm.ema import EMA
+from difflab.paradigm.flow_map import FlowMapMatching
 from difflab.paradigm.lr_schedule import WSD, Constant, Cosine, InverseSquareRoot
 from difflab.paradigm.noisy_classifier import CleanClassifier, NoisyClassifier
 from difflab.paradigm.optimisation import SGD, Adam, AdamW, Muon, Optimisation
@@ -27,17 +29,22 @@ __all__ = [
     "CleanClassifier",
     "Constant",
     "Cosine",
+    "Data",
     "Defaults",
     "Diffusion",
+    "DriveOf",
+    "FlowMapMatching",
     "FlowMatching",
     "ImprovedDDPM",
     "InverseSquareRoot",
     "Muon",
     "NoisyClassifier",
     "Optimisation",
+    "Own",
     "Paradigm",
     "Prediction",
     "RectifiedFlow",
     "Sampling",
     "SubVPSDE",
+    "Teacher",
 ]

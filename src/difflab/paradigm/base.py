@@ -16,6 +16,7 @@ from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.classifier import AnyClassifier
 from difflab.objective.coupling import Coupling, Independent
 from difflab.objective.draws import Noised
+from difflab.objective.steps import Steps
 from difflab.objective.times import Times
 from difflab.paradigm.batch import Batch, global_batch_size, place, unpacked
 from difflab.paradigm.divergence import LIMIT, Diverged, diagnosis
@@ -27,6 +28,7 @@ from difflab.process.noise import keyed
 from difflab.process.schedule import Schedule
 
 TRAINING, HELD_OUT, DROPOUT, ACCUMULATED = 0, 1, 2, 3  # streams of noise that never meet
+ENDS = 2**20  # the last number of the key of a batch's steps
 
 
 class Paradigm(pl.LightningModule):
@@ -41,6 +43,7 @@ class Paradigm(pl.LightningModule):
     couples: ClassVar[bool] = False  # whether noise may depend on the data
     hint: ClassVar[str]  # the command that makes use of a trained run, with `{run}` for its name
     coupling: Coupling = Independent()
+    steps: Steps | None = None  # of a flow map
     label_dropout: float = 0.0  # the share of training labels replaced by the null label
 
     def __init__(self, times: Times, optimisation: Optimisation | None, batch_size: int | None, seed: int) -> None:
@@ -121,6 +124,13 @@ class Paradigm(pl.LightningModule):
         g, n, mine = keyed(self.seed, *key), self.batch_size, self.rows(len(x0))
         times = self.times if self.training else self.times.held_out
         t, weight = times(self.schedule, n, g, progress)
+        s = u = None
+        if self.steps:
+            ends = keyed(self.seed, *key, ENDS)
+            t, s = (each[mine] for each in self.steps(self.schedule, times, t, ends, progress))
+            u = torch.rand(n, generator=ends, dtype=torch.float64)[mine]
+        else:
+            t = t[mine]
         dropped = torch.rand(n, generator=g) < dropout
         if eps is None:
             drawn = torch.randn(n, *x0.shape[1:], generator=g)
@@ -131,9 +141,9 @@ class Paradigm(pl.LightningModule):
                 eps = coupled[rank * len(x0) :][: len(x0)].to(x0)
             else:  # the last held-out batches of the processes may differ in length
                 eps = self.coupling(lambda: x0, drawn[mine], lambda: label).to(x0)
-        t, weight = t[mine], weight[mine]
+        weight = weight[mine]
         label = torch.where(dropped[mine].to(label.device), self.learned.classes, label)
-        return Noised(t, weight, self.schedule(t)(x0, eps), x0, eps, label)
+        return Noised(t, weight, self.schedule(t)(x0, eps), x0, eps, label, s, u, progress)
 
     def check_training(self) -> None:
         """Raise ValueError for parts that must not be trained together; a model that was can still be used."""
