@@ -12,13 +12,29 @@ from difflab.cli.explain import explanation
 from difflab.experiment.build import build, check, target
 from difflab.experiment.config import as_plain, conf_dir
 from difflab.experiment.training import Training
-from difflab.objective import Coupling, Draws, Noised, Times, Weighting
+from difflab.objective import (
+    Anywhere,
+    Coupling,
+    Distance,
+    Draws,
+    Drive,
+    Half,
+    Middle,
+    Noised,
+    Residual,
+    Step,
+    Steps,
+    Times,
+    TrainedMap,
+    Weighting,
+)
 from difflab.process import Betas, DiscreteSchedule, Schedule, Target
 from difflab.sampler import Grid
 from helpers.conf import composed, options, settings, with_option
 
 GROUPS = sorted(folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir())
 PARTS = ("schedule", "discrete", "learned", "target", "times", "weighting", "coupling", "draws")  # files with options
+PARTS += ("residual", "distance", "steps")
 ELSEWHERE = ("task", "problem", "restoration", "extractor")  # groups of difflab-sample, and of the protocol
 SIZES = ["images=64", "batch_size=16", "nfe=4", "protocol.n=8", "protocol.n_likelihood=0"]
 SIZES += ["logger=local", "trainer=cpu", "precision=fp32"]
@@ -39,11 +55,8 @@ OF_ANY_SHAPE = (  # tried on points
     "weighting",
 )
 TOYS = ("gaussian", "mixture", "eight_gaussians", "moons", "checkerboard", "swiss_roll", "s_curve")
-STEPS = [
-    (group, option, "easy_consistency" if option == "to_data" else "shortcut")
-    for group in ("steps", "distance")
-    for option in options(group)
-]
+STEPS = [("steps", option, "shortcut") for option in ("dyadic", "sorted")] + [("steps", "to_data", "easy_consistency")]
+STEPS += [("distance", option, "shortcut") for option in options("distance")]
 STEPS += [("residual", option, "lagrangian_flow_map") for option in options("residual")]
 STEPS += [("drive", option, "mean_flow") for option in options("drive")]
 NEEDS = {  # what an option asks of the others
@@ -182,6 +195,7 @@ def test_the_two_sides_of_conf_match():
         else:
             assert path.parent.name in ("paradigm", "protocol", "experiment") or node["defaults"]  # of a base's class
     bases = {Schedule, DiscreteSchedule, Betas, Target, Times, Grid, Coupling, Weighting, Draws, Noised}
+    bases |= {Distance, Drive, Residual, Step, Steps, TrainedMap} | {Middle, Half, Anywhere}  # the last of semigroup
     for package in (process, objective):
         classes = {getattr(package, name) for name in package.__all__}
         parts = {c for c in classes if isinstance(c, type) and c.__module__.rpartition(".")[2] in PARTS} - bases

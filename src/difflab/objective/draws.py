@@ -31,9 +31,9 @@ class Noised(NamedTuple):
     x0: Tensor
     eps: Tensor
     label: Tensor
+    progress: float = 1.0
     s: Tensor | None = None
     u: Tensor | None = None
-    progress: float = 1.0
 
 
 class Draws:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 import lightning.pytorch as pl
@@ -16,7 +17,6 @@ from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.classifier import AnyClassifier
 from difflab.objective.coupling import Coupling, Independent
 from difflab.objective.draws import Noised
-from difflab.objective.steps import Steps
 from difflab.objective.times import Times
 from difflab.paradigm.batch import Batch, global_batch_size, place, unpacked
 from difflab.paradigm.divergence import LIMIT, Diverged, diagnosis
@@ -28,7 +28,6 @@ from difflab.process.noise import keyed
 from difflab.process.schedule import Schedule
 
 TRAINING, HELD_OUT, DROPOUT, ACCUMULATED = 0, 1, 2, 3  # streams of noise that never meet
-ENDS = 2**20  # the last number of the key of a batch's steps
 
 
 class Paradigm(pl.LightningModule):
@@ -43,7 +42,6 @@ class Paradigm(pl.LightningModule):
     couples: ClassVar[bool] = False  # whether noise may depend on the data
     hint: ClassVar[str]  # the command that makes use of a trained run, with `{run}` for its name
     coupling: Coupling = Independent()
-    steps: Steps | None = None  # of a flow map
     label_dropout: float = 0.0  # the share of training labels replaced by the null label
 
     def __init__(self, times: Times, optimisation: Optimisation | None, batch_size: int | None, seed: int) -> None:
@@ -107,6 +105,11 @@ class Paradigm(pl.LightningModule):
         draw = torch.randn(self.batch_size, *like.shape[1:], generator=keyed(self.seed, *key))
         return draw[self.rows(len(like))].to(like)
 
+    def draw_times(self, n: int, g: torch.Generator, progress: float, *key: int) -> Sequence[Tensor]:
+        """The times of a batch over all processes, and their weights; of steps also `Noised.s` and `Noised.u`."""
+        times = self.times if self.training else self.times.held_out
+        return times(self.schedule, n, g, progress)
+
     def corrupt(
         self,
         x0: Tensor,
@@ -118,19 +121,10 @@ class Paradigm(pl.LightningModule):
     ) -> Noised:
         """Noise a batch, and drop labels, by draws that are a function of the key and the place in the global batch.
 
-        `eps` is the noise that belongs to the samples already, where it does; `progress` is the share of the training
-        budget that is over.
+        `eps` is the samples' own noise, where they have one; `progress` is the share of the budget that is over.
         """
         g, n, mine = keyed(self.seed, *key), self.batch_size, self.rows(len(x0))
-        times = self.times if self.training else self.times.held_out
-        t, weight = times(self.schedule, n, g, progress)
-        s = u = None
-        if self.steps:
-            ends = keyed(self.seed, *key, ENDS)
-            t, s = (each[mine] for each in self.steps(self.schedule, times, t, ends, progress))
-            u = torch.rand(n, generator=ends, dtype=torch.float64)[mine]
-        else:
-            t = t[mine]
+        t, weight, *step = self.draw_times(n, g, progress, *key)
         dropped = torch.rand(n, generator=g) < dropout
         if eps is None:
             drawn = torch.randn(n, *x0.shape[1:], generator=g)
@@ -141,18 +135,15 @@ class Paradigm(pl.LightningModule):
                 eps = coupled[rank * len(x0) :][: len(x0)].to(x0)
             else:  # the last held-out batches of the processes may differ in length
                 eps = self.coupling(lambda: x0, drawn[mine], lambda: label).to(x0)
-        weight = weight[mine]
+        t, weight, *step = (each[mine] for each in (t, weight, *step))
         label = torch.where(dropped[mine].to(label.device), self.learned.classes, label)
-        return Noised(t, weight, self.schedule(t)(x0, eps), x0, eps, label, s, u, progress)
+        return Noised(t, weight, self.schedule(t)(x0, eps), x0, eps, label, progress, *step)
 
     def check_training(self) -> None:
         """Raise ValueError for parts that must not be trained together; a model that was can still be used."""
 
     def setup(self, stage: str) -> None:
-        """Raise ValueError for a training without an end, which the learning rate and some training times go by.
-
-        And as `check_training` does.
-        """
+        """Raise ValueError as `check_training` does, and for a training without an end, which learning rates need."""
         if stage == "fit":
             self.check_training()
         if stage == "fit" and self.trainer.max_steps < 0 and self.trainer.max_epochs == -1:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+from typing_extensions import override
 
 from difflab.denoiser.flow_map import FlowMap
 from difflab.objective.coupling import Coupling
@@ -25,9 +26,12 @@ from difflab.paradigm.ema import average_of
 from difflab.paradigm.optimisation import Optimisation
 from difflab.process.chord import chord
 from difflab.process.gaussian import scale
+from difflab.process.noise import keyed
 from difflab.process.schedule import Linear, Schedule
 from difflab.process.target import Target, Velocity
 from difflab.sampler.ddim import DDIM
+
+ENDS = 2**20  # the last number of the key of a batch's steps
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class FlowMapMatching(Diffusion):
             )
         if not steps.diagonal and (not residual.driven or isinstance(drive, Own)):
             raise ValueError(
-                f"nothing ties {type(residual).__name__} to the data where no step is of no length: choose steps=sorted "
+                f"nothing ties {type(residual).__name__} to the data where no step has length 0: choose steps=sorted "
                 f"or dyadic with steps.diagonal > 0"
             )
         self.residual, self.drive, self.steps = residual, drive, steps
@@ -130,6 +134,13 @@ class FlowMapMatching(Diffusion):
             )
         if self.times.observes:
             raise ValueError(f"{self.times} are chosen by the loss at one time, and a flow map has two: choose uniform")
+
+    @override
+    def draw_times(self, n: int, g: torch.Generator, progress: float, *key: int) -> Sequence[Tensor]:
+        t, weight = super().draw_times(n, g, progress)
+        ends = keyed(self.seed, *key, ENDS)
+        t, s = self.steps(self.schedule, self.times, t, ends, progress)
+        return t, weight, s, torch.rand(n, generator=ends, dtype=torch.float64)
 
     @property
     def held(self) -> FlowMap:
@@ -176,4 +187,4 @@ def some(noised: Noised, rows: Tensor) -> Noised:
     steps = steps_of(noised)
     tensors = steps.t, noised.weight, steps.x, noised.x0, noised.eps, noised.label, steps.s, steps.u
     t, weight, x_t, x0, eps, label, s, u = (each[rows.to(each.device)] for each in tensors)
-    return Noised(t, weight, x_t, x0, eps, label, s, u, noised.progress)
+    return Noised(t, weight, x_t, x0, eps, label, noised.progress, s, u)
