@@ -17,6 +17,8 @@ from difflab.objective import (
     EulerianDiscrete,
     ForwardMode,
     Half,
+    Halved,
+    Karras,
     Lagrangian,
     Semigroup,
     Shrinking,
@@ -371,3 +373,26 @@ def test_the_gap_of_easy_consistency_training_shrinks_as_published():
         r = Shrinking()(schedule, t, 0 * t, (stage + 0.5) / 8)
         expected = sigma * (1 - n / 2 ** (stage + 1)).clamp(min=0)
         torch.testing.assert_close(schedule(r).sigma, expected, rtol=1e-6, atol=1e-3)  # below sigma_min it is data
+
+
+def test_the_grid_of_consistency_training_doubles_as_published():
+    """N(k) - 1 = min(s0 2^floor(k / K'), s1), K' = floor(K / (log2(s1 / s0) + 1)): Song & Dhariwal 2023, eq. 10."""
+    K = 400_000
+    for k in (0, 1, 49_999, 50_000, 123_456, 349_999, 350_000, 399_999):
+        assert Karras().steps(k / K) == min(10 * 2 ** (k // (K // 8)), 1280)
+    schedule = EDM()
+    ramp = torch.linspace(80 ** (1 / 7), 0.002 ** (1 / 7), 11, dtype=torch.float64) ** 7  # Karras et al. 2022, eq. 5
+    t = schedule.time_at(-2 * ramp.log())
+    r = Karras()(schedule, t[:-1], 0 * t[:-1], 0.0)
+    torch.testing.assert_close(schedule(r).sigma[:-1], ramp[1:-1], rtol=1e-6, atol=0)
+    assert schedule(r[-1]).sigma <= 0.002 * (1 + 1e-6)
+
+
+def test_progressive_distillation_halves_its_steps():
+    """Salimans & Ho 2022, algorithm 2: the student of 8, 4, 2, 1 steps."""
+    g, t, schedule = torch.Generator().manual_seed(0), torch.zeros(512, dtype=torch.float64), Linear()
+    for turn, pieces in enumerate((8, 4, 2, 1)):
+        start, end = Halved(4)(schedule, Uniform(), t, g, (turn + 0.5) / 4)
+        torch.testing.assert_close(start.unique(), schedule.time(torch.arange(1, pieces + 1).double() / pieces))
+        torch.testing.assert_close(end.unique()[0], torch.zeros((), dtype=torch.float64))
+        assert len(end.unique()) == pieces

@@ -4,7 +4,7 @@ from difflab.objective.coupling import Coupling, Independent, OptimalTransport
 from difflab.objective.derivative import Derivative, Difference, ForwardMode
 from difflab.objective.distance import Adaptive, Distance, PseudoHuber, Squared
 from difflab.objective.draws import Chain, Draws, Noised, One, Two
-from difflab.objective.gap import Gap, Shrinking
+from difflab.objective.gap import Gap, Karras, Share, Shrinking
 from difflab.objective.residual import (
     Anywhere,
     Drive,
@@ -18,7 +18,7 @@ from difflab.objective.residual import (
     Step,
     TrainedMap,
 )
-from difflab.objective.steps import Dyadic, Sorted, Steps, ToData
+from difflab.objective.steps import Dyadic, Halved, Sorted, Steps, ToData
 from difflab.objective.times import Curriculum, Importance, LogitNormal, LogNormal, Stratified, Times, Uniform
 from difflab.objective.weighting import EDM, SNR, Likelihood, MinSNR, Sigmoid, Simple, Weighting, error_ratio
 
@@ -41,8 +41,10 @@ __all__ = [
     "ForwardMode",
     "Gap",
     "Half",
+    "Halved",
     "Importance",
     "Independent",
+    "Karras",
     "Lagrangian",
     "Likelihood",
     "LogNormal",
@@ -55,6 +57,7 @@ __all__ = [
     "PseudoHuber",
     "Residual",
     "Semigroup",
+    "Share",
     "Shrinking",
     "Sigmoid",
     "Simple",

@@ -82,9 +82,13 @@ class Eulerian:
     With the velocity on straight paths it is `y - u + (t - s) dy/dt`, the identity of Geng et al. 2025
     (arXiv:2505.13447), eq. 6. With v on the circle and s = 0 it is Lu & Song 2024 (arXiv:2410.11081), eq. 6, whose
     factor `cos t` keeps it from dividing by alpha.
+
+    What is beyond the regression `B' (y - y')`, with y' the drive's output, grows in over the share `warmup` of the
+    budget: Lu & Song 2024, section 4.1.
     """
 
     derivative: Derivative = field(default_factory=Difference)
+    warmup: float = 0.0
     follows: ClassVar[bool] = False
     driven: ClassVar[bool] = True
 
@@ -92,12 +96,14 @@ class Eulerian:
         """The residual."""
         x, t, s, parts = step.x, step.t, step.s, (flow.schedule, flow.target)
         a, rate, unit = chord(*parts, t, s), from_start(*parts, t, s), from_start(*parts, t, t).sigma
-        u = slope(*parts, x, t, drive.output(x, t))
+        z = drive.output(x, t)
+        u = slope(*parts, x, t, z)
         with torch.no_grad(), precision(self.derivative, x):
             low, high = s.clamp(min=flow.schedule.t_min) - t, flow.schedule.t_max - t
             dy = self.derivative(lambda h: flow.fixed(x + scale(h, u), t + h, s), low, high)
-        moved = scale(rate.alpha, x) + scale(a.alpha, u) + scale(a.sigma, dy)
-        return scale(rate.sigma / unit, flow(x, t, s)) + scale(1 / unit, moved)
+        beyond = scale(rate.alpha, x) + scale(a.alpha, u) + scale(a.sigma, dy) + scale(rate.sigma, z)
+        grown = min(1.0, step.progress / self.warmup) if self.warmup else 1.0
+        return scale(rate.sigma / unit, flow(x, t, s) - z) + scale(grown / unit, beyond)
 
 
 @dataclass(frozen=True)

@@ -85,3 +85,22 @@ class Dyadic:
         start, end = (schedule.time(each / pieces) for each in (k, k - 1))
         alone = torch.rand(n, generator=g) < self.diagonal
         return torch.where(alone, t, start), torch.where(alone, t, torch.where(k == 1, 0.0, end))
+
+
+@dataclass(frozen=True)
+class Halved:
+    """Steps of a grid of `first`, half, a quarter, .. as many, by turns, of which the last has one.
+
+    The turns have equal shares of the budget; `rounds` of them. Salimans & Ho 2022 (arXiv:2202.00512), algorithm 2.
+    """
+
+    rounds: int = 6
+    diagonal: ClassVar[float] = 0.0
+
+    def __call__(
+        self, schedule: Schedule, times: Times, t: Tensor, g: Generator, progress: float
+    ) -> tuple[Tensor, Tensor]:
+        """Steps of the round's grid, each as often."""
+        pieces = 2 ** (self.rounds - 1 - min(int(progress * self.rounds), self.rounds - 1))
+        k = torch.randint(1, pieces + 1, t.shape, generator=g).double()
+        return schedule.time(k / pieces), torch.where(k == 1, 0.0, schedule.time((k - 1) / pieces))

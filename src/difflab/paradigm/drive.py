@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from difflab.denoiser.base import AnyDenoiser, Denoise, velocity
+from difflab.denoiser.rescheduled import Rescheduled
 from difflab.guidance.base import Guidance, Unguided
 from difflab.objective.draws import Noised
 from difflab.objective.residual import Drive
@@ -64,7 +65,8 @@ class Followed:
     def back(self, x: Tensor, t: Tensor, r: Tensor) -> Tensor:
         """A step of Heun's method, two evaluations."""
         first = velocity(self.denoise, x, t)
-        second = velocity(self.denoise, x + scale(r - t, first), r)
+        last = r.clamp(min=self.denoise.schedule.t_min)  # which data have no velocity after
+        second = velocity(self.denoise, x + scale(r - t, first), last)
         return x + scale((r - t) / 2, first + second)
 
 
@@ -106,6 +108,9 @@ class Teacher:
 
     def __call__(self, noised: Noised, own: AnyDenoiser, target: Target) -> Drive:
         """The flow of the teacher."""
-        return Followed(self.guidance(self.denoiser()).bind(noised.label), target)
+        teacher = self.denoiser()
+        if teacher.schedule != own.schedule:
+            teacher = Rescheduled(teacher, own.schedule)
+        return Followed(self.guidance(teacher).bind(noised.label), target)
 
     tangent = __call__

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from typing_extensions import override
 
 from difflab.denoiser.flow_map import FlowMap
@@ -21,8 +20,8 @@ from difflab.objective.times import Times
 from difflab.objective.weighting import Weighting
 from difflab.paradigm.defaults import Defaults, Sampling
 from difflab.paradigm.diffusion import Codec, Diffusion
-from difflab.paradigm.drive import DriveOf, Own
-from difflab.paradigm.ema import average_of
+from difflab.paradigm.drive import DriveOf, Own, Teacher
+from difflab.paradigm.held import Current, Held, Rounds
 from difflab.paradigm.optimisation import Optimisation
 from difflab.process.chord import chord
 from difflab.process.gaussian import scale
@@ -69,8 +68,8 @@ class FlowMapMatching(Diffusion):
     """Drive a residual of the flow map to zero, on steps between two times, along the flow of a drive.
 
     Steps of no length are the drive's own output: with the data as drive, flow matching. A method is a choice of
-    `residual`, `drive`, `steps`, `distance`, schedule and target. `average` is the decay of the averaged weights that
-    the residual is regressed on and that a drive of its own follows; None takes the weights as they are.
+    `residual`, `drive`, `steps`, `distance`, `held`, schedule and target. `held` are the weights that the residual is
+    regressed on, and that a drive of its own follows; None takes the weights as they are.
 
     Boffi et al. 2025 (arXiv:2505.18825), algorithm 1, for any schedule and target.
     """
@@ -87,7 +86,7 @@ class FlowMapMatching(Diffusion):
         drive: DriveOf,
         steps: Steps,
         distance: Distance | None = None,
-        average: float | None = None,
+        held: Held | None = None,
         times: Times | None = None,
         weighting: Weighting | None = None,
         coupling: Coupling | None = None,
@@ -110,14 +109,17 @@ class FlowMapMatching(Diffusion):
                 f"{type(residual).__name__} follows the flow where its steps end, and the data know it at the noised "
                 f"samples alone: choose drive=own, or residual=eulerian or semigroup"
             )
-        if not steps.diagonal and (not residual.driven or isinstance(drive, Own)):
+        untied = isinstance(drive, Own) or not (residual.driven or isinstance(held, Rounds))
+        if untied and not steps.diagonal:
             raise ValueError(
                 f"nothing ties {type(residual).__name__} to the data where no step has length 0: choose steps=sorted "
                 f"or dyadic with steps.diagonal > 0"
             )
         self.residual, self.drive, self.steps = residual, drive, steps
         self.distance = distance or Squared()
-        self.averaged = None if average is None else average_of(self.denoiser, average).requires_grad_(False)
+        self.rule = held or Current()
+        self.followed = 0  # steps
+        self.kept = self.rule.start(self.denoiser)
 
     def check(self) -> None:
         """Raise ValueError also for a denoiser that is given one time, a table, and times that learn from the loss."""
@@ -135,6 +137,11 @@ class FlowMapMatching(Diffusion):
         if self.times.observes:
             raise ValueError(f"{self.times} are chosen by the loss at one time, and a flow map has two: choose uniform")
 
+    @property
+    @override
+    def needs_teacher(self) -> bool:  # type: ignore[override]  # of most paradigms a constant
+        return isinstance(self.drive, Teacher) or isinstance(self.rule, Rounds)
+
     @override
     def draw_times(self, n: int, g: torch.Generator, progress: float, *key: int) -> Sequence[Tensor]:
         t, weight = super().draw_times(n, g, progress)
@@ -145,7 +152,13 @@ class FlowMapMatching(Diffusion):
     @property
     def held(self) -> FlowMap:
         """The flow map by the weights that are held fixed."""
-        return self.denoiser if self.averaged is None else cast(FlowMap, self.averaged.module)
+        return self.rule.network(self.kept, self.denoiser)
+
+    def on_train_start(self) -> None:
+        """Hold the weights that training starts from, which may be those of another run; not where it goes on."""
+        start = self.rule.start(self.denoiser)
+        if self.kept is not None and start is not None and not self.global_step:
+            self.kept.load_state_dict(start.state_dict())
 
     def loss(self, noised: Noised) -> dict[str, Tensor]:
         """The distance of the residual from zero, and of the output from the drive's where a step has no length."""
@@ -165,9 +178,11 @@ class FlowMapMatching(Diffusion):
         return {"residual": losses}
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
-        """Average in the new weights."""
-        if isinstance(self.averaged, AveragedModel):
-            self.averaged.update_parameters(self.denoiser)
+        """Have the held weights follow."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        if (done := self.global_step) > self.followed:
+            self.rule.follow(self.kept, self.denoiser, (done - 1) / steps, done / steps)
+            self.followed = done
 
 
 def tangent(flow: TrainedMap, drive: Drive, step: Step) -> Tensor:
