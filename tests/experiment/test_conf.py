@@ -12,14 +12,30 @@ from difflab.cli.explain import explanation
 from difflab.experiment.build import build, check, target
 from difflab.experiment.config import as_plain, conf_dir
 from difflab.experiment.training import Training
-from difflab.objective import Coupling, Draws, Noised, Times, Weighting
+from difflab.objective import (
+    Anywhere,
+    Coupling,
+    Distance,
+    Draws,
+    Drive,
+    Half,
+    Middle,
+    Noised,
+    Residual,
+    Step,
+    Steps,
+    Times,
+    TrainedMap,
+    Weighting,
+)
 from difflab.process import Betas, DiscreteSchedule, Schedule, Target
 from difflab.sampler import Grid
 from helpers.conf import composed, options, settings, with_option
 
 GROUPS = sorted(folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir())
 PARTS = ("schedule", "discrete", "learned", "target", "times", "weighting", "coupling", "draws")  # files with options
-ELSEWHERE = ("task", "problem", "restoration", "extractor")  # groups of difflab-sample, and of the protocol
+PARTS += ("residual", "distance", "steps")
+ELSEWHERE = ("task", "problem", "restoration", "extractor", "gap")  # groups of difflab-sample, and of the protocol
 SIZES = ["images=64", "batch_size=16", "nfe=4", "protocol.n=8", "protocol.n_likelihood=0"]
 SIZES += ["logger=local", "trainer=cpu", "precision=fp32"]
 IMAGES = ["data=digits", "backbone.width=16", "backbone.multipliers=[1,2]", "backbone.attention=[4]"]
@@ -39,12 +55,21 @@ OF_ANY_SHAPE = (  # tried on points
     "weighting",
 )
 TOYS = ("gaussian", "mixture", "eight_gaussians", "moons", "checkerboard", "swiss_roll", "s_curve")
+STEPS = [("steps", option, "shortcut") for option in ("dyadic", "sorted")]
+STEPS += [("steps", "to_data", "easy_consistency")]
+STEPS += [("distance", option, "shortcut") for option in options("distance")]
+STEPS += [("residual", option, "lagrangian_flow_map") for option in options("residual")]
+STEPS += [("drive", option, "mean_flow") for option in ("data", "own")]
 NEEDS = {  # what an option asks of the others
     **{("data", toy): ["backbone=mlp", "protocol=toy"] for toy in TOYS},
     ("backbone", "mlp"): ["data=moons", "protocol=toy"],
     **{("backbone", f"dit{size}"): ["data=fashion16"] for size in ("", "_s")},
     ("protocol", "toy"): ["data=moons", "backbone=mlp"],
     ("denoiser", "known"): ["data=moons", "backbone=mlp", "protocol=toy"],
+    ("denoiser", "known_flow_map"): ["data=moons", "backbone=mlp", "protocol=toy"],
+    ("denoiser", "flow_map"): ["paradigm=mean_flow"],
+    ("denoiser", "slow_flow_map"): ["paradigm=mean_flow"],
+    **{(group, option): [f"paradigm={preset}"] for group, option, preset in STEPS},
     ("data", "gaussian_array"): ["denoiser=known", "protocol=toy", "range=none"],
     ("experiment", "toy"): ["data=moons", "backbone=mlp"],
     ("experiment", "ddpm_objectives"): ["schedule.T=16"],
@@ -69,6 +94,9 @@ NEEDS = {  # what an option asks of the others
     ("backbone", "unet_cifar10"): ["data=fashion16", "backbone.width=32", "batch_size=2", "images=4"],
 }
 NOT_HERE = {  # tested elsewhere
+    ("drive", "teacher"),
+    ("steps", "halved"),
+    *(("paradigm", f"{way}_distillation") for way in ("consistency", "lagrangian", "progressive")),
     ("data", "folder"),
     ("data", "fashion_mnist"),
     ("protocol", "paper"),
@@ -145,7 +173,7 @@ def test_options_that_need_more_than_this_machine_fit_their_classes(tmp_path, su
         "classifier": ["guidance.classifier.classifier.run=RUN"],
         "autoguidance": ["guidance.autoguidance.weak.run=RUN"],
     }
-    for group, option in sorted(NOT_HERE):
+    for group, option in sorted(each for each in NOT_HERE if each[0] != "paradigm"):
         with subtests.test(f"{group}={option}"):
             check(composed(f"{group}={option}", *needs.get(option, []))[group])
 
@@ -172,6 +200,7 @@ def test_the_two_sides_of_conf_match():
         else:
             assert path.parent.name in ("paradigm", "protocol", "experiment") or node["defaults"]  # of a base's class
     bases = {Schedule, DiscreteSchedule, Betas, Target, Times, Grid, Coupling, Weighting, Draws, Noised}
+    bases |= {Distance, Drive, Residual, Step, Steps, TrainedMap} | {Middle, Half, Anywhere}  # the last of semigroup
     for package in (process, objective):
         classes = {getattr(package, name) for name in package.__all__}
         parts = {c for c in classes if isinstance(c, type) and c.__module__.rpartition(".")[2] in PARTS} - bases

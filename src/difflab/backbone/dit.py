@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -73,7 +73,16 @@ class Transformer(nn.Module):
 
     positions: Tensor  # (N, width): row by row, half the width for the row, half for the column
 
-    def __init__(self, shape: Sequence[int], labels: int, width: int, depth: int, heads: int, patch: int) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        labels: int,
+        width: int,
+        depth: int,
+        heads: int,
+        patch: int,
+        second_time: bool = False,
+    ) -> None:
         super().__init__()
         channels, height, breadth = image_shape(shape)
         if height % patch or breadth % patch:
@@ -85,7 +94,7 @@ class Transformer(nn.Module):
             raise ValueError(f"width={width} must be a multiple of heads={heads} and of 4")
 
         self.shape, self.patch, self.grid = tuple(shape), patch, (height // patch, breadth // patch)
-        self.condition = Condition(CODE_WIDTH, width, labels)
+        self.condition = Condition(CODE_WIDTH, width, labels, second_time=second_time)
         self.enter = xavier(nn.Linear(channels * patch**2, width))
         self.blocks = nn.ModuleList(
             Gated(width, layer)
@@ -129,6 +138,7 @@ class DiT(Transformer):
     - `heads`: of each attention;
     - `patch`: side of the pixel blocks that become tokens;
     - `learned_variance`: twice the output channels;
+    - `second_time`: the code is `(B, 2)`, of where a step starts and of where it ends: see `FlowMap`;
     - `checkpointing`: train in less memory, for one more forward pass of each block: see `Block`.
 
     Raises ValueError if the shape is no image, if the patch does not divide its sides, or if the width does not divide
@@ -136,6 +146,7 @@ class DiT(Transformer):
     """
 
     outside_identity: ClassVar[Sequence[str]] = ("checkpointing",)
+    as_before: ClassVar[Mapping[str, object]] = {"second_time": False}
 
     def __init__(
         self,
@@ -146,10 +157,11 @@ class DiT(Transformer):
         heads: int = 4,
         patch: int = 2,
         learned_variance: bool = False,
+        second_time: bool = False,
         checkpointing: bool = False,
     ) -> None:
-        super().__init__(shape, classes, width, depth, heads, patch)
-        self.classes, self.learned_variance = classes, learned_variance
+        super().__init__(shape, classes, width, depth, heads, patch, second_time)
+        self.classes, self.learned_variance, self.second_time = classes, learned_variance, second_time
         self.leave = zeroed(nn.Linear(width, (1 + learned_variance) * self.shape[0] * patch**2))
         set_checkpointing(self, checkpointing)
 
@@ -159,6 +171,6 @@ class DiT(Transformer):
         return self.condition, self.enter, self.leave
 
     def forward(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
-        """(B, C, H, W), (B,), (B,) int64 -> (B, C or 2C, H, W), in the dtype of x also under autocast."""
+        """(B, C, H, W), (B,) or (B, 2), (B,) int64 -> (B, C or 2C, H, W), in the dtype of x also under autocast."""
         patches = self.leave(self.tokens(x, self.condition(code, label)))  # (B, N, C or 2C patch^2)
         return F.pixel_shuffle(patches.mT.unflatten(2, self.grid), self.patch).to(x.dtype)

@@ -7,13 +7,13 @@ inside the backbone: a table of class vectors here; captions, vectors or images 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from difflab.backbone.layers import sinusoid
+from difflab.backbone.layers import sinusoid, zeroed
 
 
 class Entry(NamedTuple):
@@ -56,19 +56,50 @@ class Classes(nn.Module):
         return Entry(F.embedding(label, self.weight))
 
 
+class Ending(nn.Module):
+    """The embedding of a second time: MLP(sinusoid(code)), whose last layer starts at zero."""
+
+    def __init__(self, width: int, features: int) -> None:
+        super().__init__()
+        self.width = width
+        self.linear1 = nn.Linear(width, features)
+        self.linear2 = zeroed(nn.Linear(features, features))
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:  # noqa: ANN401
+        """Stay at zero where the weights are of a network with one time."""
+        if not any(key.startswith(prefix) for key in state):
+            state |= {prefix + key: value for key, value in self.state_dict().items()}
+        super()._load_from_state_dict(state, prefix, *rest)
+
+    def forward(self, code: Tensor) -> Tensor:
+        """(B,) -> (B, features)."""
+        embedding = sinusoid(code, self.width).to(self.linear1.weight.dtype)
+        h: Tensor = self.linear2(F.silu(self.linear1(embedding)))
+        return h
+
+
 class Condition(nn.Module):
     """The embedding of noise level and label: SiLU(MLP(sinusoid(code)) + table(label).vector).
 
     Every residual block projects it. `book(classes, features)` makes the table, whose name is that in the weights of
-    version 0.1; without classes there is none and labels are ignored. Raises ValueError for a book with parts that
-    are not read here: tokens and images are for networks with layers for them.
+    version 0.1; without classes there is none and labels are ignored. With `second_time` there are two codes, of where
+    a step starts and where it ends, and the MLP of the second is added, whose last layer starts at zero. Raises
+    ValueError for a book with parts that are not read here: tokens and images are for networks with layers for them.
     """
 
-    def __init__(self, width: int, features: int, classes: int, book: Callable[[int, int], Book] = Classes) -> None:
+    def __init__(
+        self,
+        width: int,
+        features: int,
+        classes: int,
+        book: Callable[[int, int], Book] = Classes,
+        second_time: bool = False,
+    ) -> None:
         super().__init__()
         self.width = width
         self.linear1 = nn.Linear(width, features)
         self.linear2 = nn.Linear(features, features)
+        self.end = Ending(width, features) if second_time else None
         self.table = book(classes, features) if classes else None
         if self.table and (self.table.features, self.table.width, self.table.channels) != (features, 0, 0):
             raise ValueError(
@@ -78,7 +109,10 @@ class Condition(nn.Module):
             )
 
     def forward(self, code: Tensor, label: Tensor | None = None) -> Tensor:
-        """(B,), (B,) int64 -> (B, features)."""
-        embedding = sinusoid(code, self.width).to(self.linear1.weight.dtype)
+        """(B,), or (B, 2) with a second time, (B,) int64 -> (B, features)."""
+        start = code if self.end is None else code[:, 0]
+        embedding = sinusoid(start, self.width).to(self.linear1.weight.dtype)
         embedding = self.linear2(F.silu(self.linear1(embedding)))
+        if self.end is not None:
+            embedding = embedding + self.end(code[:, 1])
         return F.silu(embedding if self.table is None else embedding + self.table(cast(Tensor, label)).vector)

@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
@@ -44,7 +45,26 @@ def group_norm(channels: int, groups: int | None = None) -> nn.GroupNorm:
     """
     if groups is None:  # torch's bf16 channels_last CPU kernel is 4 to 15 times slower on narrower ones
         groups = next(g for g in range(max(1, channels // 16), 0, -1) if channels % g == 0)
-    return nn.GroupNorm(groups, channels)
+    return GroupNorm(groups, channels)
+
+
+class GroupNorm(nn.GroupNorm):
+    """torch's, which can also be differentiated in forward mode on images in channels_last; torch's own fails there."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *) -> (B, C, *)."""
+        if not differentiated(x):
+            return super().forward(x)
+        grouped = x.reshape(len(x), self.num_groups, -1)  # (B, groups, all of a group)
+        var, mean = torch.var_mean(grouped, dim=2, correction=0, keepdim=True)
+        h = ((grouped - mean) * (var + self.eps).rsqrt()).reshape(x.shape)
+        per_channel = (-1, *[1] * (x.ndim - 2))
+        return torch.addcmul(self.bias.view(per_channel), h, self.weight.view(per_channel))
+
+
+def differentiated(x: Tensor) -> bool:
+    """Whether a derivative in forward mode is being taken by `x`."""
+    return forward_ad.unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
 
 
 def sinusoid(code: Tensor, width: int) -> Tensor:
@@ -151,8 +171,9 @@ class ResidualBlock(nn.Module):
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Scaled dot-product attention softmax(q k^T / sqrt(D)) v; (..., N, D) each. Vaswani et al. 2017, eq. 1."""
-    if q.device.type == "cpu" and torch.is_grad_enabled():
-        # the fused CPU kernel's bf16 backward is several times slower than this at the few hundred tokens of a U-Net
+    if differentiated(q) or (q.device.type == "cpu" and torch.is_grad_enabled()):
+        # the fused kernels have no rule for forward mode, and the CPU's bf16 backward is several times slower than this
+        # at the few hundred tokens of a U-Net
         return (q / math.sqrt(q.shape[-1]) @ k.mT).softmax(dim=-1) @ v
     return F.scaled_dot_product_attention(q, k, v)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -39,13 +40,22 @@ class MLP(nn.Module):
     - `classes`: how many, 0 for none; label `classes` is the null class;
     - `width`: of every hidden layer;
     - `depth`: residual blocks of two layers each;
-    - `learned_variance`: twice the outputs.
+    - `learned_variance`: twice the outputs;
+    - `second_time`: the code is `(B, 2)`, of where a step starts and of where it ends: see `FlowMap`.
 
     Raises ValueError if the shape is no point's or if the width is odd.
     """
 
+    as_before: ClassVar[Mapping[str, object]] = {"second_time": False}
+
     def __init__(
-        self, shape: Sequence[int], classes: int, width: int = 128, depth: int = 3, learned_variance: bool = False
+        self,
+        shape: Sequence[int],
+        classes: int,
+        width: int = 128,
+        depth: int = 3,
+        learned_variance: bool = False,
+        second_time: bool = False,
     ) -> None:
         super().__init__()
         if len(shape) != 1:
@@ -53,8 +63,9 @@ class MLP(nn.Module):
         if width % 2:
             raise ValueError(f"width={width} must be even: half of it are the sines of the noise level")
         (size,) = shape
-        self.shape, self.classes, self.learned_variance = tuple(shape), classes, learned_variance
-        self.condition = Condition(width, width, classes)
+        self.shape, self.classes = tuple(shape), classes
+        self.learned_variance, self.second_time = learned_variance, second_time
+        self.condition = Condition(width, width, classes, second_time=second_time)
         self.waves = nn.Linear(size, width // 2)
         nn.init.normal_(self.waves.weight, std=math.pi / 2)  # most waves longer than one standard deviation of the data
         nn.init.uniform_(self.waves.bias, -math.pi, math.pi)
@@ -68,7 +79,7 @@ class MLP(nn.Module):
         return self.condition, self.waves, self.enter, self.leave
 
     def forward(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
-        """(B, D), (B,), (B,) int64 -> (B, D or 2D), in the dtype of x also under autocast."""
+        """(B, D), (B,) or (B, 2), (B,) int64 -> (B, D or 2D), in the dtype of x also under autocast."""
         condition = self.condition(code, label)  # (B, width)
         h: Tensor = self.enter(torch.cat([x, self.waves(x).sin()], dim=1))
         for block in self.blocks:

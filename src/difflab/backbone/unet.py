@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, cast
 
@@ -89,6 +89,7 @@ class Encoder(nn.Module):
         scale_shift: bool,
         groups: int | None,
         patch: int,
+        second_time: bool = False,
     ) -> None:
         super().__init__()
         if not multipliers or blocks < 1 or width % 2:
@@ -118,7 +119,7 @@ class Encoder(nn.Module):
         self.above = [width, *self.widths[:-1]]  # channels that come into a level from above
 
         self.shape = tuple(shape)
-        self.condition = Condition(width, 4 * width, labels)
+        self.condition = Condition(width, 4 * width, labels, second_time=second_time)
         stem = nn.Sequential(nn.PixelUnshuffle(patch), nn.Conv2d(channels * patch**2, width, 3, padding=1))
         enter = [stem, *(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in self.above[1:])]
         self.down = nn.ModuleList(
@@ -167,6 +168,7 @@ class UNet(Encoder):
     - `groups`: groups of every normalisation, None for as many as hold 16 channels each;
     - `patch`: side of the pixel blocks that become channels in front and pixels again at the end;
     - `learned_variance`: twice the output channels;
+    - `second_time`: the code is `(B, 2)`, of where a step starts and of where it ends: see `FlowMap`;
     - `checkpointing`: train in less memory, for one more forward pass of each block: see `Block`.
 
     Raises ValueError if the shape is no image, if the levels do not divide it, if a resolution in `attention` does not
@@ -174,6 +176,7 @@ class UNet(Encoder):
     """
 
     outside_identity: ClassVar[Sequence[str]] = ("checkpointing",)
+    as_before: ClassVar[Mapping[str, object]] = {"second_time": False}
 
     def __init__(
         self,
@@ -189,12 +192,12 @@ class UNet(Encoder):
         groups: int | None = None,
         patch: int = 1,
         learned_variance: bool = False,
+        second_time: bool = False,
         checkpointing: bool = False,
     ) -> None:
-        super().__init__(
-            shape, classes, width, multipliers, blocks, attention, head_channels, dropout, scale_shift, groups, patch
-        )
-        self.classes, self.learned_variance = classes, learned_variance
+        inner = width, multipliers, blocks, attention, head_channels, dropout, scale_shift, groups, patch
+        super().__init__(shape, classes, *inner, second_time)
+        self.classes, self.learned_variance, self.second_time = classes, learned_variance, second_time
         widths, above = self.widths, self.above
         below = [*widths[1:], widths[-1]]  # channels that come into a level from below
         head = nn.Sequential(
@@ -220,7 +223,7 @@ class UNet(Encoder):
         return self.condition, self.stem, cast(Up, self.up[-1]).leave
 
     def forward(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
-        """(B, C, H, W), (B,), (B,) int64 -> (B, C or 2C, H, W), in the dtype of x also under autocast."""
+        """(B, C, H, W), (B,) or (B, 2), (B,) int64 -> (B, C or 2C, H, W), in the dtype of x also under autocast."""
         condition = self.condition(code, label)  # (B, 4 width)
         h, skips = self.descend(x, condition)
         for up in self.up:  # twice the height and width of the level below, and (B, C or 2C, H, W) after the last

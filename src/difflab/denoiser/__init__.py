@@ -3,6 +3,8 @@
 from difflab.denoiser.base import AnyDenoiser, Backbone, Bound, Denoise, Denoiser, Estimate, velocity
 from difflab.denoiser.classifier import AnyClassifier, Classifier, ClassifierBackbone
 from difflab.denoiser.exact import Empirical, Exact, Gaussian, Known, Mixture
+from difflab.denoiser.exact_flow import ExactFlowMap, KnownFlowMap
+from difflab.denoiser.flow_map import FlowMap, Fraction, TimeCode
 from difflab.denoiser.likelihood import (
     BitsPerDim,
     ChainBound,
@@ -37,15 +39,20 @@ __all__ = [
     "Empirical",
     "Estimate",
     "Exact",
+    "ExactFlowMap",
     "ExactTrace",
     "FlatPrior",
     "FlowLikelihood",
+    "FlowMap",
+    "Fraction",
     "Gaussian",
     "GaussianBin",
     "Hutchinson",
     "Known",
+    "KnownFlowMap",
     "Mixture",
     "Rescheduled",
+    "TimeCode",
     "Trace",
     "VariationalBound",
     "continuous_bits_per_dim",

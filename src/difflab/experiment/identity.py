@@ -187,5 +187,5 @@ def label(config: Mapping[str, Any]) -> str:
     """The readable part of a new run's name."""
     choices = config.get("choices", {})
     words = [str(choices[group]) for group in ("paradigm", "data") if group in choices]
-    taught = ["reflow"] if (config.get("teacher") or {}).get("run") else []
+    taught = ["reflow"] if (config.get("teacher") or {}).get("run") and not config.get("residual") else []
     return "-".join([*taught, *words, f"s{config['seed']}"])

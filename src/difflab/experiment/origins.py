@@ -26,14 +26,14 @@ def origins_of(config: Mapping[str, Any], data: DataModule, model: Paradigm, tea
     origins: Origins = {"data": {"sha256": trained_on, "images": images}}
     if teacher:
         origins["teacher"] = teacher.origin
-    if start := start_of(config, teacher):
+    if start := start_of(config):
         run, ema = start
         weights = start_from(run, model.learned, ema)
         origins["init"] = {"sha256": weights["weights"], "ema": weights["ema"], **record(run.config, run.folder.name)}
     return origins
 
 
-def start_of(config: Mapping[str, Any], teacher: Teacher | None) -> tuple[Run, float | None] | None:
+def start_of(config: Mapping[str, Any]) -> tuple[Run, float | None] | None:
     """The run, and the decay of its averages, whose weights a training starts from: `init`, or else its teacher.
 
     `init=none` starts from scratch. Raises ValueError if there is no such run.
@@ -42,4 +42,7 @@ def start_of(config: Mapping[str, Any], teacher: Teacher | None) -> tuple[Run, f
         return None
     if config["init"]:
         return find(Path(config["runs_dir"]), config["init"], "init"), None
-    return (teacher.trained.run, teacher.ema) if teacher and teacher.starts else None
+    words = config.get("teacher") or {}
+    if words.get("run") and words["starts"]:
+        return find(Path(config["runs_dir"]), words["run"], "teacher"), words["ema"]
+    return None

@@ -48,7 +48,7 @@ class Teacher:
         """
         check_student(config, student)
         words = config.get("teacher") or {}
-        if not words.get("run"):
+        if not words.get("run") or not student.couples:
             return None
         found = trained({**words, "runs_dir": config["runs_dir"], "precision": None}, "teacher")
         teacher = cls(found, words["ema"], words["pairs"], config["seed"], words["starts"])
@@ -128,12 +128,21 @@ def check_student(config: Mapping[str, Any], student: Paradigm) -> None:
     if not words.get("run"):
         if given := changed(words):
             raise ValueError(f"{' '.join(given)}: there is no teacher; add teacher=RUN, or leave out teacher.*")
+        if words and student.needs_teacher and not config["init"]:  # empty while it is still to be trained
+            raise ValueError(
+                f"paradigm={config['choices']['paradigm']} learns from a trained flow: add teacher=RUN, or the words "
+                f"that train one, as 'teacher=\"paradigm=rectified_flow\"'"
+            )
         return
-    if not student.couples or words["starts"] is None:
+    if words["starts"] is None:
         raise ValueError(
-            f"teacher={words['run']}: {type(student).__name__} is not trained on a teacher's pairs; choose "
-            f"paradigm=rectified_flow, flow_matching or ot_flow"
+            f"teacher={words['run']}: {type(student).__name__} has no use for a teacher; choose "
+            f"paradigm=rectified_flow, flow_matching or ot_flow, which are trained on its pairs, or a distillation"
         )
+    if not student.couples:  # it follows the teacher's flow itself
+        if given := [each for each in changed(words) if each.split(".")[1] not in ("run", "ema")]:
+            raise ValueError(f"{' '.join(given)}: no pairs are drawn from this teacher; leave out these settings")
+        return
     if pairs := config["data"].get("pairs"):
         raise ValueError(f"data.pairs={pairs}: a teacher draws the pairs; leave out one of the two")
     n = words["pairs"]

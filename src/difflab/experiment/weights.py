@@ -161,22 +161,26 @@ class FromRun:
     Raises ValueError if there is no such run, if it has no such decay, or if it has no weights yet.
     """
 
-    run: str
+    run: str | None
     runs_dir: str
     ema: float | None = None
 
     def __post_init__(self) -> None:
-        decay_of(self.found, self.ema)  # what is not there is missed before any work
+        if self.run is not None:  # it is None while the run is still to be trained
+            decay_of(self.found, self.ema)  # what is not there is missed before any work
 
     @cached_property
     def found(self) -> Run:
         """The run, wherever it lies."""
+        if self.run is None:
+            raise ValueError("no run is named that could be used here")
         return find(Path(self.runs_dir), self.run)
 
     @property
     def identity(self) -> dict[str, Any]:
         """Which weights these are, wherever the run lies and however it is named."""
-        return {"class": "experiment:FromRun", **weights_identity(self.found, self.ema)}
+        weights = {} if self.run is None else weights_identity(self.found, self.ema)
+        return {"class": "experiment:FromRun", **weights}
 
     @cached_property
     def module(self) -> nn.Module:

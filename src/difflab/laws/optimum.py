@@ -15,8 +15,12 @@ from torch import Tensor
 from difflab.denoiser.base import AnyDenoiser, Estimate
 from difflab.denoiser.classifier import AnyClassifier
 from difflab.denoiser.exact import Mixture
+from difflab.denoiser.exact_flow import ExactFlowMap
+from difflab.denoiser.flow_map import FlowMap
 from difflab.laws.gaussian import MEAN, VAR, gaussian
 from difflab.paradigm.base import Paradigm
+from difflab.paradigm.flow_map import FlowMapMatching
+from difflab.paradigm.held import Current
 from difflab.process.gaussian import Mix, scale, unmix
 
 
@@ -41,6 +45,30 @@ class Optimal(AnyDenoiser):
             x0 = x0 + scale(self.off * spread, torch.ones_like(x0))
             _, eps = unmix(x, m, x0, Mix(torch.ones_like(t), torch.zeros_like(t)))
         return Estimate(x0, eps, n(x0, eps))
+
+
+class OptimalMap(ExactFlowMap):
+    """The exact flow map of N(MEAN, VAR), whose output is in any target, and off by `off`."""
+
+    def __init__(self, like: FlowMap, off: float) -> None:
+        super().__init__(gaussian(like.schedule, like.shape, learned_variance=False))
+        self.target, self.classes, self.off = like.target, like.classes, off
+
+    def output(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> tuple[Tensor]:
+        """As that of `FlowMap`."""
+        tangent = self.exact.forward(x, t, label)
+        y = n = self.target.mix(self.schedule, t)(tangent.x0, tangent.eps)
+        if s is not None and (moves := s < t).any():
+            away = self.forward(x[moves], t[moves], label[moves], s[moves])
+            y = n.index_put((moves,), self.target.mix(self.schedule, t[moves])(away.x0, away.eps))
+        return (y + self.off,)
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
+        """The chord, or without `s` the denoiser, off in the target."""
+        if s is not None:
+            return super().forward(x, t, label, s)
+        m, (y,) = self.schedule(t), self.output(x, t, label)
+        return Estimate(*unmix(x, m, y, self.target.mix(self.schedule, t)), y)
 
 
 class Bayes(AnyClassifier):
@@ -80,6 +108,12 @@ def samples(model: Paradigm, n: int) -> tuple[Tensor, Tensor]:
 def at_the_optimum(model: Paradigm, off: float = 0.0) -> Paradigm:
     """A copy of the model with the optimum, or what is off by `off`, in place of what is trained."""
     model, learned = copy.deepcopy(model), model.learned
-    exact = Bayes(learned, off) if isinstance(learned, AnyClassifier) else Optimal(learned, off)
+    exact: AnyDenoiser | AnyClassifier
+    if isinstance(learned, AnyClassifier):
+        exact = Bayes(learned, off)
+    else:
+        exact = OptimalMap(learned, off) if isinstance(learned, FlowMap) else Optimal(learned, off)
     setattr(model, model.learns, exact)
+    if isinstance(model, FlowMapMatching):
+        model.rule = Current()  # what is held is the optimum, too
     return model

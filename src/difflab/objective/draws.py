@@ -19,7 +19,11 @@ from difflab.process.schedule import Schedule
 
 
 class Noised(NamedTuple):
-    """Clean samples on their way to the network: `x_t = alpha x0 + sigma eps`."""
+    """Clean samples on their way to the network: `x_t = alpha x0 + sigma eps`.
+
+    Of a flow map, steps from `t` to `s <= t`, with uniform numbers `u` on [0, 1) and the share of the budget that is
+    over.
+    """
 
     t: Tensor
     weight: Tensor
@@ -27,6 +31,9 @@ class Noised(NamedTuple):
     x0: Tensor
     eps: Tensor
     label: Tensor
+    progress: float = 1.0
+    s: Tensor | None = None
+    u: Tensor | None = None
 
 
 class Draws:

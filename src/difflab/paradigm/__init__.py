@@ -4,7 +4,10 @@ from difflab.paradigm.base import Paradigm
 from difflab.paradigm.ddpm import DDPM, ImprovedDDPM
 from difflab.paradigm.defaults import Defaults, Prediction, Sampling
 from difflab.paradigm.diffusion import Diffusion
+from difflab.paradigm.drive import Data, DriveOf, Own, Teacher
 from difflab.paradigm.ema import EMA
+from difflab.paradigm.flow_map import FlowMapMatching
+from difflab.paradigm.held import Average, Current, Held, Rounds
 from difflab.paradigm.lr_schedule import WSD, Constant, Cosine, InverseSquareRoot
 from difflab.paradigm.noisy_classifier import CleanClassifier, NoisyClassifier
 from difflab.paradigm.optimisation import SGD, Adam, AdamW, Muon, Optimisation
@@ -24,20 +27,29 @@ __all__ = [
     "WSD",
     "Adam",
     "AdamW",
+    "Average",
     "CleanClassifier",
     "Constant",
     "Cosine",
+    "Current",
+    "Data",
     "Defaults",
     "Diffusion",
+    "DriveOf",
+    "FlowMapMatching",
     "FlowMatching",
+    "Held",
     "ImprovedDDPM",
     "InverseSquareRoot",
     "Muon",
     "NoisyClassifier",
     "Optimisation",
+    "Own",
     "Paradigm",
     "Prediction",
     "RectifiedFlow",
+    "Rounds",
     "Sampling",
     "SubVPSDE",
+    "Teacher",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 import lightning.pytorch as pl
@@ -39,6 +40,7 @@ class Paradigm(pl.LightningModule):
 
     learns: ClassVar[str]  # the name of the module that is trained, averaged and exported
     couples: ClassVar[bool] = False  # whether noise may depend on the data
+    needs_teacher: bool = False  # whether it learns from a trained flow
     hint: ClassVar[str]  # the command that makes use of a trained run, with `{run}` for its name
     coupling: Coupling = Independent()
     label_dropout: float = 0.0  # the share of training labels replaced by the null label
@@ -104,6 +106,11 @@ class Paradigm(pl.LightningModule):
         draw = torch.randn(self.batch_size, *like.shape[1:], generator=keyed(self.seed, *key))
         return draw[self.rows(len(like))].to(like)
 
+    def draw_times(self, n: int, g: torch.Generator, progress: float, *key: int) -> Sequence[Tensor]:
+        """The times of a batch over all processes, and their weights; of steps also `Noised.s` and `Noised.u`."""
+        times = self.times if self.training else self.times.held_out
+        return times(self.schedule, n, g, progress)
+
     def corrupt(
         self,
         x0: Tensor,
@@ -115,12 +122,10 @@ class Paradigm(pl.LightningModule):
     ) -> Noised:
         """Noise a batch, and drop labels, by draws that are a function of the key and the place in the global batch.
 
-        `eps` is the noise that belongs to the samples already, where it does; `progress` is the share of the training
-        budget that is over.
+        `eps` is the samples' own noise, where they have one; `progress` is the share of the budget that is over.
         """
         g, n, mine = keyed(self.seed, *key), self.batch_size, self.rows(len(x0))
-        times = self.times if self.training else self.times.held_out
-        t, weight = times(self.schedule, n, g, progress)
+        t, weight, *step = self.draw_times(n, g, progress, *key)
         dropped = torch.rand(n, generator=g) < dropout
         if eps is None:
             drawn = torch.randn(n, *x0.shape[1:], generator=g)
@@ -131,18 +136,15 @@ class Paradigm(pl.LightningModule):
                 eps = coupled[rank * len(x0) :][: len(x0)].to(x0)
             else:  # the last held-out batches of the processes may differ in length
                 eps = self.coupling(lambda: x0, drawn[mine], lambda: label).to(x0)
-        t, weight = t[mine], weight[mine]
+        t, weight, *step = (each[mine] for each in (t, weight, *step))
         label = torch.where(dropped[mine].to(label.device), self.learned.classes, label)
-        return Noised(t, weight, self.schedule(t)(x0, eps), x0, eps, label)
+        return Noised(t, weight, self.schedule(t)(x0, eps), x0, eps, label, progress, *step)
 
     def check_training(self) -> None:
         """Raise ValueError for parts that must not be trained together; a model that was can still be used."""
 
     def setup(self, stage: str) -> None:
-        """Raise ValueError for a training without an end, which the learning rate and some training times go by.
-
-        And as `check_training` does.
-        """
+        """Raise ValueError as `check_training` does, and for a training without an end, which learning rates need."""
         if stage == "fit":
             self.check_training()
         if stage == "fit" and self.trainer.max_steps < 0 and self.trainer.max_epochs == -1:

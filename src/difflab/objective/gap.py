@@ -1,0 +1,80 @@
+"""Gaps: how far apart the two samples are that discrete consistency training compares."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from difflab.process.schedule import Schedule
+
+
+class Gap(Protocol):
+    """How far back the sample is that a step is compared with."""
+
+    def __call__(self, schedule: Schedule, t: Tensor, s: Tensor, progress: float) -> Tensor:
+        """The times `r` with `s <= r < t`, `(B,)`."""
+
+
+@dataclass(frozen=True)
+class Shrinking:
+    """`r = t (1 - (1 + k sigmoid(-b t)) / q^(stage + 1))` in `t = sigma / alpha`, or 0: a gap that shrinks by stages.
+
+    The `stages` follow each other evenly over the budget. Geng et al. 2024, Easy Consistency Tuning (arXiv:2406.14548),
+    eq. 10, whose code doubles the stage at given numbers of images.
+    """
+
+    q: float = 2.0
+    k: float = 8.0
+    b: float = 1.0
+    stages: int = 8
+
+    def __call__(self, schedule: Schedule, t: Tensor, s: Tensor, progress: float) -> Tensor:
+        """The times."""
+        stage = min(int(progress * self.stages), self.stages - 1)
+        level = (-schedule.log_snr(t) / 2).exp()
+        kept = 1 - (1 + self.k * (-self.b * level).sigmoid()) / self.q ** (stage + 1)
+        r = schedule.time_at(-2 * (level * kept.clamp(min=1e-9)).log())
+        return torch.where(kept > 0, torch.minimum(torch.maximum(r, s), t), s)
+
+
+@dataclass(frozen=True)
+class Share:
+    """The same part of the axis, one of `n`, at all times."""
+
+    n: int = 40
+
+    def __call__(self, schedule: Schedule, t: Tensor, s: Tensor, progress: float) -> Tensor:
+        """The times; the last ones are `s`."""
+        return torch.maximum(t - (schedule.t_max - schedule.t_min) / self.n, s)
+
+
+@dataclass(frozen=True)
+class Karras:
+    """One step of a grid that is uniform in `(sigma / alpha)^(1 / rho)`, of `first` steps and later up to `last`.
+
+    Their number doubles in turns of equal length: Song & Dhariwal 2023 (arXiv:2310.14189), section 3.4, whose times lie
+    on the grid; here a step leads down from any time, and the last one to `s`. The grid: Karras et al. 2022
+    (arXiv:2206.00364), eq. 5.
+    """
+
+    first: int = 10
+    last: int = 1280
+    rho: float = 7.0
+
+    def steps(self, progress: float) -> int:
+        """`min(first 2^turn, last)`, with one turn more than there are doublings."""
+        turns = math.floor(math.log2(self.last / self.first)) + 1
+        doubled: int = self.first * 2 ** min(int(progress * turns), turns - 1)
+        return min(doubled, self.last)
+
+    def __call__(self, schedule: Schedule, t: Tensor, s: Tensor, progress: float) -> Tensor:
+        """The times."""
+        ends = schedule.time(torch.tensor([0.0, 1.0], dtype=torch.float64))
+        low, high, u = ((-schedule.log_snr(each) / 2 / self.rho).exp() for each in (*ends, t))
+        below = u - (high - low) / self.steps(progress)
+        r = schedule.time_at(-2 * self.rho * below.clamp(min=low).log())
+        return torch.where(below > low, torch.minimum(torch.maximum(r, s), t), s)

@@ -1,0 +1,116 @@
+"""Drives: where the velocity comes from that a flow map follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from difflab.denoiser.base import AnyDenoiser, Denoise, velocity
+from difflab.denoiser.rescheduled import Rescheduled
+from difflab.guidance.base import Guidance, Unguided
+from difflab.objective.draws import Noised
+from difflab.objective.residual import Drive
+from difflab.process.gaussian import scale
+from difflab.process.schedule import Schedule
+from difflab.process.target import Target
+
+
+class DriveOf(Protocol):
+    """What makes the drives of a batch, for a flow map whose fixed weights are in `own`, with outputs in `target`."""
+
+    everywhere: ClassVar[bool]  # whether it knows the flow elsewhere than at the noised samples
+
+    def __call__(self, noised: Noised, own: AnyDenoiser, target: Target) -> Drive:
+        """The drive of steps."""
+
+    def tangent(self, noised: Noised, own: AnyDenoiser, target: Target) -> Drive:
+        """The drive of steps of no length."""
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """The way of one sample under its noise, whose mean over the data is the flow."""
+
+    noised: Noised
+    schedule: Schedule
+    target: Target
+
+    def output(self, x: Tensor, t: Tensor) -> Tensor:
+        """`n_t(x0, eps)`."""
+        return self.target.mix(self.schedule, t)(self.noised.x0, self.noised.eps)
+
+    def back(self, x: Tensor, t: Tensor, r: Tensor) -> Tensor:
+        """`m_r(x0, eps)`."""
+        return self.schedule(r)(self.noised.x0, self.noised.eps)
+
+
+@dataclass(frozen=True)
+class Followed:
+    """The flow of a denoiser."""
+
+    denoise: Denoise
+    target: Target
+
+    @torch.no_grad()
+    def output(self, x: Tensor, t: Tensor) -> Tensor:
+        """Its estimate, in the target."""
+        estimate = self.denoise(x, t)
+        return self.target.mix(self.denoise.schedule, t)(estimate.x0, estimate.eps)
+
+    @torch.no_grad()
+    def back(self, x: Tensor, t: Tensor, r: Tensor) -> Tensor:
+        """A step of Heun's method, two evaluations."""
+        first = velocity(self.denoise, x, t)
+        last = r.clamp(min=self.denoise.schedule.t_min)  # which data have no velocity after
+        second = velocity(self.denoise, x + scale(r - t, first), last)
+        return x + scale((r - t) / 2, first + second)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data: the map of their own flow is learned from scratch. It knows the flow at the noised samples alone."""
+
+    everywhere: ClassVar[bool] = False
+
+    def __call__(self, noised: Noised, own: AnyDenoiser, target: Target) -> Drive:
+        """The way of each sample under its noise."""
+        return Conditional(noised, own.schedule, target)
+
+    tangent = __call__
+
+
+@dataclass(frozen=True)
+class Own:
+    """The flow map's own velocity, its output for steps of no length, which the data train."""
+
+    everywhere: ClassVar[bool] = True
+
+    def __call__(self, noised: Noised, own: AnyDenoiser, target: Target) -> Drive:
+        """The flow of the fixed weights."""
+        return Followed(own.bind(noised.label), target)
+
+    def tangent(self, noised: Noised, own: AnyDenoiser, target: Target) -> Drive:
+        """The data."""
+        return Conditional(noised, own.schedule, target)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The flow of a trained denoiser, under a guidance: distillation."""
+
+    denoiser: Callable[[], AnyDenoiser]
+    guidance: Guidance = field(default_factory=Unguided)
+    everywhere: ClassVar[bool] = True
+
+    def __call__(self, noised: Noised, own: AnyDenoiser, target: Target) -> Drive:
+        """The flow of the teacher."""
+        teacher = self.denoiser()
+        if teacher.schedule != own.schedule:
+            teacher = Rescheduled(teacher, own.schedule)
+        return Followed(self.guidance(teacher).bind(noised.label), target)
+
+    tangent = __call__

@@ -1,0 +1,205 @@
+"""Flow maps: models of few steps and of one, by every method that drives a residual to zero."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from difflab.denoiser.flow_map import FlowMap
+from difflab.objective.coupling import Coupling
+from difflab.objective.distance import Distance, Squared
+from difflab.objective.draws import Noised
+from difflab.objective.residual import Drive, Residual, Step, TrainedMap
+from difflab.objective.steps import Steps
+from difflab.objective.times import Times
+from difflab.objective.weighting import Weighting
+from difflab.paradigm.defaults import Defaults, Sampling
+from difflab.paradigm.diffusion import Codec, Diffusion
+from difflab.paradigm.drive import DriveOf, Own, Teacher
+from difflab.paradigm.held import Current, Held, Rounds
+from difflab.paradigm.optimisation import Optimisation
+from difflab.process.chord import chord
+from difflab.process.gaussian import scale
+from difflab.process.noise import keyed
+from difflab.process.schedule import Linear, Schedule
+from difflab.process.target import Target, Velocity
+from difflab.sampler.ddim import DDIM
+
+ENDS = 2**20  # the last number of the key of a batch's steps
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A flow map in training, for samples of some labels; all its calls have the same dropout masks."""
+
+    trained: FlowMap
+    held: FlowMap
+    label: Tensor
+    mask: int
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule that times refer to."""
+        return self.trained.schedule
+
+    @property
+    def target(self) -> Target:
+        """What the output is in."""
+        return self.trained.target
+
+    def __call__(self, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """The output of the weights that are trained."""
+        torch.manual_seed(self.mask)
+        return self.trained.output(x, t, self.label, s)[0]
+
+    @torch.no_grad()
+    def fixed(self, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """The output of those that are held fixed."""
+        torch.manual_seed(self.mask)
+        return self.held.output(x, t, self.label, s)[0]
+
+
+class FlowMapMatching(Diffusion):
+    """Drive a residual of the flow map to zero, on steps between two times, along the flow of a drive.
+
+    Steps of no length are the drive's own output: with the data as drive, flow matching. A method is a choice of
+    `residual`, `drive`, `steps`, `distance`, `held`, schedule and target. `held` are the weights that the residual is
+    regressed on, and that a drive of its own follows; None takes the weights as they are.
+
+    Boffi et al. 2025 (arXiv:2505.18825), algorithm 1, for any schedule and target.
+    """
+
+    as_before: ClassVar[Mapping[str, object]] = Diffusion.as_before
+    defaults: ClassVar[Defaults] = Defaults(Linear(), Velocity(), Sampling(DDIM(), nfe=1))
+    hint: ClassVar[str] = "difflab-sample run={run} sampler=ddim nfe=1"
+    denoiser: FlowMap
+
+    def __init__(
+        self,
+        denoiser: nn.Module,
+        residual: Residual,
+        drive: DriveOf,
+        steps: Steps,
+        distance: Distance | None = None,
+        held: Held | None = None,
+        times: Times | None = None,
+        weighting: Weighting | None = None,
+        coupling: Coupling | None = None,
+        optimisation: Optimisation | None = None,
+        batch_size: int | None = None,
+        label_dropout: float = 0.1,
+        seed: int = 0,
+        codec: Codec | None = None,
+        schedule: Schedule | None = None,
+        target: Target | None = None,
+        sampling: Sampling | None = None,
+    ) -> None:
+        if not hasattr(denoiser, "schedule"):  # a backbone
+            denoiser = FlowMap(denoiser, schedule or self.defaults.schedule, target or self.defaults.target)
+            schedule = target = None
+        general = times, weighting, coupling, optimisation, batch_size, label_dropout, seed, codec
+        super().__init__(denoiser, *general, schedule, target, sampling)
+        if residual.follows and not drive.everywhere:
+            raise ValueError(
+                f"{type(residual).__name__} follows the flow where its steps end, and the data know it at the noised "
+                f"samples alone: choose drive=own, or residual=eulerian or semigroup"
+            )
+        untied = isinstance(drive, Own) or not (residual.driven or isinstance(held, Rounds))
+        if untied and not steps.diagonal:
+            raise ValueError(
+                f"nothing ties {type(residual).__name__} to the data where no step has length 0: choose steps=sorted "
+                f"or dyadic with steps.diagonal > 0"
+            )
+        self.residual, self.drive, self.steps = residual, drive, steps
+        self.distance = distance or Squared()
+        self.rule = held or Current()
+        self.followed = 0  # steps
+        self.kept = self.rule.start(self.denoiser)
+
+    def check(self) -> None:
+        """Raise ValueError also for a denoiser that is given one time, a table, and times that learn from the loss."""
+        super().check()
+        if not isinstance(self.denoiser, FlowMap):
+            raise ValueError(
+                f"{type(self).__name__} trains a flow map, and {type(self.denoiser).__name__} is none: choose "
+                f"denoiser=flow_map backbone.second_time=true"
+            )
+        if self.denoiser.schedule.discrete:
+            raise ValueError(
+                f"a flow map steps between any two times, and {self.denoiser.schedule} is a table: choose a continuous "
+                f"schedule, as schedule=vp in place of ddpm_linear, or trigonometric"
+            )
+        if self.times.observes:
+            raise ValueError(f"{self.times} are chosen by the loss at one time, and a flow map has two: choose uniform")
+
+    @property
+    @override
+    def needs_teacher(self) -> bool:  # type: ignore[override]  # of most paradigms a constant
+        return isinstance(self.drive, Teacher) or isinstance(self.rule, Rounds)
+
+    @override
+    def draw_times(self, n: int, g: torch.Generator, progress: float, *key: int) -> Sequence[Tensor]:
+        t, weight = super().draw_times(n, g, progress)
+        ends = keyed(self.seed, *key, ENDS)
+        t, s = self.steps(self.schedule, self.times, t, ends, progress)
+        return t, weight, s, torch.rand(n, generator=ends, dtype=torch.float64)
+
+    @property
+    def held(self) -> FlowMap:
+        """The flow map by the weights that are held fixed."""
+        return self.rule.network(self.kept, self.denoiser)
+
+    def on_train_start(self) -> None:
+        """Hold the weights that training starts from, which may be those of another run; not where it goes on."""
+        start = self.rule.start(self.denoiser)
+        if self.kept is not None and start is not None and not self.global_step:
+            self.kept.load_state_dict(start.state_dict())
+
+    def loss(self, noised: Noised) -> dict[str, Tensor]:
+        """The distance of the residual from zero, and of the output from the drive's where a step has no length."""
+        mask, steps = torch.initial_seed(), steps_of(noised)
+        losses = noised.x_t.new_empty(len(steps.t))
+        schedule, target = self.denoiser.schedule, self.denoiser.target
+        kinds = (steps.s < steps.t, self.residual, self.drive), (steps.s == steps.t, tangent, self.drive.tangent)
+        for rows, residual, drive in kinds:
+            if not rows.any():
+                continue
+            part = some(noised, rows)
+            step, flow = steps_of(part), Labelled(self.denoiser, self.held, part.label, mask)
+            found = residual(flow, drive(part, self.held, target), step)
+            length = chord(schedule, target, step.t, step.s).sigma
+            loss = self.distance(found, length if residual is self.residual else torch.ones_like(length))
+            losses[rows.to(losses.device)] = scale(self.weighting(schedule, target, step.t), loss)
+        return {"residual": losses}
+
+    def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
+        """Have the held weights follow."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        if (done := self.global_step) > self.followed:
+            self.rule.follow(self.kept, self.denoiser, (done - 1) / steps, done / steps)
+            self.followed = done
+
+
+def tangent(flow: TrainedMap, drive: Drive, step: Step) -> Tensor:
+    """What a residual is where a step has no length: `y - y'`, with `y'` the drive's output."""
+    return flow(step.x, step.t, step.t) - drive.output(step.x, step.t)
+
+
+def steps_of(noised: Noised) -> Step:
+    """The steps of a batch. Raises ValueError if it has none."""
+    if noised.s is None or noised.u is None:
+        raise ValueError("a flow map is trained on steps, which have two times: give the paradigm `steps`")
+    return Step(noised.x_t, noised.t, noised.s, noised.u, noised.progress)
+
+
+def some(noised: Noised, rows: Tensor) -> Noised:
+    """Some rows of a batch of steps."""
+    steps = steps_of(noised)
+    tensors = steps.t, noised.weight, steps.x, noised.x0, noised.eps, noised.label, steps.s, steps.u
+    t, weight, x_t, x0, eps, label, s, u = (each[rows.to(each.device)] for each in tensors)
+    return Noised(t, weight, x_t, x0, eps, label, noised.progress, s, u)
