@@ -27,10 +27,10 @@ PRESETS = {
     "edm": {
         "target": "Preconditioned(sigma_data=0.628)",  # of the data
         "weighting": "EDM(sigma_data=0.628)",
-        "grid": "Karras(noisy=-9.0, clean=7.0, rho=7.0)",
+        "grid": "LogSNR(noisy=-9.0, clean=7.0)",
     },
-    "flow_matching": {"sampler": "Heun()"},
-    "rectified_flow": {"sampler": "Euler()"},
+    "flow_matching": {"sampler": "Heun()", "grid": "Quadratic()"},
+    "rectified_flow": {"sampler": "Euler()", "grid": "Quadratic()"},
     "vdm": {
         "schedule": "LearnedSchedule(log_snr_max=13.3, log_snr_min=-5, hidden=64)",
         "grid": "LogSNR(noisy=-9.0, clean=7.0)",
