@@ -69,6 +69,8 @@ NEEDS = {  # what an option asks of the others
     ("denoiser", "known_flow_map"): ["data=moons", "backbone=mlp", "protocol=toy"],
     ("denoiser", "flow_map"): ["paradigm=mean_flow"],
     ("denoiser", "slow_flow_map"): ["paradigm=mean_flow"],
+    ("denoiser", "guided_flow_map"): ["paradigm=mean_flow", "drive=guided"],
+    ("drive", "guided"): ["paradigm=mean_flow", "denoiser=guided_flow_map", "data=digits"],
     **{(group, option): [f"paradigm={preset}"] for group, option, preset in STEPS},
     ("data", "gaussian_array"): ["denoiser=known", "protocol=toy", "range=none"],
     ("experiment", "toy"): ["data=moons", "backbone=mlp"],
@@ -96,6 +98,9 @@ NEEDS = {  # what an option asks of the others
 NOT_HERE = {  # tested elsewhere
     ("drive", "teacher"),
     ("steps", "halved"),
+    ("steps", "whole_way"),
+    ("residual", "paired"),
+    ("paradigm", "one_step_reflow"),
     *(("paradigm", f"{way}_distillation") for way in ("consistency", "lagrangian", "progressive")),
     ("data", "folder"),
     ("data", "fashion_mnist"),

@@ -15,7 +15,13 @@ from helpers.jobs import TINY, TOY
 FOUR_STEPS = ["optimizer=sgd", "batch_size=16", "images=64", "check_every=64", "logger=local", "protocol.n=0", "nfe=4"]
 IMAGES = [*TINY, "backbone.dropout=0.0"]
 POINTS = [*TOY, "data.source.n=64", "data.source.held_out=32"]
-UNTRAINED = ("exact", "consistency_distillation", "lagrangian_distillation", "progressive_distillation")  # need a run
+UNTRAINED = (
+    "exact",
+    "consistency_distillation",
+    "lagrangian_distillation",
+    "progressive_distillation",
+    "one_step_reflow",
+)
 CASES = {option: [f"paradigm={option}"] for option in options("paradigm") if option not in UNTRAINED}
 OF_IMAGES = ("ddpm", "classifier", "noisy_classifier", "draws_two", "checkpointing", "dit", "no_label_dropout")
 CASES |= {

@@ -42,7 +42,8 @@ VARIANTS = {  # of another preset
     "improved_ddpm_vlb",  # with another loss
     "exact",  # without a network
     *("scm", "consistency_training", "consistency_distillation", "easy_consistency", "mean_flow"),  # of flow maps
-    *("shortcut", "lagrangian_flow_map", "lagrangian_distillation", "progressive_distillation"),  # all of one class
+    *("shortcut", "lagrangian_flow_map", "lagrangian_distillation", "progressive_distillation"),
+    "one_step_reflow",  # all of one class
 }
 CLASSIFIERS = {"noisy_classifier": "CosineBetas(T=1000, offset=0.008, beta_max=0.999)", "classifier": None}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from difflab.backbone import MLP, DiT, UNet
-from difflab.denoiser import Denoiser, ExactFlowMap, FlowMap, Fraction, Gaussian, Mixture
+from difflab.denoiser import Denoiser, Estimate, ExactFlowMap, FlowMap, Fraction, Gaussian, Mixture
 from difflab.laws import close
 from difflab.laws.gaussian import MEAN, VAR, flow, gaussian, marginal
 from difflab.objective import (
@@ -27,10 +27,10 @@ from difflab.objective import (
     Uniform,
 )
 from difflab.objective.draws import Noised
-from difflab.paradigm.drive import Conditional, Followed
+from difflab.paradigm.drive import Conditional, Followed, Steered
 from difflab.process import EDM, X0, Eps, Linear, Preconditioned, Score, Trigonometric, V, Velocity
 from difflab.process.chord import chord, output, slope
-from difflab.process.gaussian import det, scale
+from difflab.process.gaussian import det, scale, unmix
 from helpers.closed_forms import normal
 from helpers.conf import schedules
 from helpers.laws import assert_law
@@ -346,6 +346,31 @@ def test_flow_maps_of_mixtures_are_exact():
 
 def rows(schedule, t, s, x):
     return torch.cat([flow(schedule, *ends, row[None]) for *ends, row in zip(t, s, x, strict=True)])
+
+
+def test_trained_guidance_has_the_guided_velocity_as_its_fixed_point():
+    """u + scale (c - u) for any kappa, and the data's own where the label is dropped."""
+    c, u, x = normal(4, 2), normal(4, 2, seed=1), normal(4, 2, seed=2)
+    t, label = SHARES[:4, 0], torch.tensor([0, 1, 2, 3])  # 3: the null label
+
+    class Learned:
+        schedule, target, classes = Linear(), Velocity(), 3
+
+        def __init__(self, scale):
+            self.scale = scale
+
+        def __call__(self, x, t, label):
+            guided = torch.where((label == 3)[:, None], u, u + self.scale * (c - u))
+            return Estimate(x, x, guided)
+
+    for factor, kappa in itertools.product((1.0, 2.0, 5.0), (0.0, 0.5, 0.9)):
+        own = Learned(factor)
+        way = Conditional(
+            Noised(t, t, x, *unmix(x, Linear()(t), c, Velocity().mix(Linear(), t)), label), Linear(), Velocity()
+        )
+        found = Steered(way, own, factor, kappa).output(x, t)
+        expected = torch.where((label == 3)[:, None], c, u + factor * (c - u))
+        assert_law([close(f"scale {factor}, kappa {kappa}", found, expected, atol=1e-9)])
 
 
 def test_pairs_are_steps_back_in_time():

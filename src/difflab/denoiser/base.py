@@ -60,6 +60,7 @@ class AnyDenoiser(nn.Module):
     is_network: bool = False  # each forward call is one function evaluation
     learned_variance: bool = False  # whether estimates have `v`
     has_density: bool = True  # bits/dim is defined
+    guidance_learned: bool = False  # whether it was trained to say what guidance would make of it
 
     @property
     def device(self) -> torch.device:

@@ -44,15 +44,23 @@ class FlowMap(Denoiser):
     the output of sCM (Lu & Song 2024, arXiv:2410.11081), and with s = 0 x0 is the consistency function of Song et al.
     2023 (arXiv:2303.01469).
 
-    `code` is how the network knows the times; None is that of the target, which a trained denoiser has.
+    `code` is how the network knows the times; None is that of the target, which a trained denoiser has. `guided` is for
+    training by a drive that guides: samples of such a run are guided as they are.
 
     Raises ValueError as `Denoiser` does, for a backbone without a second time, and for a target that has no derivative
     by time.
     """
 
-    def __init__(self, backbone: nn.Module, schedule: Schedule, target: Target, code: TimeCode | None = None) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        schedule: Schedule,
+        target: Target,
+        code: TimeCode | None = None,
+        guided: bool = False,
+    ) -> None:
         super().__init__(backbone, schedule, target)
-        self.code = code or target.c_noise
+        self.code, self.guidance_learned = code or target.c_noise, guided
         if not getattr(backbone, "second_time", False):
             raise ValueError(
                 f"{type(backbone).__name__} is given one time and a flow map has two: choose backbone.second_time=true"

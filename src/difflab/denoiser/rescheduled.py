@@ -47,6 +47,7 @@ class Rescheduled(AnyDenoiser):
         self.denoiser, self.schedule, self.target = denoiser, schedule, X0()
         self.shape, self.classes = denoiser.shape, denoiser.classes
         self.learned_variance, self.has_density = denoiser.learned_variance, denoiser.has_density
+        self.guidance_learned = denoiser.guidance_learned
 
     def nfe(self, t: Tensor) -> int:
         """Network evaluations of one call at the time `t`, for each sample."""

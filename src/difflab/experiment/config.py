@@ -231,5 +231,11 @@ def product(a: float, b: float) -> float:
     return a * b
 
 
+def given(condition: object, value: object) -> object:
+    """The value where the condition holds, else null: `${given:${teacher.starts},'paradigm=rectified_flow'}`."""
+    return value if condition else None
+
+
+OmegaConf.register_new_resolver("given", given, replace=True)
 OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)
 OmegaConf.register_new_resolver("product", product, replace=True)

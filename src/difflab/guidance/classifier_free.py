@@ -23,7 +23,7 @@ class ClassifierFree:
         scale = gamma       Imagen's w, diffusers' guidance_scale, EDM2's guidance, DiT's cfg-scale
 
     It takes two evaluations. The null label means something only where it was trained: `model.label_dropout` above 0.
-    Raises ValueError for a denoiser without classes.
+    Raises ValueError for a denoiser without classes, and for one whose guidance was trained.
     """
 
     scale: float = 2.0
@@ -34,6 +34,11 @@ class ClassifierFree:
             raise ValueError(
                 "guidance=classifier_free needs a run with classes, and this one has none: choose "
                 "guidance=autoguidance, or train on labelled data"
+            )
+        if denoiser.guidance_learned and self.scale != 1:
+            raise ValueError(
+                "guidance=classifier_free would guide this run twice, which was trained with drive=guided: leave the "
+                "guidance out, or train a run with drive=data"
             )
         return denoiser if self.scale == 1 else Conditioned(denoiser, self.scale)
 

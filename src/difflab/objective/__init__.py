@@ -13,12 +13,13 @@ from difflab.objective.residual import (
     Half,
     Lagrangian,
     Middle,
+    Paired,
     Residual,
     Semigroup,
     Step,
     TrainedMap,
 )
-from difflab.objective.steps import Dyadic, Halved, Sorted, Steps, ToData
+from difflab.objective.steps import Dyadic, Halved, Sorted, Steps, ToData, WholeWay
 from difflab.objective.times import Curriculum, Importance, LogitNormal, LogNormal, Stratified, Times, Uniform
 from difflab.objective.weighting import EDM, SNR, Likelihood, MinSNR, Sigmoid, Simple, Weighting, error_ratio
 
@@ -54,6 +55,7 @@ __all__ = [
     "Noised",
     "One",
     "OptimalTransport",
+    "Paired",
     "PseudoHuber",
     "Residual",
     "Semigroup",
@@ -72,5 +74,6 @@ __all__ = [
     "Two",
     "Uniform",
     "Weighting",
+    "WholeWay",
     "error_ratio",
 ]

@@ -183,6 +183,21 @@ class Semigroup:
 
 
 @dataclass(frozen=True)
+class Paired:
+    """`y - n_t(x0, eps)` for data and noise that are the two ends of a flow: what the chord between them says.
+
+    One-step distillation of a rectified flow from its own pairs: Liu et al. 2023 (arXiv:2209.03003), section 2.3.
+    """
+
+    follows: ClassVar[bool] = False
+    driven: ClassVar[bool] = True
+
+    def __call__(self, flow: TrainedMap, drive: Drive, step: Step) -> Tensor:
+        """The residual."""
+        return flow(step.x, step.t, step.s) - drive.output(step.x, step.t)
+
+
+@dataclass(frozen=True)
 class EulerianDiscrete:
     """`y - y'` over `t - r`, where `y'` leads to where the fixed map leads from a sample a little further on.
 

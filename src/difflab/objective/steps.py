@@ -104,3 +104,16 @@ class Halved:
         pieces = 2 ** (self.rounds - 1 - min(int(progress * self.rounds), self.rounds - 1))
         k = torch.randint(1, pieces + 1, t.shape, generator=g).double()
         return schedule.time(k / pieces), torch.where(k == 1, 0.0, schedule.time((k - 1) / pieces))
+
+
+@dataclass(frozen=True)
+class WholeWay:
+    """One step, from noise to data."""
+
+    diagonal: ClassVar[float] = 0.0
+
+    def __call__(
+        self, schedule: Schedule, times: Times, t: Tensor, g: Generator, progress: float
+    ) -> tuple[Tensor, Tensor]:
+        """The ends of the axis."""
+        return torch.full_like(t, schedule.t_max), torch.zeros_like(t)

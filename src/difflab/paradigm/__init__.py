@@ -4,7 +4,7 @@ from difflab.paradigm.base import Paradigm
 from difflab.paradigm.ddpm import DDPM, ImprovedDDPM
 from difflab.paradigm.defaults import Defaults, Prediction, Sampling
 from difflab.paradigm.diffusion import Diffusion
-from difflab.paradigm.drive import Data, DriveOf, Own, Teacher
+from difflab.paradigm.drive import Data, DriveOf, GuidedData, Own, Teacher
 from difflab.paradigm.ema import EMA
 from difflab.paradigm.flow_map import FlowMapMatching
 from difflab.paradigm.held import Average, Current, Held, Rounds
@@ -38,6 +38,7 @@ __all__ = [
     "DriveOf",
     "FlowMapMatching",
     "FlowMatching",
+    "GuidedData",
     "Held",
     "ImprovedDDPM",
     "InverseSquareRoot",

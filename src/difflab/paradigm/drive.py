@@ -14,6 +14,7 @@ from difflab.denoiser.rescheduled import Rescheduled
 from difflab.guidance.base import Guidance, Unguided
 from difflab.objective.draws import Noised
 from difflab.objective.residual import Drive
+from difflab.process.chord import slope
 from difflab.process.gaussian import scale
 from difflab.process.schedule import Schedule
 from difflab.process.target import Target
@@ -23,6 +24,10 @@ class DriveOf(Protocol):
     """What makes the drives of a batch, for a flow map whose fixed weights are in `own`, with outputs in `target`."""
 
     everywhere: ClassVar[bool]  # whether it knows the flow elsewhere than at the noised samples
+
+    @property
+    def guides(self) -> bool:
+        """Whether its velocity is that of guidance."""
 
     def __call__(self, noised: Noised, own: AnyDenoiser, target: Target) -> Drive:
         """The drive of steps."""
@@ -75,6 +80,7 @@ class Data:
     """The data: the map of their own flow is learned from scratch. It knows the flow at the noised samples alone."""
 
     everywhere: ClassVar[bool] = False
+    guides: ClassVar[bool] = False
 
     def __call__(self, noised: Noised, own: AnyDenoiser, target: Target) -> Drive:
         """The way of each sample under its noise."""
@@ -84,10 +90,59 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Steered:
+    """The way of one sample, under guidance by the flow map's own velocity."""
+
+    way: Conditional
+    own: AnyDenoiser
+    scale: float
+    kappa: float
+
+    @torch.no_grad()
+    def output(self, x: Tensor, t: Tensor) -> Tensor:
+        """`w y + kappa c + (1 - w - kappa) u` of outputs, which mix linearly; without a label `y` alone."""
+        label, null = self.way.noised.label, self.own.classes
+        y, w = self.way.output(x, t), self.scale * (1 - self.kappa)
+        given, free = (self.own(x, t, each).out for each in (label, torch.full_like(label, null)))
+        guided = w * y + self.kappa * given + (1 - w - self.kappa) * free
+        return torch.where((label == null).view(-1, *[1] * (x.ndim - 1)), y, guided)
+
+    def back(self, x: Tensor, t: Tensor, r: Tensor) -> Tensor:
+        """A straight step along the guided velocity."""
+        return x + scale(r - t, slope(self.own.schedule, self.own.target, x, t, self.output(x, t)))
+
+
+@dataclass(frozen=True)
+class GuidedData:
+    """The data under classifier-free guidance of the given scale, which the flow map learns: one evaluation has it.
+
+    `w y + kappa c + (1 - w - kappa) u` with `w = scale (1 - kappa)`, where y is the data's, and c and u are the map's
+    own with the label and without: at the optimum `u + scale (c - u)`. Geng et al. 2025 (arXiv:2505.13447), appendix
+    B.1. It needs labels, and `label_dropout` above 0.
+    """
+
+    scale: float = 2.0
+    kappa: float = 0.5
+    everywhere: ClassVar[bool] = False
+    guides: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.kappa < 1:
+            raise ValueError(f"{self}: kappa is a share of the guided velocity, in [0, 1)")
+
+    def __call__(self, noised: Noised, own: AnyDenoiser, target: Target) -> Drive:
+        """The way of each sample, steered."""
+        return Steered(Conditional(noised, own.schedule, target), own, self.scale, self.kappa)
+
+    tangent = __call__
+
+
+@dataclass(frozen=True)
 class Own:
     """The flow map's own velocity, its output for steps of no length, which the data train."""
 
     everywhere: ClassVar[bool] = True
+    guides: ClassVar[bool] = False
 
     def __call__(self, noised: Noised, own: AnyDenoiser, target: Target) -> Drive:
         """The flow of the fixed weights."""
@@ -105,6 +160,11 @@ class Teacher:
     denoiser: Callable[[], AnyDenoiser]
     guidance: Guidance = field(default_factory=Unguided)
     everywhere: ClassVar[bool] = True
+
+    @property
+    def guides(self) -> bool:
+        """Whether the teacher is guided."""
+        return self.guidance != Unguided()
 
     def __call__(self, noised: Noised, own: AnyDenoiser, target: Target) -> Drive:
         """The flow of the teacher."""

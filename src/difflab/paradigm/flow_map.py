@@ -14,7 +14,7 @@ from difflab.denoiser.flow_map import FlowMap
 from difflab.objective.coupling import Coupling
 from difflab.objective.distance import Distance, Squared
 from difflab.objective.draws import Noised
-from difflab.objective.residual import Drive, Residual, Step, TrainedMap
+from difflab.objective.residual import Drive, Paired, Residual, Step, TrainedMap
 from difflab.objective.steps import Steps
 from difflab.objective.times import Times
 from difflab.objective.weighting import Weighting
@@ -109,6 +109,11 @@ class FlowMapMatching(Diffusion):
                 f"{type(residual).__name__} follows the flow where its steps end, and the data know it at the noised "
                 f"samples alone: choose drive=own, or residual=eulerian or semigroup"
             )
+        if drive.guides != self.denoiser.guidance_learned or (drive.guides and not self.denoiser.classes):
+            raise ValueError(
+                "drive=guided and denoiser=guided_flow_map belong together, and to data with labels: the run then "
+                "refuses to be guided again. Choose both, or neither"
+            )
         untied = isinstance(drive, Own) or not (residual.driven or isinstance(held, Rounds))
         if untied and not steps.diagonal:
             raise ValueError(
@@ -139,8 +144,13 @@ class FlowMapMatching(Diffusion):
 
     @property
     @override
+    def couples(self) -> bool:  # type: ignore[override]  # of most paradigms a constant
+        return isinstance(getattr(self, "residual", None), Paired)  # which is set after the general checks
+
+    @property
+    @override
     def needs_teacher(self) -> bool:  # type: ignore[override]  # of most paradigms a constant
-        return isinstance(self.drive, Teacher) or isinstance(self.rule, Rounds)
+        return self.couples or isinstance(self.drive, Teacher) or isinstance(self.rule, Rounds)
 
     @override
     def draw_times(self, n: int, g: torch.Generator, progress: float, *key: int) -> Sequence[Tensor]:
