@@ -107,7 +107,7 @@ def test_wrong_words_are_refused_in_one_line(tmp_path, monkeypatch, capsys, subt
         (["--config-dir", "nowhere"], "difflab-train: --config-dir nowhere: there is no such folder"),
         (["sampler=ddim,hein", "-m"], "difflab-train: sampler=hein does not exist; valid: "),
         (["teacher=nothing", "paradigm=rectified_flow", "seed=1"], "difflab-train: teacher=nothing: no such folder"),
-        (["teacher=nothing"], "difflab-train: teacher=nothing: DDPM is not trained on a teacher's pairs"),
+        (["teacher=nothing"], "difflab-train: teacher=nothing: DDPM has no use for a teacher"),
     ]:
         with subtests.test(" ".join(words)):
             with pytest.raises(SystemExit) as refusal:

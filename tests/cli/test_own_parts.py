@@ -86,7 +86,11 @@ def other(tmp_path, monkeypatch):
     texts = {}
     for group, (name, settings) in OPTIONS.items():
         lines = [f"_target_: otherpkg.{name}", *filter(None, [settings])]
-        texts[f"{group}/mine"] = "\n".join(["mine:", *(f"  {line}" for line in lines)] if group in NAMED else lines)
+        if group in NAMED:
+            lines = ["mine:", *(f"  {line}" for line in lines)]
+        if group == "optimizer":
+            lines = ["# @package _global_", "lr: 0.001", "optimizer:", *(f"  {line}" for line in lines)]
+        texts[f"{group}/mine"] = "\n".join(lines)
     install(tmp_path / "site", "otherpkg", "other", CLASSES, texts)
     monkeypatch.syspath_prepend(tmp_path / "site")
     yield

@@ -115,7 +115,7 @@ def test_words_of_earlier_versions_are_answered_by_todays(tmp_path, monkeypatch,
 def test_a_warm_up_that_is_longer_than_the_training_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run_here("train", *FLOW, "lr_schedule=constant", "lr_schedule.warmup=1000")
-    assert "lr_schedule.warmup=1_000 is longer than images=640: lr=0.002 is not reached" in capsys.readouterr().out
+    assert "lr_schedule.warmup=1_000 is longer than images=640: lr=0.004 is not reached" in capsys.readouterr().out
     run_here("train", *FLOW)
     assert "is longer than" not in capsys.readouterr().out
 

@@ -17,7 +17,7 @@ from difflab.denoiser import AnyClassifier, Denoiser
 from difflab.guidance import Chain, ClassifierFree, ClassifierGuidance, Clip
 from difflab.objective import Chain as ChainOfDraws
 from difflab.objective import OptimalTransport
-from difflab.paradigm import EDM, Diffusion, FlowMatching, ImprovedDDPM, Optimisation, RectifiedFlow
+from difflab.paradigm import EDM, Diffusion, FlowMapMatching, FlowMatching, ImprovedDDPM, Optimisation, RectifiedFlow
 from difflab.paradigm.base import HELD_OUT
 from difflab.process import VP, CosineBetas, Eps
 from difflab.sampler import DDIM, Heun, Uniform, generate
@@ -62,7 +62,8 @@ def test_each_module_trains_tests_and_samples_with_its_papers_defaults(subtests)
 
 def trains_tests_and_samples(cls):
     """Two steps, one batch of held-out points, three samples."""
-    model, data, plain = cls(mlp(learned_variance=cls is ImprovedDDPM)), points(), trainer(limit_test_batches=1)
+    network = mlp(learned_variance=cls is ImprovedDDPM, second_time=cls is FlowMapMatching)
+    model, data, plain = cls(network), points(), trainer(limit_test_batches=1)
     before = [p.clone() for p in model.denoiser.parameters()]
     plain.fit(model, data)
     assert any(not torch.equal(a, b) for a, b in zip(before, model.denoiser.parameters(), strict=True))

@@ -67,7 +67,7 @@ def test_all_that_a_teacher_is_asked_for_names_the_run(here):
     fingerprints = [named(*each) for each in words]
     assert len(set(fingerprints)) == len(words)
     assert named("teacher.ema=0.9") == fingerprints[0], "its first decay is the default"
-    assert named("teacher.sampler=euler", "teacher.grid=uniform") == fingerprints[0], "they are the teacher's own"
+    assert named("teacher.sampler=euler", "teacher.grid=quadratic") == fingerprints[0], "they are the teacher's own"
     teacher = find(here, "rectified").folder
     moved = teacher.rename(here / "other")
     assert named("teacher=other") == fingerprints[0]
@@ -97,8 +97,8 @@ def test_words_that_train_the_teacher_stand_for_its_run(here):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ([*FLOW, "paradigm=ddpm"], "DDPM is not trained on a teacher's pairs; choose paradigm=rectified_flow"),
-        (CLASSIFIER, "CleanClassifier is not trained on a teacher's pairs"),
+        ([*FLOW, "paradigm=ddpm"], "DDPM has no use for a teacher; choose paradigm=rectified_flow"),
+        (CLASSIFIER, "CleanClassifier has no use for a teacher"),
         ([*FLOW, "teacher.pairs=50"], "nine tenths of them are trained on, and must fill a batch of 64"),
         ([*FLOW, "sampler=ancestral", "nfe=1", "images=32"], "less than one batch"),
     ],

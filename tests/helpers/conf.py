@@ -39,8 +39,9 @@ def with_option(group, option, *words):
 
     It is what Hydra composes, as a test of conf/ states, and takes a twentieth of the time.
     """
-    own = OmegaConf.load(Path(conf_dir(), group, f"{option}.yaml"))
-    if "defaults" in own:  # which only Hydra follows
+    path = Path(conf_dir(), group, f"{option}.yaml")
+    own = OmegaConf.load(path)
+    if "defaults" in own or path.read_text().startswith("# @package"):  # which only Hydra follows
         return config.composed("train", [*words, f"{group}={option}"])
     return OmegaConf.merge(unresolved(*words), {group: None}, {group: own})
 

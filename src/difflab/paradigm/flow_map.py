@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from difflab.denoiser.flow_map import FlowMap
+from difflab.denoiser.flow_map import FlowMap, Fraction
 from difflab.objective.coupling import Coupling
-from difflab.objective.distance import Distance, Squared
+from difflab.objective.distance import Adaptive, Distance
 from difflab.objective.draws import Noised
-from difflab.objective.residual import Drive, Paired, Residual, Step, TrainedMap
-from difflab.objective.steps import Steps
-from difflab.objective.times import Times
+from difflab.objective.residual import Drive, Eulerian, Paired, Residual, Step, TrainedMap
+from difflab.objective.steps import Sorted, Steps
+from difflab.objective.times import LogitNormal, Times
 from difflab.objective.weighting import Weighting
 from difflab.paradigm.defaults import Defaults, Sampling
 from difflab.paradigm.diffusion import Codec, Diffusion
-from difflab.paradigm.drive import DriveOf, Own, Teacher
+from difflab.paradigm.drive import Data, DriveOf, Own, Teacher
 from difflab.paradigm.held import Current, Held, Rounds
 from difflab.paradigm.optimisation import Optimisation
 from difflab.process.chord import chord
@@ -68,23 +68,24 @@ class FlowMapMatching(Diffusion):
     """Drive a residual of the flow map to zero, on steps between two times, along the flow of a drive.
 
     Steps of no length are the drive's own output: with the data as drive, flow matching. A method is a choice of
-    `residual`, `drive`, `steps`, `distance`, `held`, schedule and target. `held` are the weights that the residual is
-    regressed on, and that a drive of its own follows; None takes the weights as they are.
+    `residual`, `drive`, `steps`, `distance`, `held`, schedule and target; where they are None it is MeanFlow, Geng et
+    al. 2025 (arXiv:2505.13447). `held` are the weights that the residual is regressed on, and that a drive of its own
+    follows; None takes the weights as they are.
 
     Boffi et al. 2025 (arXiv:2505.18825), algorithm 1, for any schedule and target.
     """
 
     as_before: ClassVar[Mapping[str, object]] = Diffusion.as_before
-    defaults: ClassVar[Defaults] = Defaults(Linear(), Velocity(), Sampling(DDIM(), nfe=1))
+    defaults: ClassVar[Defaults] = Defaults(Linear(), Velocity(), Sampling(DDIM(), nfe=1), LogitNormal(-0.4, 1.0))
     hint: ClassVar[str] = "difflab-sample run={run} sampler=ddim nfe=1"
     denoiser: FlowMap
 
     def __init__(
         self,
         denoiser: nn.Module,
-        residual: Residual,
-        drive: DriveOf,
-        steps: Steps,
+        residual: Residual | None = None,
+        drive: DriveOf | None = None,
+        steps: Steps | None = None,
         distance: Distance | None = None,
         held: Held | None = None,
         times: Times | None = None,
@@ -100,10 +101,12 @@ class FlowMapMatching(Diffusion):
         sampling: Sampling | None = None,
     ) -> None:
         if not hasattr(denoiser, "schedule"):  # a backbone
-            denoiser = FlowMap(denoiser, schedule or self.defaults.schedule, target or self.defaults.target)
+            choices = schedule or self.defaults.schedule, target or self.defaults.target
+            denoiser = FlowMap(denoiser, *choices, Fraction())
             schedule = target = None
         general = times, weighting, coupling, optimisation, batch_size, label_dropout, seed, codec
         super().__init__(denoiser, *general, schedule, target, sampling)
+        residual, drive, steps = residual or Eulerian(), drive or Data(), steps or Sorted()
         if residual.follows and not drive.everywhere:
             raise ValueError(
                 f"{type(residual).__name__} follows the flow where its steps end, and the data know it at the noised "
@@ -121,7 +124,7 @@ class FlowMapMatching(Diffusion):
                 f"or dyadic with steps.diagonal > 0"
             )
         self.residual, self.drive, self.steps = residual, drive, steps
-        self.distance = distance or Squared()
+        self.distance = distance or Adaptive()
         self.rule = held or Current()
         self.followed = 0  # steps
         self.kept = self.rule.start(self.denoiser)
