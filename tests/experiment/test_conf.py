@@ -15,9 +15,11 @@ from difflab.experiment.training import Training
 from difflab.objective import (
     Anywhere,
     Coupling,
+    Derivative,
     Distance,
     Draws,
     Drive,
+    Gap,
     Half,
     Middle,
     Noised,
@@ -34,8 +36,9 @@ from helpers.conf import composed, options, settings, with_option
 
 GROUPS = sorted(folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir())
 PARTS = ("schedule", "discrete", "learned", "target", "times", "weighting", "coupling", "draws")  # files with options
-PARTS += ("residual", "distance", "steps")
-ELSEWHERE = ("task", "problem", "restoration", "extractor", "gap")  # groups of difflab-sample, and of the protocol
+PARTS += ("residual", "distance", "steps", "gap", "derivative")
+ELSEWHERE = ("task", "problem", "restoration")  # groups of difflab-sample
+ELSEWHERE += ("extractor", "gap", "derivative")  # groups inside the options of others
 SIZES = ["images=64", "batch_size=16", "nfe=4", "protocol.n=8", "protocol.n_likelihood=0"]
 SIZES += ["logger=local", "trainer=cpu", "precision=fp32"]
 IMAGES = ["data=digits", "backbone.width=16", "backbone.multipliers=[1,2]", "backbone.attention=[4]"]
@@ -206,7 +209,11 @@ def test_the_two_sides_of_conf_match():
         else:
             assert path.parent.name in ("paradigm", "protocol", "experiment") or node["defaults"]  # of a base's class
     bases = {Schedule, DiscreteSchedule, Betas, Target, Times, Grid, Coupling, Weighting, Draws, Noised}
-    bases |= {Distance, Drive, Residual, Step, Steps, TrainedMap} | {Middle, Half, Anywhere}  # the last of semigroup
+    bases |= {Derivative, Distance, Drive, Gap, Residual, Step, Steps, TrainedMap} | {
+        Middle,
+        Half,
+        Anywhere,
+    }  # the last of semigroup
     for package in (process, objective):
         classes = {getattr(package, name) for name in package.__all__}
         parts = {c for c in classes if isinstance(c, type) and c.__module__.rpartition(".")[2] in PARTS} - bases

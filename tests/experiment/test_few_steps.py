@@ -50,6 +50,11 @@ def test_a_student_starts_from_its_teacher_which_is_part_of_what_it_is(folder):
         assert torch.equal(job.model.denoiser(x, t, label, t).out, load(run)(x, t, label).out)
 
 
+def test_forward_mode_trains_too(folder):
+    said = said_here("train", *TOY, "paradigm=mean_flow", "residual.derivative=forward_mode", "nfe=1", cwd=folder)
+    assert "energy" in said
+
+
 def test_held_weights_are_in_the_checkpoint(folder):
     said_here("train", *TOY, "paradigm=shortcut", "seed=5", cwd=folder)
     (path,) = folder.glob("runs/shortcut-*-s5-*/checkpoints/last.ckpt")
