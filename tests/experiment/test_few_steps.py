@@ -1,18 +1,22 @@
 """Models of few steps in the experiment layer: teachers, held weights, refusals, and the exact map."""
 
 import json
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from difflab.backbone import MLP
 from difflab.denoiser import FlowMap, KnownFlowMap
 from difflab.experiment.config import compose_job
+from difflab.experiment.identity import seedless, seeds
+from difflab.experiment.run import Run
 from difflab.experiment.training import Training
 from difflab.experiment.weights import load
 from difflab.guidance import ClassifierFree
 from difflab.process import Linear, SampleNoise, Velocity
-from helpers.jobs import TOY, said_here
+from helpers.jobs import TINY, TOY, Forked, said_here, wait_for
 
 TEACHER = " ".join(["paradigm=rectified_flow", *TOY])
 TAUGHT = ("consistency_distillation", "progressive_distillation", "lagrangian_distillation", "one_step_reflow")
@@ -81,6 +85,61 @@ def test_what_cannot_work_is_refused(folder, subtests):
     ]:
         with subtests.test(" ".join(words)):
             assert said in " ".join(said_here("train", *TOY, *words, cwd=folder, status=1).split())
+
+
+def test_a_teacher_that_does_not_fit_is_refused(folder, subtests):
+    """Of other data, a classifier, one that did not finish, and one beside another start."""
+    said_here("train", *TOY, "paradigm=rectified_flow", cwd=folder)
+    said_here("train", *TINY, "logger=local", "paradigm=classifier", "images=64", cwd=folder)
+    process = Forked("train", *TOY, "paradigm=rectified_flow", "seed=7", "images=640000", cwd=folder)
+    wait_for("runs/rectified_flow-*-s7-*/config.yaml", folder, process)
+    process.kill()
+    process.communicate()
+    flow = "teacher=rectified_flow-eight_gaussians-s0"
+    for words, said in [
+        (["paradigm=consistency_distillation", "data=moons", flow], "was trained on other images than data= gives"),
+        (["paradigm=consistency_distillation", "teacher=classifier"], "is a classifier, which generates nothing"),
+        (["paradigm=consistency_distillation", "teacher=rectified_flow-eight_gaussians-s7"], "has no weights yet"),
+        (["paradigm=progressive_distillation", "init=none", flow], "leave out one of the two"),
+    ]:
+        with subtests.test(" ".join(words)):
+            assert said in " ".join(said_here("train", *TOY, *words, cwd=folder, status=1).split())
+
+
+def test_students_of_the_seeds_of_one_teacher_are_repetitions_and_are_measured_without_it(tmp_path):
+    configs = []
+    for seed in ("seed=0", "seed=1"):
+        said_here("train", *TOY, "paradigm=rectified_flow", seed, cwd=tmp_path)
+        (teacher,) = tmp_path.glob(f"runs/rectified_flow-*-{seed.replace('eed=', '')}-*")
+        words = [*TOY, "paradigm=lagrangian_distillation", f"teacher={teacher.name}", seed, "nfe=1"]
+        said_here("train", *words, cwd=tmp_path)
+        (student,) = tmp_path.glob(f"runs/lagrangian_distillation-*-{seed.replace('eed=', '')}-*")
+        configs.append(Run(student).config)
+        assert configs[-1]["origins"]["teacher"]["run"] == teacher.name
+        teacher.rename(tmp_path / teacher.name)
+        assert "evaluations" in said_here("evaluate", f"run={student.name}", "nfe=2", "logger=local", cwd=tmp_path)
+        (tmp_path / teacher.name).rename(teacher)
+    assert seedless(configs[0]) == seedless(configs[1])
+    assert seeds(configs[0]) != seeds(configs[1])
+
+
+def test_progressive_distillation_that_was_killed_goes_on_in_its_round(folder, tmp_path):
+    """Bit by bit: the weights of the last round are in the checkpoint."""
+    said_here("train", *TOY, "paradigm=rectified_flow", cwd=folder)
+    words = [*TOY, "paradigm=progressive_distillation", "images=12800", "check_every=1280"]
+    words += [f"teacher={next(folder.glob('runs/rectified_flow-eight_gaussians-s0-*')).name}"]
+    shutil.copytree(folder / "runs", tmp_path / "runs", ignore=shutil.ignore_patterns("progressive*"))
+    said_here("train", *words, cwd=folder)
+    process = Forked("train", *words, cwd=tmp_path)
+    wait_for("runs/progressive*/checkpoints/last.ckpt", tmp_path, process)
+    process.kill()
+    process.communicate()
+    assert not list(tmp_path.glob("runs/progressive*/result.json"))
+    said_here("train", *words, cwd=tmp_path)
+    (run,) = tmp_path.glob("runs/progressive*")
+    whole, resumed = (load_file(each / "runs" / run.name / "weights.safetensors") for each in (folder, tmp_path))
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(resumed[key], value) for key, value in whole.items())
 
 
 def test_a_run_whose_guidance_is_trained_in_is_not_guided_again():

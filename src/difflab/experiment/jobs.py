@@ -191,7 +191,10 @@ def evaluations_of(config: Mapping[str, Any]) -> tuple[Run, list[Evaluation], di
     protocol.dry_run(data)
     if not protocol.n:
         raise ValueError("n=0: there is nothing to measure; give a number, as n=2000")
-    model = build({key: node for key, node in own["model"].items() if key != "denoiser"}, denoiser=denoiser)
+    untaught = {key: node for key, node in own["model"].items() if key != "denoiser"}
+    if "denoiser" in (untaught.get("drive") or {}):  # a teacher, which measuring does not need and may be gone
+        untaught["drive"] = {**untaught["drive"], "denoiser": None}
+    model = build(untaught, denoiser=denoiser)
     choices = {**own.get("choices", {}), **config["choices"]}
     home = Run(Path(config["out"]) / run.folder.name) if config["out"] else run
     about, cache = provenance({**config, "choices": choices}), TensorCache(home.folder.parent / ".cache")

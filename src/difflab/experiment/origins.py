@@ -10,7 +10,7 @@ from difflab.data.module import DataModule
 from difflab.experiment.identity import record
 from difflab.experiment.reflow import Teacher
 from difflab.experiment.run import Run, find
-from difflab.experiment.weights import start_from
+from difflab.experiment.weights import start_from, weights_identity
 from difflab.paradigm.base import Paradigm
 
 Origins = dict[str, dict[str, Any]]
@@ -26,11 +26,19 @@ def origins_of(config: Mapping[str, Any], data: DataModule, model: Paradigm, tea
     origins: Origins = {"data": {"sha256": trained_on, "images": images}}
     if teacher:
         origins["teacher"] = teacher.origin
+    elif model.follows_teacher and config["teacher"].get("run"):
+        words = config["teacher"]
+        run = find(Path(config["runs_dir"]), words["run"], "teacher")
+        origins["teacher"] = origin(run, weights_identity(run, words["ema"]))
     if start := start_of(config):
         run, ema = start
-        weights = start_from(run, model.learned, ema)
-        origins["init"] = {"sha256": weights["weights"], "ema": weights["ema"], **record(run.config, run.folder.name)}
+        origins["init"] = origin(run, start_from(run, model.learned, ema))
     return origins
+
+
+def origin(run: Run, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights of a run, by their identity, with what is kept of the run for people and reports."""
+    return {"sha256": weights["weights"], "ema": weights["ema"], **record(run.config, run.folder.name)}
 
 
 def start_of(config: Mapping[str, Any]) -> tuple[Run, float | None] | None:

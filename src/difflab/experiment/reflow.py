@@ -13,13 +13,15 @@ from torch import Tensor
 
 from difflab.data.module import DataModule
 from difflab.data.pairs import save_pairs
+from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.conf_files import read
 from difflab.experiment.files import atomic
 from difflab.experiment.identity import identity, record
 from difflab.experiment.lock import locked
 from difflab.experiment.progress import Drawing
 from difflab.experiment.recipe import Trained, balanced, trained
-from difflab.experiment.weights import weights_identity
+from difflab.experiment.run import Run, find
+from difflab.experiment.weights import load_denoiser, weights_identity
 from difflab.metric.card import digest
 from difflab.paradigm.base import Paradigm
 from difflab.process.noise import VERSION, SampleNoise, keyed
@@ -42,13 +44,19 @@ class Teacher:
 
     @classmethod
     def of(cls, config: Mapping[str, Any], student: Paradigm, data: DataModule) -> Teacher | None:
-        """The teacher of a configuration, if it has one, for a student that is measured on `data`.
+        """The teacher that draws pairs for a student, which is measured on `data`; None where there is none.
+
+        A student that follows the flow of its teacher takes no pairs.
 
         Raises ValueError as `check_student` and `check` do.
         """
         check_student(config, student)
         words = config.get("teacher") or {}
-        if not words.get("run") or not student.couples:
+        if not words.get("run"):
+            return None
+        if not student.couples:
+            run = find(Path(config["runs_dir"]), words["run"], "teacher")
+            check_fit(run, load_denoiser(run, words["ema"])[0], student, data)
             return None
         found = trained({**words, "runs_dir": config["runs_dir"], "precision": None}, "teacher")
         teacher = cls(found, words["ema"], words["pairs"], config["seed"], words["starts"])
@@ -76,23 +84,8 @@ class Teacher:
         That is: the teacher is a flow with a network, was trained on the student's data, and its sampler draws no noise
         on the way.
         """
-        name, classes = self.trained.run.folder.name, self.trained.recipe.guided(self.trained.denoiser).classes
-        made, wanted = (self.trained.denoiser.shape, classes), (student.learned.shape, student.learned.classes)
-        if made[0] != wanted[0] or wanted[1] not in (0, made[1]):
-            raise ValueError(
-                f"teacher={name} makes samples of shape {list(made[0])} and {made[1]} classes, this model takes "
-                f"{list(wanted[0])} and {wanted[1]}: choose the data that it was trained on"
-            )
-        known = self.trained.run.config.get("origins", {}).get("data", {}).get("images")
-        if known not in (None, data.images.train.labelled_sha256):
-            raise ValueError(
-                f"teacher={name} was trained on other images than data= gives, by their sha256: choose the data of "
-                f"the teacher"
-            )
-        if not [*self.trained.denoiser.parameters()]:
-            raise ValueError(
-                f"teacher={name} has no network: choose a trained rectified_flow, flow_matching or ot_flow"
-            )
+        guided = self.trained.recipe.guided(self.trained.denoiser)
+        check_fit(self.trained.run, guided, student, data)
 
         def refuse(like: Tensor) -> Tensor:
             raise ValueError(
@@ -118,17 +111,36 @@ class Teacher:
         return path
 
 
-def check_student(config: Mapping[str, Any], student: Paradigm) -> None:
-    """Raise ValueError for a student that no teacher could teach by pairs of noise and samples.
+def check_fit(run: Run, teacher: AnyDenoiser, student: Paradigm, data: DataModule) -> None:
+    """Raise ValueError unless a teacher has a network, makes the student's samples and was trained on its data."""
+    name, shape, classes = run.folder.name, student.learned.shape, student.learned.classes
+    if teacher.shape != shape or classes not in (0, teacher.classes):
+        raise ValueError(
+            f"teacher={name} makes samples of shape {list(teacher.shape)} and {teacher.classes} classes, this model "
+            f"takes {list(shape)} and {classes}: choose the data that it was trained on"
+        )
+    known = run.config.get("origins", {}).get("data", {}).get("images")
+    if known not in (None, data.images.train.labelled_sha256):
+        raise ValueError(
+            f"teacher={name} was trained on other images than data= gives, by their sha256: choose the data of "
+            f"the teacher"
+        )
+    if not [*teacher.parameters()]:
+        raise ValueError(f"teacher={name} has no network: choose a trained rectified_flow, flow_matching or ot_flow")
 
-    That is: it is not trained on pairs, or is given a file of them; or the pairs would not fill a batch. Raise it also
-    for settings of a teacher where there is none.
+
+def check_student(config: Mapping[str, Any], student: Paradigm) -> None:
+    """Raise ValueError for a student without the teacher that it needs, or with one that it has no use for.
+
+    Raise it also for pairs that would not fill a batch, and for settings of a teacher that are not used.
     """
-    words = config.get("teacher") or {}
+    words, start = config.get("teacher") or {}, config["init"]
     if not words.get("run"):
         if given := changed(words):
             raise ValueError(f"{' '.join(given)}: there is no teacher; add teacher=RUN, or leave out teacher.*")
-        if words and student.needs_teacher and not config["init"]:  # empty while it is still to be trained
+        needs_pairs = student.needs_pairs and not config["data"].get("pairs")
+        needs_start = student.starts_trained and start in (None, "none")
+        if words and (needs_pairs or needs_start or student.follows_teacher):  # none while it is still to be trained
             raise ValueError(
                 f"paradigm={config['choices']['paradigm']} learns from a trained flow: add teacher=RUN, or the words "
                 f"that train one, as 'teacher=\"paradigm=rectified_flow\"'"
@@ -139,7 +151,12 @@ def check_student(config: Mapping[str, Any], student: Paradigm) -> None:
             f"teacher={words['run']}: {type(student).__name__} has no use for a teacher; choose "
             f"paradigm=rectified_flow, flow_matching or ot_flow, which are trained on its pairs, or a distillation"
         )
-    if not student.couples:  # it follows the teacher's flow itself
+    if student.starts_trained and start:
+        raise ValueError(
+            f"init={start}: this paradigm learns from the weights that it starts from, which are those of "
+            f"teacher={words['run']}; leave out one of the two"
+        )
+    if not student.couples:
         if given := [each for each in changed(words) if each.split(".")[1] not in ("run", "ema")]:
             raise ValueError(f"{' '.join(given)}: no pairs are drawn from this teacher; leave out these settings")
         return

@@ -167,7 +167,7 @@ class FromRun:
 
     def __post_init__(self) -> None:
         if self.run is not None:  # it is None while the run is still to be trained
-            decay_of(self.found, self.ema)  # what is not there is missed before any work
+            decay_of(self.found, self.ema)  # refuse a run that is not there before any work
 
     @cached_property
     def found(self) -> Run:
@@ -179,8 +179,7 @@ class FromRun:
     @property
     def identity(self) -> dict[str, Any]:
         """Which weights these are, wherever the run lies and however it is named."""
-        weights = {} if self.run is None else weights_identity(self.found, self.ema)
-        return {"class": "experiment:FromRun", **weights}
+        return {"class": "experiment:FromRun", **weights_identity(self.found, self.ema)}
 
     @cached_property
     def module(self) -> nn.Module:

@@ -4,7 +4,7 @@ from difflab.paradigm.base import Paradigm
 from difflab.paradigm.ddpm import DDPM, ImprovedDDPM
 from difflab.paradigm.defaults import Defaults, Prediction, Sampling
 from difflab.paradigm.diffusion import Diffusion
-from difflab.paradigm.drive import Data, DriveOf, GuidedData, Own, Teacher
+from difflab.paradigm.drive import DriveOf, FromData, FromGuidedData, FromItself, FromTeacher
 from difflab.paradigm.ema import EMA
 from difflab.paradigm.flow_map import FlowMapMatching
 from difflab.paradigm.held import Average, Current, Held, Rounds
@@ -32,25 +32,25 @@ __all__ = [
     "Constant",
     "Cosine",
     "Current",
-    "Data",
     "Defaults",
     "Diffusion",
     "DriveOf",
     "FlowMapMatching",
     "FlowMatching",
-    "GuidedData",
+    "FromData",
+    "FromGuidedData",
+    "FromItself",
+    "FromTeacher",
     "Held",
     "ImprovedDDPM",
     "InverseSquareRoot",
     "Muon",
     "NoisyClassifier",
     "Optimisation",
-    "Own",
     "Paradigm",
     "Prediction",
     "RectifiedFlow",
     "Rounds",
     "Sampling",
     "SubVPSDE",
-    "Teacher",
 ]

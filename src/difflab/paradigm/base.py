@@ -39,8 +39,10 @@ class Paradigm(pl.LightningModule):
     """
 
     learns: ClassVar[str]  # the name of the module that is trained, averaged and exported
-    couples: ClassVar[bool] = False  # whether noise may depend on the data
-    needs_teacher: bool = False  # whether it learns from a trained flow
+    couples: bool = False  # whether noise may depend on the data
+    needs_pairs: bool = False  # whether it is trained on a teacher's pairs alone
+    follows_teacher: bool = False  # whether it learns from the flow of a teacher
+    starts_trained: bool = False  # whether it learns from the weights that it starts from
     hint: ClassVar[str]  # the command that makes use of a trained run, with `{run}` for its name
     coupling: Coupling = Independent()
     label_dropout: float = 0.0  # the share of training labels replaced by the null label

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -76,7 +76,7 @@ class Followed:
 
 
 @dataclass(frozen=True)
-class Data:
+class FromData:
     """The data: the map of their own flow is learned from scratch. It knows the flow at the noised samples alone."""
 
     everywhere: ClassVar[bool] = False
@@ -113,12 +113,12 @@ class Steered:
 
 
 @dataclass(frozen=True)
-class GuidedData:
+class FromGuidedData:
     """The data under classifier-free guidance of the given scale, which the flow map learns: one evaluation has it.
 
     `w y + kappa c + (1 - w - kappa) u` with `w = scale (1 - kappa)`, where y is the data's, and c and u are the map's
-    own with the label and without: at the optimum `u + scale (c - u)`. Geng et al. 2025 (arXiv:2505.13447), appendix
-    B.1. It needs labels, and `label_dropout` above 0.
+    own with the label and without: at the optimum `u + scale (c - u)`. Geng et al. 2025 (arXiv:2505.13447). It
+    needs labels, and `label_dropout` above 0.
     """
 
     scale: float = 2.0
@@ -138,7 +138,7 @@ class GuidedData:
 
 
 @dataclass(frozen=True)
-class Own:
+class FromItself:
     """The flow map's own velocity, its output for steps of no length, which the data train."""
 
     everywhere: ClassVar[bool] = True
@@ -154,10 +154,16 @@ class Own:
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """The flow of a trained denoiser, under a guidance: distillation."""
+class FromTeacher:
+    """The flow of a trained denoiser, under a guidance: distillation.
 
-    denoiser: Callable[[], AnyDenoiser]
+    Which denoiser it is enters the identity of a run as its teacher, by the content of the weights. None leaves it out,
+    as measuring does; then training raises ValueError.
+    """
+
+    outside_identity: ClassVar[Sequence[str]] = ("denoiser",)
+
+    denoiser: Callable[[], AnyDenoiser] | None
     guidance: Guidance = field(default_factory=Unguided)
     everywhere: ClassVar[bool] = True
 
@@ -168,6 +174,8 @@ class Teacher:
 
     def __call__(self, noised: Noised, own: AnyDenoiser, target: Target) -> Drive:
         """The flow of the teacher."""
+        if self.denoiser is None:
+            raise ValueError("this flow map has no teacher to learn from: give its drive a denoiser")
         teacher = self.denoiser()
         if teacher.schedule != own.schedule:
             teacher = Rescheduled(teacher, own.schedule)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ from difflab.objective.times import LogitNormal, Times
 from difflab.objective.weighting import Weighting
 from difflab.paradigm.defaults import Defaults, Sampling
 from difflab.paradigm.diffusion import Codec, Diffusion
-from difflab.paradigm.drive import Data, DriveOf, Own, Teacher
+from difflab.paradigm.drive import DriveOf, FromData, FromItself, FromTeacher
 from difflab.paradigm.held import Current, Held, Rounds
 from difflab.paradigm.optimisation import Optimisation
 from difflab.process.chord import chord
@@ -34,7 +34,7 @@ ENDS = 2**20  # the last number of the key of a batch's steps
 
 
 @dataclass(frozen=True)
-class Labelled:
+class BatchMap:
     """A flow map in training, for samples of some labels; all its calls have the same dropout masks."""
 
     trained: FlowMap
@@ -72,10 +72,9 @@ class FlowMapMatching(Diffusion):
     al. 2025 (arXiv:2505.13447). `held` are the weights that the residual is regressed on, and that a drive of its own
     follows; None takes the weights as they are.
 
-    Boffi et al. 2025 (arXiv:2505.18825), algorithm 1, for any schedule and target.
+    Boffi et al. 2025 (arXiv:2505.18825), for any schedule and target.
     """
 
-    as_before: ClassVar[Mapping[str, object]] = Diffusion.as_before
     defaults: ClassVar[Defaults] = Defaults(Linear(), Velocity(), Sampling(DDIM(), nfe=1), LogitNormal(-0.4, 1.0))
     hint: ClassVar[str] = "difflab-sample run={run} sampler=ddim nfe=1"
     denoiser: FlowMap
@@ -106,7 +105,7 @@ class FlowMapMatching(Diffusion):
             schedule = target = None
         general = times, weighting, coupling, optimisation, batch_size, label_dropout, seed, codec
         super().__init__(denoiser, *general, schedule, target, sampling)
-        residual, drive, steps = residual or Eulerian(), drive or Data(), steps or Sorted()
+        residual, drive, steps = residual or Eulerian(), drive or FromData(), steps or Sorted()
         if residual.follows and not drive.everywhere:
             raise ValueError(
                 f"{type(residual).__name__} follows the flow where its steps end, and the data know it at the noised "
@@ -117,13 +116,15 @@ class FlowMapMatching(Diffusion):
                 "drive=guided and denoiser=guided_flow_map belong together, and to data with labels: the run then "
                 "refuses to be guided again. Choose both, or neither"
             )
-        untied = isinstance(drive, Own) or not (residual.driven or isinstance(held, Rounds))
-        if untied and not steps.diagonal:
+        tied = isinstance(held, Rounds) or (residual.driven and not isinstance(drive, FromItself))
+        if not tied and not steps.diagonal:
             raise ValueError(
                 f"nothing ties {type(residual).__name__} to the data where no step has length 0: choose steps=sorted "
                 f"or dyadic with steps.diagonal > 0"
             )
         self.residual, self.drive, self.steps = residual, drive, steps
+        self.couples = self.needs_pairs = isinstance(residual, Paired)
+        self.follows_teacher, self.starts_trained = isinstance(drive, FromTeacher), isinstance(held, Rounds)
         self.distance = distance or Adaptive()
         self.rule = held or Current()
         self.followed = 0  # steps
@@ -144,16 +145,6 @@ class FlowMapMatching(Diffusion):
             )
         if self.times.observes:
             raise ValueError(f"{self.times} are chosen by the loss at one time, and a flow map has two: choose uniform")
-
-    @property
-    @override
-    def couples(self) -> bool:  # type: ignore[override]  # of most paradigms a constant
-        return isinstance(getattr(self, "residual", None), Paired)  # which is set after the general checks
-
-    @property
-    @override
-    def needs_teacher(self) -> bool:  # type: ignore[override]  # of most paradigms a constant
-        return self.couples or isinstance(self.drive, Teacher) or isinstance(self.rule, Rounds)
 
     @override
     def draw_times(self, n: int, g: torch.Generator, progress: float, *key: int) -> Sequence[Tensor]:
@@ -183,7 +174,7 @@ class FlowMapMatching(Diffusion):
             if not rows.any():
                 continue
             part = some(noised, rows)
-            step, flow = steps_of(part), Labelled(self.denoiser, self.held, part.label, mask)
+            step, flow = steps_of(part), BatchMap(self.denoiser, self.held, part.label, mask)
             found = residual(flow, drive(part, self.held, target), step)
             length = chord(schedule, target, step.t, step.s).sigma
             loss = self.distance(found, length if residual is self.residual else torch.ones_like(length))

@@ -27,7 +27,7 @@ class Held(Protocol):
 
 @dataclass(frozen=True)
 class Current:
-    """The trained weights themselves. Song & Dhariwal 2023 (arXiv:2310.14189), section 3.2."""
+    """The trained weights themselves. Song & Dhariwal 2023 (arXiv:2310.14189)."""
 
     def start(self, trained: FlowMap) -> None:
         """None."""
@@ -42,7 +42,7 @@ class Current:
 
 @dataclass(frozen=True)
 class Average:
-    """An exponential moving average, as `difflab.paradigm.EMA` has it. Song et al. 2023 (arXiv:2303.01469), eq. 8."""
+    """An exponential moving average, as `difflab.paradigm.EMA` has it. Song et al. 2023 (arXiv:2303.01469)."""
 
     decay: float = 0.999
 

@@ -28,7 +28,7 @@ class FlowMatching(Diffusion):
     """
 
     defaults: ClassVar[Defaults] = Defaults(Linear(sigma_min=1e-4), Velocity(), Sampling(Adaptive(), nfe=0))
-    couples: ClassVar[bool] = True
+    couples = True
 
     @torch.no_grad()
     def on_validation_epoch_end(self) -> None:
