@@ -25,7 +25,7 @@ class TimeCode(Protocol):
 class Fraction:
     """The share of the axis, in [0, 1]: an output changes slowly with it, as derivatives by time need.
 
-    Lu & Song 2024 (arXiv:2410.11081), section 4.1; at the thousandths of the axis of other networks the derivative of a
+    Lu & Song 2024 (arXiv:2410.11081). By the thousandths of the axis that other networks are given, the derivative of a
     fresh one is some twenty times its output.
     """
 

@@ -20,7 +20,7 @@ from difflab.experiment.held_out import likelihood
 from difflab.experiment.identity import line
 from difflab.experiment.lock import locked
 from difflab.experiment.picture import picture, save_png, sheet, tiles
-from difflab.experiment.processes import agreed, dealt, everyone, everyones, rank
+from difflab.experiment.processes import agreed, dealt, everyone, gather_rows, rank
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import BATCH, RECIPE, Recipe
 from difflab.experiment.run import Run
@@ -221,7 +221,7 @@ class Evaluation:
         columns, codec = self.classes or UNLABELLED, self.data.codec
         likest, neighbours = copies.pairs(PAIRS)
         first = torch.arange(self.protocol.n if codec.cloud else min(ROWS * columns, self.protocol.n))
-        shown, alike = (everyones(samples, mine, wanted) for wanted in (first, likest))
+        shown, alike = (gather_rows(samples, mine, wanted) for wanted in (first, likest))
         if rank():
             return
         save_png(picture(shown, columns, codec), self.beside("samples"))

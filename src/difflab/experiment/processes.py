@@ -66,7 +66,7 @@ def everyone(value: T) -> list[T]:
     return found
 
 
-def everyones(samples: Tensor, mine: Tensor, wanted: Tensor) -> Tensor:
+def gather_rows(samples: Tensor, mine: Tensor, wanted: Tensor) -> Tensor:
     """The samples with the indices `wanted`, in this order, from all processes: those of this one have `mine`."""
     here = torch.isin(mine, wanted)
     parts = everyone((mine[here], samples[here]))

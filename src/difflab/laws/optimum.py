@@ -115,5 +115,5 @@ def at_the_optimum(model: Paradigm, off: float = 0.0) -> Paradigm:
         exact = OptimalMap(learned, off) if isinstance(learned, FlowMap) else Optimal(learned, off)
     setattr(model, model.learns, exact)
     if isinstance(model, FlowMapMatching):
-        model.rule = Current()  # what is held is the optimum, too
+        model.rule = Current()  # the held weights are those of the optimum, too
     return model

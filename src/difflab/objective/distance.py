@@ -30,7 +30,7 @@ class Squared:
 class Adaptive:
     """`|R|^2 / (|R|^2 + c)^p` with a constant denominator: all residuals have gradients of about one size for `p = 1`.
 
-    Geng et al. 2025 (arXiv:2505.13447), eq. 22, with the sum over dimensions as in their code.
+    Geng et al. 2025 (arXiv:2505.13447), with the sum over dimensions as in their code.
     """
 
     p: float = 1.0
@@ -46,7 +46,7 @@ class Adaptive:
 class PseudoHuber:
     """`sqrt(|r|^2 + c^2) - c`, with `c = factor sqrt(dimensions)`, of the residual `r` of the step's end.
 
-    A square for small residuals and their norm for large ones. Song & Dhariwal 2023 (arXiv:2310.14189), section 3.3.
+    A square for small residuals and their norm for large ones. Song & Dhariwal 2023 (arXiv:2310.14189).
     """
 
     factor: float = 0.00054

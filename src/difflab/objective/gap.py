@@ -23,8 +23,8 @@ class Gap(Protocol):
 class Shrinking:
     """`r = t (1 - (1 + k sigmoid(-b t)) / q^(stage + 1))` in `t = sigma / alpha`, or 0: a gap that shrinks by stages.
 
-    The `stages` follow each other evenly over the budget. Geng et al. 2024, Easy Consistency Tuning (arXiv:2406.14548),
-    eq. 10, whose code doubles the stage at given numbers of images.
+    The `stages` have equal shares of the budget. Geng et al. 2024, Easy Consistency Tuning (arXiv:2406.14548). Their
+    code goes to the next stage at given numbers of images.
     """
 
     q: float = 2.0
@@ -56,9 +56,8 @@ class Share:
 class Karras:
     """One step of a grid that is uniform in `(sigma / alpha)^(1 / rho)`, of `first` steps and later up to `last`.
 
-    Their number doubles in turns of equal length: Song & Dhariwal 2023 (arXiv:2310.14189), section 3.4, whose times lie
-    on the grid; here a step leads down from any time, and the last one to `s`. The grid: Karras et al. 2022
-    (arXiv:2206.00364), eq. 5.
+    Their number doubles in turns of equal length: Song & Dhariwal 2023 (arXiv:2310.14189), whose times lie on the grid.
+    Here a step leads down from any time, and the last one to `s`. Grid: Karras et al. 2022 (arXiv:2206.00364), eq. 5.
     """
 
     first: int = 10

@@ -7,7 +7,7 @@ network's output `y`, for any schedule and target:
 - Lagrangian, where the end does: `d/ds X(x, t, s) = u(X, s)`;
 - semigroup, in two steps: `X(X(x, t, r), r, s) = X(x, t, s)`.
 
-Boffi et al. 2025 (arXiv:2505.18825), section 2. `A` and `B` are those of `difflab.process.chord`.
+Boffi et al. 2025 (arXiv:2505.18825). `A` and `B` are those of `difflab.process.chord`.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ class Eulerian:
 
     `u` is the drive's and `dy/dt` the derivative of the output along `(u, 1)`, at a fixed end and without gradients.
     With the velocity on straight paths it is `y - u + (t - s) dy/dt`, the identity of Geng et al. 2025
-    (arXiv:2505.13447), eq. 6. With v on the circle and s = 0 it is Lu & Song 2024 (arXiv:2410.11081), eq. 6, whose
-    factor `cos t` keeps it from dividing by alpha.
+    (arXiv:2505.13447). With v on the circle and s = 0 it is the tangent of Lu & Song 2024 (arXiv:2410.11081), whose
+    factor `cos t` avoids a division by alpha.
 
-    What is beyond the regression `B' (y - y')`, with y' the drive's output, grows in over the share `warmup` of the
-    budget: Lu & Song 2024, section 4.1.
+    All terms but the regression `B' (y - y')`, with y' the drive's output, are multiplied by a factor that rises from 0
+    to 1 over the first `warmup` of the budget: Lu & Song 2024.
     """
 
     derivative: Derivative = field(default_factory=Difference)
@@ -111,7 +111,7 @@ class Lagrangian:
     """`dA/ds x + dB/ds y + B dy/ds - u(x_s, s)`, over `-B'` at `s`: zero where moving the end follows the flow.
 
     `x_s = A x + B y`, and the derivative has gradients. The drive is asked at `x_s`, so that it cannot be the data's.
-    Boffi et al. 2025 (arXiv:2505.18825), section 3.1, for straight paths.
+    Boffi et al. 2025 (arXiv:2505.18825), for straight paths.
     """
 
     derivative: Derivative = field(default_factory=Difference)
@@ -141,7 +141,7 @@ class Middle(Protocol):
 
 @dataclass(frozen=True)
 class Half:
-    """Half of the way. Frans et al. 2024 (arXiv:2410.12557), eq. 4; Salimans & Ho 2022 (arXiv:2202.00512), alg. 2."""
+    """Half of the way. Frans et al. 2024 (arXiv:2410.12557); Salimans & Ho 2022 (arXiv:2202.00512), alg. 2."""
 
     def __call__(self, t: Tensor, s: Tensor, u: Tensor) -> Tensor:
         """The time in the middle."""
@@ -150,7 +150,7 @@ class Half:
 
 @dataclass(frozen=True)
 class Anywhere:
-    """Uniform between the ends. Boffi et al. 2025 (arXiv:2505.18825), section 3.3."""
+    """Uniform between the ends. Boffi et al. 2025 (arXiv:2505.18825)."""
 
     def __call__(self, t: Tensor, s: Tensor, u: Tensor) -> Tensor:
         """A time between them."""
@@ -161,8 +161,8 @@ class Anywhere:
 class Semigroup:
     """`y - y'`, where `y'` is the output that goes in one step where the fixed map goes in two, by way of `middle`.
 
-    With the velocity on straight paths `y'` is the mean of the two outputs: Frans et al. 2024 (arXiv:2410.12557), eq.
-    4. Where the fixed map is a teacher's DDIM step it is Salimans & Ho 2022 (arXiv:2202.00512), algorithm 2.
+    With the velocity on straight paths `y'` is the mean of the two outputs: Frans et al. 2024 (arXiv:2410.12557). Where
+    the fixed map is a teacher's DDIM step it is Salimans & Ho 2022 (arXiv:2202.00512), algorithm 2.
     """
 
     middle: Middle = field(default_factory=Half)
@@ -186,7 +186,7 @@ class Semigroup:
 class Paired:
     """`y - n_t(x0, eps)` for data and noise that are the two ends of a flow: what the chord between them says.
 
-    One-step distillation of a rectified flow from its own pairs: Liu et al. 2023 (arXiv:2209.03003), section 2.3.
+    One-step distillation of a rectified flow from its own pairs: Liu et al. 2023 (arXiv:2209.03003).
     """
 
     follows: ClassVar[bool] = False
@@ -203,8 +203,8 @@ class EulerianDiscrete:
 
     `X(x_t, t, s) = X(x_r, r, s)` for the drive's sample `x_r` at `r < t`: with the data's the sample under the same
     noise, consistency training; with a teacher's the end of a solver's step, consistency distillation. Song et al. 2023
-    (arXiv:2303.01469), eqs. 7 and 10; `gap` chooses r. Over `t - r`: Song & Dhariwal 2023 (arXiv:2310.14189), section
-    3.5, who weigh the distance by it.
+    (arXiv:2303.01469); `gap` chooses r. Song & Dhariwal 2023 (arXiv:2310.14189) weight the distance by
+    `1 / (t - r)`, not the residual: a pseudo-Huber distance then changes from a square to a norm at another size.
     """
 
     gap: Gap

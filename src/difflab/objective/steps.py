@@ -27,7 +27,7 @@ class Steps(Protocol):
 
 @dataclass(frozen=True)
 class ToData:
-    """Steps to the data, `s = 0`: what consistency models make. Song et al. 2023 (arXiv:2303.01469), section 3."""
+    """Steps to the data, `s = 0`: what consistency models make. Song et al. 2023 (arXiv:2303.01469)."""
 
     diagonal: ClassVar[float] = 0.0
 
@@ -42,7 +42,7 @@ class ToData:
 class Sorted:
     """Two times by the law of training, the later one first; a share `diagonal` of steps has no length.
 
-    Geng et al. 2025 (arXiv:2505.13447), section 4.3.
+    Geng et al. 2025 (arXiv:2505.13447).
     """
 
     diagonal: float = 0.75
@@ -65,7 +65,7 @@ class Dyadic:
     """Steps of `1, 1/2, 1/4, ..` of the axis from multiples of themselves; a share `diagonal` has no length.
 
     The shortest is `2 / steps`, so that its halves are those of `steps` steps. Frans et al. 2024 (arXiv:2410.12557),
-    section 3.2, with 128 steps and a share of 3/4 (7/8 in their code).
+    with 128 steps and a share of 3/4 (7/8 in their code).
     """
 
     steps: int = 128

@@ -16,8 +16,8 @@ def chord(schedule: Schedule, target: Target, t: Tensor, s: Tensor) -> Mix:
     `y = n_t(x0, eps)` is the network's output, for the pair `(x0, eps)` with `m_t(x0, eps) = x_t` and
     `m_s(x0, eps) = x_s`. So `A = det(m_s, n_t) / det(m_t, n_t)` and `B = det(m_t, m_s) / det(m_t, n_t)`, which are 1
     and 0 for `s = t`. With the velocity on straight paths `A = 1` and `B = s - t`: y is the mean velocity of Geng et
-    al. 2025 (arXiv:2505.13447), eq. 3. With v on the circle `A = cos(t - s)` and `B = -sin(t - s)`: Lu & Song 2024
-    (arXiv:2410.11081), eq. 6, for s = 0. Times are `()` or `(B,)`.
+    al. 2025 (arXiv:2505.13447). With v on the circle `A = cos(t - s)` and `B = -sin(t - s)`: Lu & Song 2024
+    (arXiv:2410.11081), for s = 0. Times are `()` or `(B,)`.
     """
     m, n, end = schedule(t), target.mix(schedule, t), schedule(s)
     d = det(m, n)
