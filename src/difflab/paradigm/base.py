@@ -7,7 +7,6 @@ from typing import Any, ClassVar, cast
 
 import lightning.pytorch as pl
 import torch
-import torch.distributed as dist
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -18,7 +17,7 @@ from difflab.denoiser.classifier import AnyClassifier
 from difflab.objective.coupling import Coupling, Independent
 from difflab.objective.draws import Noised
 from difflab.objective.times import Times
-from difflab.paradigm.batch import Batch, global_batch_size, place, unpacked
+from difflab.paradigm.batch import Batch, gathered, global_batch_size, place, unpacked
 from difflab.paradigm.divergence import LIMIT, Diverged, diagnosis
 from difflab.paradigm.group_sums import GroupSums
 from difflab.paradigm.optimisation import Optimisation
@@ -95,14 +94,6 @@ class Paradigm(pl.LightningModule):
         start = (own if rank is None else rank) * self.batch_size // world
         return slice(start, start + n)
 
-    def whole(self, own: Tensor) -> Tensor:
-        """The rows of all processes in order; each must have as many."""
-        if place()[1] == 1:
-            return own
-        rows = own.to(self.device).contiguous()
-        dist.all_gather(everyone := [torch.empty_like(rows) for _ in range(place()[1])], rows)
-        return torch.cat(everyone).to(own.device)
-
     def normal(self, like: Tensor, *key: int) -> Tensor:
         """Standard normal noise like `like` by a draw that is a function of the key and the place in the batch."""
         draw = torch.randn(self.batch_size, *like.shape[1:], generator=keyed(self.seed, *key))
@@ -134,7 +125,9 @@ class Paradigm(pl.LightningModule):
             if self.training:
                 rank, world = place()
                 everyone = torch.cat([drawn[self.rows(len(x0), r)] for r in range(world)])
-                coupled = self.coupling(lambda: self.whole(x0), everyone, lambda: self.whole(label))
+                coupled = self.coupling(
+                    lambda: gathered(x0, self.device), everyone, lambda: gathered(label, self.device)
+                )
                 eps = coupled[rank * len(x0) :][: len(x0)].to(x0)
             else:  # the last held-out batches of the processes may differ in length
                 eps = self.coupling(lambda: x0, drawn[mine], lambda: label).to(x0)
@@ -164,9 +157,9 @@ class Paradigm(pl.LightningModule):
         losses = self.loss(noised)
         self.noised_at = noised.t
         if self.times.observes:
-            total = self.whole(torch.stack(list(losses.values())).detach().sum(0)).cpu()
+            total = gathered(torch.stack(list(losses.values())).detach().sum(0), self.device).cpu()
             if total.isfinite().all():
-                self.times.observe(self.schedule, self.whole(noised.t), total)
+                self.times.observe(self.schedule, gathered(noised.t, self.device), total)
         terms = {k: scale(noised.weight, v).mean() for k, v in losses.items()}
         loss = torch.stack(list(terms.values())).sum()
         parts = {f"train/{k}": v for k, v in terms.items()} if len(terms) > 1 else {}

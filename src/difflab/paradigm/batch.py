@@ -18,6 +18,15 @@ def place() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
+def gathered(own: Tensor, device: torch.device) -> Tensor:
+    """The rows of all processes in order, sent by way of `device`; each process must have as many."""
+    if place()[1] == 1:
+        return own
+    rows = own.to(device).contiguous()
+    dist.all_gather(everyone := [torch.empty_like(rows) for _ in range(place()[1])], rows)
+    return torch.cat(everyone).to(own.device)
+
+
 def global_batch_size(trainer: pl.Trainer) -> int:
     """The samples of a step over all processes, of the loop that runs.
 
