@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from difflab.experiment.files import read_json
 from helpers.jobs import TINY, Forked, finish, measured, said_here, share_cache, the_run, wait_for
 
-LONG = [*TINY, "images=480", "check_every=160", "logger=local"]
+LONG = [*TINY, "images=480", "check_every=160", "snapshots=5", "logger=local"]
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,8 @@ def test_stopped_and_resumed_is_uninterrupted(uninterrupted, tmp_path, signum, s
     assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
     assert measured(run)["metrics"] == measured(whole)["metrics"]
     assert comparable(run) == comparable(whole)
+    assert len(read_json(run.facts)["snapshots"]) == 5
+    assert read_json(run.facts) == {**read_json(whole.facts), "training": read_json(run.facts)["training"]}
 
 
 def test_two_jobs_that_ask_for_the_same_run_train_it_once(uninterrupted, tmp_path):

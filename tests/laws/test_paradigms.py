@@ -16,7 +16,7 @@ from difflab.objective.weighting import SNR, Simple
 from difflab.paradigm.base import TRAINING
 from difflab.paradigm.ddpm import DDPM
 from difflab.paradigm.defaults import Sampling
-from difflab.paradigm.ema import average_of
+from difflab.paradigm.ema import average_of, decaying
 from difflab.paradigm.optimisation import Optimisation
 from difflab.process.discrete import LinearBetas
 from difflab.process.gaussian import scale
@@ -171,7 +171,7 @@ def test_a_chain_that_does_not_divide_the_batch_is_refused():
 
 def test_averages_follow_the_recursion_with_warm_up():
     network = nn.Linear(1, 1, bias=False)
-    average, expected = average_of(network, 0.9), None
+    average, expected = average_of(network, decaying(0.9)), None
     for n, value in enumerate(torch.linspace(1, 2, 200).tolist()):
         nn.init.constant_(network.weight, value)
         average.update_parameters(network)

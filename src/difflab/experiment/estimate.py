@@ -11,6 +11,7 @@ import torch
 from difflab.experiment.evaluation import Evaluation
 from difflab.experiment.hardware import autocast
 from difflab.paradigm.base import TRAINING
+from difflab.paradigm.power_average import TRACKED
 from difflab.sampler.generate import count_nfe, times_for
 
 if TYPE_CHECKING:
@@ -29,11 +30,21 @@ def estimate(evaluations: Sequence[Evaluation], training: Training | None = None
         "run": run.folder.name,
         "images to train": images,
         "training seconds": images * training_pace(training) if training and images else 0.0,
+        "disk MB": round(disk(training) / 1e6, 1) if training and images else 0.0,
         "to measure": len(missing),
         "cached": len(evaluations) - len(missing),
         "network evaluations": nfe,
         "measuring seconds": nfe * sampling_pace(missing[0]) if missing else 0.0,
     }
+
+
+def disk(job: Training) -> int:
+    """Bytes that the training writes at most: the averaged weights, two checkpoints, and the snapshots."""
+    parameters = sum(p.numel() for p in job.model.learned.parameters())
+    averages, snapshots = len(job.config["ema"]), min(int(job.config["snapshots"]), job.steps)
+    tracked = len(TRACKED) if snapshots else 0
+    state = 4 * (1 + 2 + averages + tracked)  # of a checkpoint: the raw weights and the two moments of Adam as well
+    return parameters * (4 * averages + 2 * state + 2 * len(TRACKED) * snapshots)
 
 
 def nfe_of(evaluation: Evaluation) -> int:

@@ -25,13 +25,15 @@ from difflab.experiment.lock import locked
 from difflab.experiment.metrics_file import MetricsFile
 from difflab.experiment.picture import save_png
 from difflab.experiment.processes import agreed, rank, several
+from difflab.experiment.snapshots import Damaged, averagings, written
 from difflab.experiment.strategy import Shards
 from difflab.experiment.trainer import LOG_EVERY, trainer, watchers
 from difflab.experiment.training import Training
-from difflab.experiment.weights import Damaged, facts_of, load_into, save_weights
+from difflab.experiment.weights import facts_of, load_into, save_weights
 from difflab.paradigm.diffusion import Diffusion
 from difflab.paradigm.divergence import Diverged
-from difflab.paradigm.ema import EMA, Averages, averages_in
+from difflab.paradigm.ema import Averages, averages_in
+from difflab.paradigm.power_average import parts
 
 log = logging.getLogger(__name__)
 
@@ -117,9 +119,9 @@ class Fit:
     @cached_property
     def trainer(self) -> pl.Trainer:
         """Lightning's Trainer, with the callbacks that average, show, and save the state."""
-        ema = EMA(self.job.config["ema"])
+        ema, kept = averagings(self.job.config, self.job.run)
         saving = Resumable(self.job.run.checkpoint, self.job.every)
-        callbacks = [*watchers(self.job.config), ema, RunProgress(self.job.config["batch_size"]), saving]
+        callbacks = [*watchers(self.job.config), ema, *kept, RunProgress(self.job.config["batch_size"]), saving]
         if self.job.sampling:
             pictures = self.job.run.folder / "samples"
             callbacks.insert(0, Pictures(ema.average, self.job.samples, pictures))
@@ -128,12 +130,13 @@ class Fit:
     def export(self) -> None:
         """Write the averaged weights of the last state, with what they cost; of what learns nothing, no tensors."""
         averages: Averages = {decay: {} for decay in self.job.config["ema"]}
-        seconds = 0.0
+        seconds, kept = 0.0, {}
         if checkpoint := newest(self.job.run) if self.job.learns else None:
             state = checkpoint.load()
             averages, seconds = averages_in(state), state["callbacks"][RunProgress.__qualname__]["seconds"]
+            kept = written(self.job.run, sorted({*parts(self.job.steps, self.job.config["snapshots"])}))
         facts = {"images_seen": self.job.steps * self.job.config["batch_size"], "seconds": round(seconds, 1)}
-        save_weights(self.job.run, self.job.config["model"][self.job.model.learns], averages, facts)
+        save_weights(self.job.run, self.job.config["model"][self.job.model.learns], averages, facts, kept)
 
     def logs(self, start: int) -> list[Logger]:
         """Open the logs of a run that goes on from step `start`."""

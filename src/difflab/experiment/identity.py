@@ -30,6 +30,9 @@ from difflab.metric.card import digest
 from difflab.process.noise import VERSION as NOISE
 
 IDENTITY = ("model", "seed", "images", "batch_size", "precision", "ema")  # of a configuration: what decides the weights
+LATER = {
+    "snapshots": 0
+}  # settings of a later difflab that decide the weights too, and the value that means "as before"
 SEEDS = ("seed", "model.seed", "data.seed")  # by which repetitions of one training differ
 REPEATED = ("run", "seeds", "seed", "sha256", "weights")  # of an origin: what differs between its repetitions
 SOURCE = "source_sha256"  # of a class of an extension: the sha256 of its package's source
@@ -109,15 +112,20 @@ def line(value: object) -> str:
     return f"[{', '.join(map(line, plain))}]" if isinstance(plain, list) else repr(plain)
 
 
+def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a configuration decides the trained weights."""
+    later = {key: config[key] for key, before in LATER.items() if config.get(key, before) != before}
+    return {key: identity(config[key]) for key in (*IDENTITY, "data")} | later
+
+
 def content(config: Mapping[str, Any], origins: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """All that decides the trained weights, as plain values.
 
     The configuration, the version of the noise law, and the `origins` by their content: under `data` the `sha256` of
     the labelled training samples, under `init` and `teacher` that of the weights and what else decides their effect.
     """
-    decisive = {key: identity(config[key]) for key in (*IDENTITY, "data")}
     found = {name: {k: v for k, v in each.items() if k not in RECORDS} for name, each in origins.items()}
-    return {**decisive, "origins": found, "noise": NOISE}
+    return {**decisive(config), "origins": found, "noise": NOISE}
 
 
 def fingerprint(config: Mapping[str, Any], origins: Mapping[str, Mapping[str, Any]]) -> str:
@@ -134,8 +142,7 @@ def seedless(config: Mapping[str, Any]) -> dict[str, Any]:
         name: {k: v for k, v in each.items() if k not in REPEATED} if "kind" in each else each.get("sha256", "")
         for name, each in config.get("origins", {}).items()
     }
-    decisive = {key: identity(config[key]) for key in (*IDENTITY, "data")}
-    leaves = flat({**decisive, "origins": origins, "extensions": sources_of(config)})
+    leaves = flat({**decisive(config), "origins": origins, "extensions": sources_of(config)})
     return {key: value for key, value in leaves.items() if key not in SEEDS and not key.endswith(f".{SOURCE}")}
 
 

@@ -27,6 +27,7 @@ from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import Recipe
 from difflab.experiment.reflow import Teacher
 from difflab.experiment.run import SUFFIX, Run
+from difflab.experiment.snapshots import averagings
 from difflab.experiment.strategy import Shards
 from difflab.experiment.tensor_cache import TensorCache
 from difflab.experiment.trainer import placed, trainer, watchers
@@ -35,7 +36,6 @@ from difflab.experiment.weights import weights_name
 from difflab.paradigm.base import Paradigm
 from difflab.paradigm.batch import place
 from difflab.paradigm.diffusion import Diffusion
-from difflab.paradigm.ema import EMA
 
 
 class Sampling(NamedTuple):
@@ -103,7 +103,7 @@ class Training:
         self.model.corrupt(self.data.encoded(training, rows), training.y[rows], 0.0, 0, 0)
         check(self.config["logger"])
         watchers(self.config)
-        EMA(self.config["ema"])  # which refuses decays that are none
+        averagings(self.config, self.run)  # which refuses what is no decay, or no number of snapshots
         if self.learns:
             if self.images_remaining:  # which refuses checkpoints that are damaged
                 self.model.check_training()
@@ -154,7 +154,10 @@ class Training:
         """The ways in which the run is to be measured: one for each seed of the noise."""
         if self.sampling is None or not self.sampling.protocol.n:
             return []
-        weights, cache = weights_name(self.config["ema"][0]), TensorCache(Path(self.config["runs_dir"]) / ".cache")
+        weights, cache = (
+            weights_name(self.config["ema"][0], self.config),
+            TensorCache(Path(self.config["runs_dir"]) / ".cache"),
+        )
         known = self.run, cast(Diffusion, self.model), weights, self.data, *self.sampling
         about, extensions = provenance(self.config), sources([self.config[key] for key in PARTS])
         return [Evaluation(*known, seed, cache, about, extensions, self.run) for seed in self.sampling.protocol.seeds]

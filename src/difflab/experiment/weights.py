@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load as read_tensors
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
@@ -24,13 +23,12 @@ from difflab.experiment.files import atomic, read_json, write_json
 from difflab.experiment.legacy import renamed
 from difflab.experiment.run import Run, find
 from difflab.experiment.search_path import Outside, using
+from difflab.experiment.snapshots import Damaged, checked, of_length
+from difflab.metric.card import digest
 from difflab.paradigm.ema import averages_in
+from difflab.paradigm.power_average import LONGEST
 
 FORMAT = 4  # of weights.json; difflab 0.1 wrote 3
-
-
-class Damaged(ValueError):
-    """Weights whose content is not what was written."""
 
 
 def save_weights(
@@ -38,10 +36,12 @@ def save_weights(
     module: Mapping[str, Any],
     averages: Mapping[float, Mapping[str, Tensor]],
     training: Mapping[str, float],
+    snapshots: Mapping[str, str],
 ) -> None:
     """Write averaged weights, a set for each decay, and then the JSON that vouches for them.
 
-    `module` is the configuration of what they belong to; `training` is what these weights cost: images seen, seconds.
+    `module` is the configuration of what they belong to; `training` is what these weights cost: images seen, seconds;
+    `snapshots` are the sha256 of those that were kept, by step.
     """
     tensors = {f"{decay}/{k}": v.contiguous().cpu() for decay, state in averages.items() for k, v in state.items()}
     data = tensor_bytes(tensors)
@@ -54,6 +54,7 @@ def save_weights(
             "sha256": hashlib.sha256(data).hexdigest(),
             "ema": list(averages),
             "training": training,
+            "snapshots": snapshots,
             "module": module,
         },
     )
@@ -76,30 +77,42 @@ def facts_of(run: Run) -> dict[str, Any]:
 
 
 def decay_of(run: Run, ema: float | None) -> float:
-    """The decay that is asked for, by default the first. Raises ValueError if the run has no such decay."""
-    decays: list[float] = facts_of(run)["ema"]
-    if ema is not None and ema not in decays:
-        raise ValueError(f"ema={ema} is not in {run.folder}; {suggestion(str(ema), [*map(str, decays)])}")
-    return decays[0] if ema is None else ema
+    """The decay that is asked for, by default the first; or the length of an average that its snapshots make.
+
+    Raises ValueError if the run has no such decay, or no snapshots.
+    """
+    facts = facts_of(run)
+    decays: list[float] = facts["ema"]
+    if ema is None or ema in decays:
+        return decays[0] if ema is None else ema
+    if facts.get("snapshots") and 0 < ema < LONGEST:
+        return ema
+    kept = f"lengths up to {LONGEST:.4f}" if facts.get("snapshots") else "lengths need a training with snapshots=16"
+    raise ValueError(f"ema={ema} is not in {run.folder}; {suggestion(str(ema), [*map(str, decays)])}; {kept}")
 
 
 def weights_identity(run: Run, ema: float | None) -> dict[str, Any]:
-    """The weights of one decay by their content: `weights`, the sha256 of the file, and `ema`, the decay."""
-    return {"weights": facts_of(run)["sha256"], "ema": decay_of(run, ema)}
+    """The weights of one decay by their content: `weights`, the sha256 of the file, and `ema`, the decay.
+
+    Of a length, the sha256 is of all snapshots.
+    """
+    facts, decay = facts_of(run), decay_of(run, ema)
+    return {"weights": facts["sha256"] if decay in facts["ema"] else digest(facts["snapshots"]), "ema": decay}
 
 
-def weights_name(decay: float) -> str:
-    """What the weights of a decay are called beside a number."""
-    return f"ema={decay}"
+def weights_name(decay: float, facts: Mapping[str, Any]) -> str:
+    """What the weights of a decay, or of a length, are called beside a number."""
+    return f"ema={decay}" if decay in facts["ema"] else f"ema={decay} of {len(facts['snapshots'])} snapshots"
 
 
 def tensors_of(run: Run, decay: float) -> dict[str, Tensor]:
-    """The weights of one decay. Raises ValueError if the file is damaged."""
-    data = run.weights.read_bytes()
-    if hashlib.sha256(data).hexdigest() != facts_of(run)["sha256"]:
-        raise Damaged(f"{run.weights} is damaged: its sha256 is not the one in weights.json")
-    prefix = f"{decay}/"
-    return {key.removeprefix(prefix): value for key, value in read_tensors(data).items() if key.startswith(prefix)}
+    """The weights of one decay or length. Raises ValueError if a file is damaged."""
+    facts = facts_of(run)
+    tensors = checked(run.weights, facts["sha256"])
+    first = decay if decay in facts["ema"] else facts["ema"][0]
+    prefix = f"{first}/"
+    found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    return found if decay == first else found | of_length(run, facts["snapshots"], decay)
 
 
 def load_into(module: nn.Module, run: Run, ema: float | None = None) -> str:
@@ -113,7 +126,7 @@ def load_into(module: nn.Module, run: Run, ema: float | None = None) -> str:
         module.load_state_dict(tensors_of(run, decay))
     except RuntimeError as error:
         raise ValueError(f"{run.weights}: its weights are of another network than this one") from error
-    return weights_name(decay)
+    return weights_name(decay, facts_of(run))
 
 
 def load_module(run: Run, ema: float | None = None, device: torch.device | str = "cpu") -> tuple[nn.Module, str]:

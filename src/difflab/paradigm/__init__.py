@@ -11,6 +11,7 @@ from difflab.paradigm.held import Average, Current, Held, Rounds
 from difflab.paradigm.lr_schedule import WSD, Constant, Cosine, InverseSquareRoot
 from difflab.paradigm.noisy_classifier import CleanClassifier, NoisyClassifier
 from difflab.paradigm.optimisation import SGD, Adam, AdamW, Muon, Optimisation
+from difflab.paradigm.power_average import PowerAverages
 from difflab.paradigm.rectified_flow import FlowMatching, RectifiedFlow
 from difflab.paradigm.score_sde import EDM, NCSN, VESDE, VPSDE, SubVPSDE
 from difflab.paradigm.vdm import VDM
@@ -48,6 +49,7 @@ __all__ = [
     "NoisyClassifier",
     "Optimisation",
     "Paradigm",
+    "PowerAverages",
     "Prediction",
     "RectifiedFlow",
     "Rounds",

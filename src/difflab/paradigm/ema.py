@@ -1,8 +1,8 @@
-"""Exponential moving averages of the trained weights."""
+"""Averages of the trained weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -21,34 +21,35 @@ def learned(module: pl.LightningModule) -> nn.Module:
     return cast(Paradigm, module).learned
 
 
-def average_of(network: nn.Module, decay: float) -> AveragedModel:
-    """`averaged += (1 - d) (current - averaged)` with the warm-up `d = min(decay, (1 + n) / (10 + n))`."""
+Rate = Callable[[int], float]  # the share that new weights have in an average, by the number of those in it
+
+
+def decaying(decay: float) -> Rate:
+    """That of an exponential average, `1 - d` with the warm-up `d = min(decay, (1 + n) / (10 + n))`."""
+    return lambda n: 1 - min(decay, (1 + n) / (10 + n))
+
+
+def average_of(network: nn.Module, rate: Rate) -> AveragedModel:
+    """`averaged += rate(n) (current - averaged)`, of the trained weights alone."""
 
     def update(averaged: Any, current: Any, _: Any) -> None:  # noqa: ANN401  # torch's lists and count
         n = int(average.n_averaged)  # on the CPU; torch hands a copy on the device, whose reading would wait for it
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+        torch._foreach_lerp_(averaged, current, rate(n))
 
     average = AveragedModel(network, multi_avg_fn=update)
     return average
 
 
-class EMA(pl.Callback):
-    """Averages of what is learned, and of nothing else, one for each decay, in fp32.
+class Averaging(pl.Callback):
+    """Averages of what is learned, and of nothing else, one for each of the `rates`, in fp32."""
 
-    The raw weights stay what Lightning trains, validates and saves. `trainer.test` and `trainer.predict` use the
-    average of the first decay, which is also `average()`. A checkpoint has all of them: see `averages_in`.
-    """
-
-    def __init__(self, decays: Sequence[float]) -> None:
-        if not decays or not all(0 <= d < 1 for d in decays):
-            raise ValueError(f"ema={list(decays)}: give one or more decays in [0, 1), as ema=[0.999,0.9999]")
-        self.decays = tuple(decays)
+    def __init__(self, rates: Mapping[float, Rate]) -> None:
+        self.rates = rates
         self.averages: dict[float, AveragedModel] = {}
-        self.raw: nn.Module | None = None  # what is learned, while an average stands in its place
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Start the averages from the weights as they are, unless there are averages already."""
-        self.averages = self.averages or {decay: average_of(learned(pl_module), decay) for decay in self.decays}
+        self.averages = self.averages or {key: average_of(learned(pl_module), each) for key, each in self.rates.items()}
 
     def follow(self, pl_module: pl.LightningModule) -> None:
         """Move the averages to where the network is, in parts if that is; the update count stays on the CPU."""
@@ -59,6 +60,34 @@ class EMA(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Follow the network to its device."""
         self.follow(pl_module)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+        """Average in the new weights."""
+        for average in self.averages.values():
+            average.update_parameters(learned(pl_module))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain tensors by key: where the processes hold parts of them, in the first process."""
+        return {str(key): gathered(dict(average.state_dict())) for key, average in self.averages.items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the saved averages."""
+        for key, average in self.averages.items():
+            average.load_state_dict(state_dict[str(key)])
+
+
+class EMA(Averaging):
+    """Exponential moving averages, one for each decay.
+
+    The raw weights stay what Lightning trains, validates and saves. `trainer.test` and `trainer.predict` use the
+    average of the first decay, which is also `average()`. A checkpoint has all of them: see `averages_in`.
+    """
+
+    def __init__(self, decays: Sequence[float]) -> None:
+        if not decays or not all(0 <= d < 1 for d in decays):
+            raise ValueError(f"ema={list(decays)}: give one or more decays in [0, 1), as ema=[0.999,0.9999]")
+        super().__init__({decay: decaying(decay) for decay in decays})
+        self.raw: nn.Module | None = None  # what is learned, while an average stands in its place
 
     def use(self, pl_module: pl.LightningModule) -> None:
         """Put the average in the place of what is learned."""
@@ -92,23 +121,9 @@ class EMA(pl.Callback):
         """Go back to the raw weights, too."""
         self.release(pl_module)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
-        """Average in the new weights."""
-        for average in self.averages.values():
-            average.update_parameters(learned(pl_module))
-
     def average(self) -> nn.Module:
         """What is learned, with the averaged weights of the first decay; all processes must ask."""
-        return whole_copy(self.averages[self.decays[0]].module)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain tensors by decay: where the processes hold parts of them, in the first process."""
-        return {str(d): gathered(dict(average.state_dict())) for d, average in self.averages.items()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the saved averages."""
-        for decay, average in self.averages.items():
-            average.load_state_dict(state_dict[str(decay)])
+        return whole_copy(next(iter(self.averages.values())).module)
 
 
 def averages_in(checkpoint: Mapping[str, Any]) -> Averages:

@@ -9,7 +9,7 @@ from typing import Protocol, cast
 from torch import nn
 
 from difflab.denoiser.flow_map import FlowMap
-from difflab.paradigm.ema import average_of
+from difflab.paradigm.ema import average_of, decaying
 
 
 class Held(Protocol):
@@ -48,7 +48,7 @@ class Average:
 
     def start(self, trained: FlowMap) -> nn.Module:
         """The average, which starts at the trained weights."""
-        return average_of(trained, self.decay).requires_grad_(False)
+        return average_of(trained, decaying(self.decay)).requires_grad_(False)
 
     def network(self, held: nn.Module | None, trained: FlowMap) -> FlowMap:
         """The averaged one."""

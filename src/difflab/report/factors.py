@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from difflab.experiment.identity import IDENTITY
+from difflab.experiment.identity import IDENTITY, LATER
 from difflab.report.identity import TRAINED
 from difflab.report.record import Record
 from difflab.report.text import as_text
 
 SAMPLED = ("sampler", "grid", "path", "guidance", "weights")  # factors of sampling; the others are of the training
 ALWAYS_NAMED = ("paradigm", "data", "sampler")  # part of a label wherever they vary, even where others imply them
-FREE = (*(key for key in IDENTITY if key != "model"), "init", "teacher")  # keys that no option sets
+FREE = (*(key for key in IDENTITY if key != "model"), *LATER, "init", "teacher")  # keys that no option sets
 
 
 def factor_label(factors: Mapping[str, str], keys: Iterable[str]) -> str:
