@@ -192,17 +192,17 @@ class Evaluation:
         metrics |= self.bits_per_dim()
         self.draw_pictures(samples, mine, labels, copies)
         notes = {name: text for name, text in protocol.notes(data).items() if name in metrics}
-        return {"metrics": metrics, "notes": notes, "cost": cost, "card": self.card.to_dict(), **self.provenance}
+        how = {"card": self.card.to_dict(), "times": self.recipe.times(denoiser).tolist()}
+        return {"metrics": metrics, "notes": notes, "cost": cost, **how, **self.provenance}
 
     def bits_per_dim(self) -> dict[str, float]:
         """The likelihoods: those of another evaluation of these weights that measured the same, or new ones.
 
         They depend on no sampler but by its chain's variance, and need no measuring for each.
         """
-        known = agreed(self.known_bits)
-        return (
-            likelihood(self.model, self.data, self.protocol.n_likelihood, self.likelihoods) if known is None else known
-        )
+        if (known := agreed(self.known_bits)) is not None:
+            return known
+        return likelihood(self.model, self.data, self.protocol.n_likelihood, self.likelihoods)
 
     def known_bits(self) -> dict[str, float] | None:
         """The likelihoods of another evaluation; None where none measured the same."""

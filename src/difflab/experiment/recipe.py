@@ -17,8 +17,11 @@ from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.rescheduled import Rescheduled
 from difflab.experiment.build import build
+from difflab.experiment.found_times import FoundTimes, Seen
 from difflab.experiment.hardware import autocast, best_device, settle_precision
+from difflab.experiment.identity import line
 from difflab.experiment.run import Run, find
+from difflab.experiment.tensor_cache import TensorCache
 from difflab.experiment.weights import load_denoiser
 from difflab.guidance.base import Chain, Guidance, Unguided
 from difflab.paradigm.divergence import Diverged
@@ -27,8 +30,9 @@ from difflab.process.noise import SampleNoise
 from difflab.process.schedule import Schedule
 from difflab.sampler.base import Sampler
 from difflab.sampler.evaluations import Recorder
-from difflab.sampler.generate import generate, times_for, trajectory, warn_once
+from difflab.sampler.generate import integrate, times_for, trajectory, warn_once
 from difflab.sampler.grid import Grid
+from difflab.sampler.optimised import Optimised
 from difflab.sampler.regime import advice
 
 BATCH = 250  # samples that are drawn at once
@@ -57,15 +61,16 @@ class Recipe:
     path: Schedule | None = None
     precision: str = "fp32"
     range: Guidance = field(default_factory=Unguided)
+    found: FoundTimes = field(default_factory=FoundTimes, compare=False)  # what finds times, for a grid that does
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], precision: str) -> Recipe:
+    def of(cls, config: Mapping[str, Any], precision: str, found: FoundTimes | None = None) -> Recipe:
         """The recipe that a plain configuration says: `sampler.schedule` is the path, `guidance` a chain by names."""
         sampler = {key: value for key, value in config["sampler"].items() if key != "schedule"}
         path = config["sampler"].get("schedule")
         guidance, limit = Chain(tuple(build(config["guidance"]).values())), build(config["range"])
         nfe, along = config["nfe"], path and build(path)
-        return cls(build(sampler), build(config["grid"]), guidance, nfe, along, precision, limit)
+        return cls(build(sampler), build(config["grid"]), guidance, nfe, along, precision, limit, found or FoundTimes())
 
     @property
     def chain(self) -> Chain:
@@ -77,6 +82,15 @@ class Recipe:
         """The denoiser guided and kept in its range, on its own schedule, and that along the path."""
         guided = self.chain(denoiser)
         return guided if self.path in (None, denoiser.schedule) else Rescheduled(guided, self.path)
+
+    def times(self, denoiser: AnyDenoiser) -> Tensor:
+        """The times that samples are drawn at."""
+        guided = self.guided(denoiser)
+        times = times_for(guided, self.sampler, self.grid, self.nfe)
+        if isinstance(self.grid, Optimised):
+            about = line([*self.chain.parts, self.path])
+            return self.found(self.grid, guided, self.sampler, times, self.precision, about)
+        return times
 
     def dry_run(
         self,
@@ -91,6 +105,7 @@ class Recipe:
         """
         guided = self.guided(denoiser)
         times = times_for(guided, self.sampler, self.grid, self.nfe)
+        self.grid.check(self.sampler, len(times) - 1)
         if warning := advice(self.sampler, guided.schedule, self.grid, self.nfe):
             warn_once(warning)
         x = torch.zeros(1, *denoiser.shape, device=denoiser.device)
@@ -118,12 +133,12 @@ class Recipe:
             return Drawn(torch.empty(0, *denoiser.shape), 0.0, 0.0)
         start = time.monotonic()
         with autocast(denoiser.device, self.precision):
-            x, evaluations = generate(
+            x, evaluations = integrate(
                 self.guided(denoiser),
                 self.sampler,
-                self.grid,
-                nfe=self.nfe,
-                labels=labels,
+                self.times(denoiser),
+                None,
+                labels,
                 indices=indices,
                 seed=seed,
                 batch_size=batch_size,
@@ -140,7 +155,7 @@ class Recipe:
         guided, device = self.guided(denoiser), denoiser.device
         watch, noise = Recorder(guided.bind(labels.to(device))), SampleNoise(seed, range(len(labels)))
         with autocast(device, self.precision):
-            times = times_for(guided, self.sampler, self.grid, self.nfe)
+            times = self.times(denoiser)
             like = torch.empty(len(labels), *denoiser.shape, device=device)
             start = scale(guided.schedule(times[0]).sigma, noise(like, 0))
             ((_, end),) = deque(trajectory(watch, self.sampler, times, start, noise), maxlen=1)
@@ -171,9 +186,11 @@ def trained(config: Mapping[str, Any], word: str = "run") -> Trained:
     chosen = {key: own[key] if config.get(key) is None else config[key] for key in RECIPE}
     if "_target_" not in chosen["sampler"]:  # another path alone
         chosen["sampler"] = {**own["sampler"], **chosen["sampler"]}
-    recipe = Recipe.of(chosen, settle_precision(config["precision"] or own["precision"], device))
+    data = data_of(run, config.get("data"))
+    found = FoundTimes(TensorCache(Path(config["runs_dir"]) / ".cache"), Seen(own["protocol"], data))
+    recipe = Recipe.of(chosen, settle_precision(config["precision"] or own["precision"], device), found)
     recipe.dry_run(denoiser)
-    return Trained(run, denoiser.to(device), weights, recipe, data_of(run, config.get("data")))
+    return Trained(run, denoiser.to(device), weights, recipe, data)
 
 
 def data_of(run: Run, elsewhere: Mapping[str, Any] | None = None) -> DataModule:

@@ -19,6 +19,7 @@ from difflab.experiment.callback.pictures import sample_grid
 from difflab.experiment.checkpoint import newest
 from difflab.experiment.evaluation import PARTS, Evaluation, provenance
 from difflab.experiment.files import read_json
+from difflab.experiment.found_times import FoundTimes, Seen
 from difflab.experiment.hardware import best_device, settle_precision
 from difflab.experiment.identity import fingerprint, label, sources
 from difflab.experiment.origins import origins_of
@@ -76,8 +77,9 @@ class Training:
         sampling = None
         if isinstance(model, Diffusion):
             seen_by = torch.device("cpu") if several(devices) else device  # others will measure
+            found = FoundTimes(TensorCache(Path(config["runs_dir"]) / ".cache"), Seen(config["protocol"], data))
             protocol = Protocol.of(config["protocol"], seen_by, config["runs_dir"])
-            sampling = Sampling(Recipe.of(config, config["precision"]), protocol)
+            sampling = Sampling(Recipe.of(config, config["precision"], found), protocol)
         job = cls(config, origins, run, devices, device, data, model, teacher, sampling)
         job.check()
         return job

@@ -115,6 +115,12 @@ def tensors_of(run: Run, decay: float) -> dict[str, Tensor]:
     return found if decay == first else found | of_length(run, facts["snapshots"], decay)
 
 
+def sha256_of(module: nn.Module) -> str:
+    """The sha256 of all tensors of a module, by their names."""
+    tensors = {name: value.detach().contiguous().cpu() for name, value in module.state_dict().items()}
+    return hashlib.sha256(tensor_bytes(tensors)).hexdigest()
+
+
 def load_into(module: nn.Module, run: Run, ema: float | None = None) -> str:
     """Load the weights of one decay, by default the first, into a module of the same network; their name.
 

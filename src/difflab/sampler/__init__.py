@@ -27,6 +27,7 @@ from difflab.sampler.grid import (
 )
 from difflab.sampler.heun import Heun
 from difflab.sampler.langevin import Langevin
+from difflab.sampler.optimised import Optimised
 from difflab.sampler.preconditioner import Preconditioner
 from difflab.sampler.predictor_corrector import PredictorCorrector
 from difflab.sampler.resampling import Resampling
@@ -60,6 +61,7 @@ __all__ = [
     "Linspace",
     "LogSNR",
     "Midpoint",
+    "Optimised",
     "Preconditioner",
     "PredictorCorrector",
     "Quadratic",

@@ -196,7 +196,7 @@ def generate(
     Sample k depends on (seed, indices[k], labels[k]) alone. `labels` is of shape `(n,)`; the other arguments are
     those of `integrate`. Raises ValueError where the grid cannot have that many steps.
     """
-    times = times_for(denoiser, sampler, grid, nfe)
+    times = grid.fit(denoiser, sampler, times_for(denoiser, sampler, grid, nfe))
     return integrate(
         denoiser,
         sampler,

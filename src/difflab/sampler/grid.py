@@ -9,13 +9,17 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from difflab.process.schedule import Schedule
+
+if TYPE_CHECKING:
+    from difflab.denoiser.base import AnyDenoiser
+    from difflab.sampler.base import Sampler
 
 
 class Grid:
@@ -29,6 +33,16 @@ class Grid:
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
         """`steps + 1` falling times, the last one 0; float64 on the CPU."""
         raise NotImplementedError
+
+    def check(self, sampler: Sampler, steps: int) -> None:
+        """Raise ValueError for a sampler that it has no times for, or for too many steps."""
+
+    def fit(self, denoiser: AnyDenoiser, sampler: Sampler, times: Tensor) -> Tensor:
+        """As many times as the given ones, which are the grid's, that suit a denoiser and a sampler: these by default.
+
+        Raises ValueError as `check` does.
+        """
+        return times
 
 
 def ramp(start: float, end: float, n: int) -> Tensor:

@@ -23,7 +23,7 @@ from difflab.experiment.recipe import Recipe, balanced
 from difflab.experiment.run import Run
 from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise, keyed
-from difflab.sampler.generate import Samples, integrate, times_for
+from difflab.sampler.generate import Samples, integrate
 
 COARSE = 20  # steps to cut or to look at, where the sampler makes its own
 
@@ -82,7 +82,7 @@ class Job:
     @cached_property
     def times(self) -> Tensor:
         """The falling times of the recipe."""
-        return times_for(self.guided, self.recipe.sampler, self.recipe.grid, self.recipe.nfe)
+        return self.recipe.times(self.denoiser)
 
     @cached_property
     def stops(self) -> Tensor:
