@@ -11,6 +11,7 @@ from difflab.laws.gaussian import MEAN, VAR, bound, end, flow, gaussian, margina
 from difflab.process.gaussian import discretised_log_likelihood
 from difflab.process.noise import keyed
 from difflab.sampler.adaptive import Adaptive
+from difflab.sampler.adaptive_sde import AdaptiveSDE
 from difflab.sampler.runge_kutta import RK4, Midpoint
 
 __all__ = [
@@ -83,4 +84,4 @@ def adapts(sampler):
 
 def between(sampler):
     """Whether it evaluates between the times of a grid, which discrete schedules refuse."""
-    return isinstance(sampler, Adaptive | Midpoint | RK4)
+    return isinstance(sampler, Adaptive | AdaptiveSDE | Midpoint | RK4)

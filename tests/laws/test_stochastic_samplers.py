@@ -14,9 +14,10 @@ from difflab.laws.gaussian import impulse
 from difflab.process.discrete import LinearBetas
 from difflab.process.gaussian import transition
 from difflab.process.schedule import VE, VP, Schedule
+from difflab.sampler.adaptive_sde import AdaptiveSDE, BrownianPath
 from difflab.sampler.consistency import Consistency
 from difflab.sampler.ddim import DDIM
-from difflab.sampler.generate import trajectory
+from difflab.sampler.generate import generate, trajectory
 from difflab.sampler.grid import LogSNR, Uniform
 from difflab.sampler.langevin import Langevin, update
 from difflab.sampler.preconditioner import Preconditioner
@@ -179,3 +180,27 @@ def test_each_repetition_has_the_state_of_the_first_and_the_last_step_is_taken_o
         assert len(draws) == (3 if s > 0 else 0)
         states.append(state)
     assert states[-1] == (1000, 750, 500, 250)
+
+
+def test_a_divided_increment_is_two_independent_ones():
+    """Of Brownian motion over 1, in two parts of .3 and .7, of which the first is divided again."""
+    n, path, found = 100_000, BrownianPath(), []
+    z = torch.randn(3, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    path.put_back(*path.take(1.0, z[0]))
+    for length, each in ((0.3, z[1]), (1.0, z[2])):
+        found.append(path.take(length, each))
+    assert [length for length, _ in found] == [0.3, 0.7]
+    (_, first), (_, second) = found
+    torch.testing.assert_close(first + second, z[0])
+    limit = 5 / n**0.5
+    assert first.var().item() == pytest.approx(0.3, rel=limit)
+    assert second.var().item() == pytest.approx(0.7, rel=limit)
+    assert abs((first * second).mean().item()) < limit
+
+
+def test_a_smaller_tolerance_takes_more_steps_of_the_reverse_sde():
+    denoiser, labels = gaussian(VP()), torch.zeros(4, dtype=torch.long)
+    nfe = [generate(denoiser, AdaptiveSDE(r, r), Uniform(), nfe=0, labels=labels).nfe for r in (0.1, 0.02)]
+    assert nfe[0] < nfe[1]
+    with pytest.raises(ValueError, match="must be positive"):
+        AdaptiveSDE(0.0)

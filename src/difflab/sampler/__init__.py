@@ -1,6 +1,7 @@
 """Samplers, sampling grids, and the one sampling loop."""
 
 from difflab.sampler.adaptive import Adaptive
+from difflab.sampler.adaptive_sde import AdaptiveSDE
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.base import Sampler
 from difflab.sampler.consistency import Consistency
@@ -41,6 +42,7 @@ __all__ = [
     "EDM",
     "RK4",
     "Adaptive",
+    "AdaptiveSDE",
     "Ancestral",
     "Consistency",
     "Cosine",
