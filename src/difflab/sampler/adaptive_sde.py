@@ -23,9 +23,9 @@ class AdaptiveSDE:
     Both take the same noise. With `d = max(atol, rtol max(|x'|, |x' of the last step|))` and E the root mean square of
     `(x' - x'') / d` over a sample, a step h leads to `x''` where `E <= 1`; the next, or the same again, is
     `0.9 h E^-0.9` long. Each sample has its own steps, so that it is a function of its own noise alone; the batch is
-    evaluated until its last sample has arrived, at the least noisy time that is trained on, with the clean estimate.
-    Two evaluations a step. Jolicoeur-Martineau et al. 2021 (arXiv:2105.14080), Algorithm 1; `atol` is one of 256 levels
-    of [-1, 1].
+    evaluated, twice a step, until its last sample has arrived: at the least noisy time that is trained on, with the
+    clean estimate. Jolicoeur-Martineau et al. 2021 (arXiv:2105.14080), Algorithm 1; `atol` is one of 256 levels of
+    [-1, 1].
 
     They draw new noise after a rejection. That favours noise that is easy to follow: in one dimension the samples of
     Gaussian data then spread by half too much. Here the noise of a rejected step stays, and is divided by a Brownian
