@@ -85,7 +85,7 @@ NEEDS = {  # what an option asks of the others
     ("backbone", "half_unet"): ["paradigm=noisy_classifier", "data=fashion16"],
     ("backbone", "half_dit"): ["paradigm=noisy_classifier", "data=fashion16"],
     ("coupling", "optimal_transport"): ["paradigm=rectified_flow"],
-    **{("sampler", option): ["schedule=vp"] for option in ("adaptive", "midpoint", "rk4")},
+    **{("sampler", option): ["schedule=vp"] for option in ("adaptive", "adaptive_sde", "midpoint", "rk4")},
     ("guidance", "interval"): ["guidance=[classifier_free,interval]"],
     ("guidance", "rescale"): ["guidance=[classifier_free,rescale]"],
     ("sampler", "langevin_preconditioned"): ["data=digits"],
@@ -101,6 +101,7 @@ NEEDS = {  # what an option asks of the others
 }
 NOT_HERE = {  # tested elsewhere
     ("drive", "teacher"),
+    ("grid", "optimised"),
     ("steps", "halved"),
     ("steps", "whole_way"),
     ("residual", "paired"),

@@ -36,6 +36,8 @@ def test_each_distillation_trains_its_teacher_and_is_measured_in_one_step(folder
             (run,) = folder.glob(f"runs/{paradigm}-*")
             (card,) = (json.loads(path.read_text())["card"] for path in run.glob("evaluations/*.json"))
             assert card["nfe"] == 1
+            spent = json.loads((run / "result.json").read_text())["training"]
+            assert spent["images_seen_before"] == spent["images_seen"], "of the teacher, which it starts from too"
             assert card["sampler"].startswith(("DDIM", "Consistency"))
 
 

@@ -56,6 +56,9 @@ def test_words_may_stand_in_words(here):
     origins = [find(here / "runs", name).config["origins"].get("init", {}).get("run") for name in names]
     assert origins == [None, *names[:2]]
     assert result["run"] == names[2]
+    spent = [find(here / "runs", name).result["training"] for name in names]
+    assert [each.get("images_seen_before", 0) for each in spent] == [0, 640, 1280]
+    assert spent[2]["seconds_before"] == spent[0]["seconds"] + spent[1]["seconds"]
 
 
 def test_a_guide_is_trained_by_words_in_every_command(here, capsys):

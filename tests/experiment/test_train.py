@@ -151,3 +151,18 @@ def test_evaluating_writes_metrics_with_their_card(finished):
     assert (card["n_generated"], card["nfe"], card["sampler"]) == (24, 6, "DDIM(eta=0.0)")
     assert (card["weights"], card["reference"]) == ("ema=0.99", "Digits/test")
     assert found["metrics"]["fd_lite0"] > found["metrics"]["fd_lite0_floor"]
+
+
+def test_times_are_found_once_for_a_run_and_a_sampler(finished):
+    folder, run, _ = finished
+    words = [f"run={run.folder}", "n=24", "nfe=3", "sampler=ddim", "grid=optimised", "grid.n=8", "grid.candidates=6"]
+    said = said_here("evaluate", *words, cwd=folder)
+    assert said.count("finding 3 times for DDIM(eta=0.0), once") == 1
+    found = json.loads(Path(folder, said.strip().splitlines()[-1]).read_text())
+    assert found["card"]["grid"] == "Optimised(n=8, candidates=6)"
+    assert len(found["times"]) == 4
+    assert found["times"] == sorted(found["times"], reverse=True)
+    again = said_here("sample", *words, cwd=folder)
+    assert "finding" not in again
+    refused = said_here("evaluate", *words, "sampler=ancestral", cwd=folder, status=1)
+    assert "grid=optimised finds times of samplers that follow the flow" in refused

@@ -72,6 +72,16 @@ def load(job: Training) -> None:
     job.model.learned.to(job.device).eval().requires_grad_(False)
 
 
+def spent_before(job: Training) -> dict[str, float]:
+    """What the runs cost that a training starts from or is taught by, each counted once, with what they cost before."""
+    runs = {each["run"]: each["training"] for each in job.origins.values() if "training" in each}
+    return {
+        f"{key}_before": sum(each[key] + each.get(f"{key}_before", 0) for each in runs.values())
+        for key in ("images_seen", "seconds")
+        if runs
+    }
+
+
 @dataclass(frozen=True)
 class Fit:
     """What is left to do of a training, by all processes of its job; `requested` as in `finished`."""
@@ -135,7 +145,8 @@ class Fit:
             state = checkpoint.load()
             averages, seconds = averages_in(state), state["callbacks"][RunProgress.__qualname__]["seconds"]
             kept = written(self.job.run, sorted({*parts(self.job.steps, self.job.config["snapshots"])}))
-        facts = {"images_seen": self.job.steps * self.job.config["batch_size"], "seconds": round(seconds, 1)}
+        spent = {"images_seen": self.job.steps * self.job.config["batch_size"], "seconds": round(seconds, 1)}
+        facts = spent | spent_before(self.job)
         save_weights(self.job.run, self.job.config["model"][self.job.model.learns], averages, facts, kept)
 
     def logs(self, start: int) -> list[Logger]:

@@ -34,9 +34,16 @@ LATER = {
     "snapshots": 0
 }  # settings of a later difflab that decide the weights too, and the value that means "as before"
 SEEDS = ("seed", "model.seed", "data.seed")  # by which repetitions of one training differ
-REPEATED = ("run", "seeds", "seed", "sha256", "weights")  # of an origin: what differs between its repetitions
+REPEATED = (
+    "run",
+    "seeds",
+    "seed",
+    "sha256",
+    "weights",
+    "training",
+)  # of an origin: what differs between its repetitions
 SOURCE = "source_sha256"  # of a class of an extension: the sha256 of its package's source
-RECORDS = ("run", "kind", "seeds")  # what is kept of an origin for people and reports, and names no content
+RECORDS = ("run", "kind", "seeds", "training")  # what is kept of an origin for people and reports, and names no content
 
 
 def identity(value: object) -> Any:  # noqa: ANN401  # plain values

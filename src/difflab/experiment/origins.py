@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from difflab.data.module import DataModule
-from difflab.experiment.identity import record
 from difflab.experiment.reflow import Teacher
 from difflab.experiment.run import Run, find
-from difflab.experiment.weights import start_from, weights_identity
+from difflab.experiment.weights import kept_of, start_from, weights_identity
 from difflab.paradigm.base import Paradigm
 
 Origins = dict[str, dict[str, Any]]
@@ -38,7 +37,7 @@ def origins_of(config: Mapping[str, Any], data: DataModule, model: Paradigm, tea
 
 def origin(run: Run, weights: Mapping[str, Any]) -> dict[str, Any]:
     """The weights of a run, by their identity, with what is kept of the run for people and reports."""
-    return {"sha256": weights["weights"], "ema": weights["ema"], **record(run.config, run.folder.name)}
+    return {"sha256": weights["weights"], "ema": weights["ema"], **kept_of(run)}
 
 
 def start_of(config: Mapping[str, Any]) -> tuple[Run, float | None] | None:

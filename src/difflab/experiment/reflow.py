@@ -16,12 +16,12 @@ from difflab.data.pairs import save_pairs
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.conf_files import read
 from difflab.experiment.files import atomic
-from difflab.experiment.identity import identity, record
+from difflab.experiment.identity import identity
 from difflab.experiment.lock import locked
 from difflab.experiment.progress import Drawing
 from difflab.experiment.recipe import Trained, balanced, trained
 from difflab.experiment.run import Run, find
-from difflab.experiment.weights import load_denoiser, weights_identity
+from difflab.experiment.weights import kept_of, load_denoiser, weights_identity
 from difflab.metric.card import digest
 from difflab.paradigm.base import Paradigm
 from difflab.process.noise import VERSION, SampleNoise, keyed
@@ -76,7 +76,7 @@ class Teacher:
     @property
     def origin(self) -> dict[str, Any]:
         """The same, with what a run keeps of it for people and reports."""
-        return {**self.identity, **record(self.trained.run.config, self.trained.run.folder.name)}
+        return {**self.identity, **kept_of(self.trained.run)}
 
     def check(self, student: Paradigm, data: DataModule) -> None:
         """Raise ValueError unless such pairs can be drawn, and the student can be trained on them.

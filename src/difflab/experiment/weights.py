@@ -20,6 +20,7 @@ from difflab.experiment.checkpoint import newest
 from difflab.experiment.errors import suggestion
 from difflab.experiment.extensions import named
 from difflab.experiment.files import atomic, read_json, write_json
+from difflab.experiment.identity import record
 from difflab.experiment.legacy import renamed
 from difflab.experiment.run import Run, find
 from difflab.experiment.search_path import Outside, using
@@ -36,7 +37,7 @@ def save_weights(
     module: Mapping[str, Any],
     averages: Mapping[float, Mapping[str, Tensor]],
     training: Mapping[str, float],
-    snapshots: Mapping[str, str],
+    snapshots: Mapping[str, str] | None = None,
 ) -> None:
     """Write averaged weights, a set for each decay, and then the JSON that vouches for them.
 
@@ -54,7 +55,7 @@ def save_weights(
             "sha256": hashlib.sha256(data).hexdigest(),
             "ema": list(averages),
             "training": training,
-            "snapshots": snapshots,
+            "snapshots": snapshots or {},
             "module": module,
         },
     )
@@ -98,6 +99,12 @@ def weights_identity(run: Run, ema: float | None) -> dict[str, Any]:
     """
     facts, decay = facts_of(run), decay_of(run, ema)
     return {"weights": facts["sha256"] if decay in facts["ema"] else digest(facts["snapshots"]), "ema": decay}
+
+
+def kept_of(run: Run) -> dict[str, Any]:
+    """What a run keeps of another that it is made from, beside its content: its `record` and what it cost to train."""
+    training = (read_json(run.facts) or {}).get("training")
+    return record(run.config, run.folder.name) | ({"training": training} if training else {})
 
 
 def weights_name(decay: float, facts: Mapping[str, Any]) -> str:

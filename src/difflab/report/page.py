@@ -141,10 +141,17 @@ def cost_entries(cell: Cell) -> dict[str, Entry]:
         "s a sample": entry("{:.2g}", cost.get("seconds_per_sample"), note=", ".join(sorted(cell.devices))),
         "network share": entry("{:.0%}", cost.get("network_share")),
         "peak memory, MiB": entry("{:,.0f}", cost.get("peak_memory"), 2**20),
-        "training images": entry("{:,.0f}", training.get("images_seen")),
-        "training s": entry("{:,.0f}", training.get("seconds")),
+        "training images": training_entry(training, "images_seen"),
+        "training s": training_entry(training, "seconds"),
         "seeds": Entry(f"{len(cell.runs)}", len(cell.runs), f"{evaluations} of {runs}"),
     }
+
+
+def training_entry(training: Mapping[str, float], key: str) -> Entry:
+    """A cost of the whole training: also of the runs that it started from, or that taught it, which the note states."""
+    if (before := training.get(f"{key}_before")) is None:
+        return entry("{:,.0f}", training.get(key))
+    return entry("{:,.0f}", training[key] + before, note=f"{before:,.0f} of them in the runs that it is made from")
 
 
 def entry(form: str, value: float | None, unit: float = 1, note: str = "") -> Entry:
