@@ -50,6 +50,8 @@ def test_what_the_snapshots_cannot_give_is_said(finished, tmp_path):
         load_denoiser(run, 0.01)
     with pytest.raises(ValueError, match=r"ema=0\.5 is not in .*valid: 0\.999.* lengths up to 0\.2887"):
         load_denoiser(run, 0.5)
+    said = said_here("train", *WORDS, "snapshots=21", cwd=tmp_path, status=1)
+    assert "snapshots=21 are more than the 20 steps of this training" in said
     copy = Run(tmp_path / "copy")
     shutil.copytree(run.folder, copy.folder)
     damaged = copy.folder / "snapshots" / "10.safetensors"

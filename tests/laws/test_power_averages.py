@@ -21,7 +21,7 @@ def test_a_length_is_the_standard_deviation_of_the_shares():
 
 
 def test_published_powers():
-    """Karras et al. 2024 (arXiv:2312.02696), section 3.1: 0.05 is gamma = 16.97 and 0.10 is 6.94."""
+    """Karras et al. 2024 (arXiv:2312.02696): 0.05 is gamma = 16.97 and 0.10 is 6.94."""
     assert [round(gamma(length), 2) for length in TRACKED] == [16.97, 6.94]
 
 

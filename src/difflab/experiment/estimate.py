@@ -41,7 +41,7 @@ def estimate(evaluations: Sequence[Evaluation], training: Training | None = None
 def disk(job: Training) -> int:
     """Bytes that the training writes at most: the averaged weights, two checkpoints, and the snapshots."""
     parameters = sum(p.numel() for p in job.model.learned.parameters())
-    averages, snapshots = len(job.config["ema"]), min(int(job.config["snapshots"]), job.steps)
+    averages, snapshots = len(job.config["ema"]), int(job.config["snapshots"])
     tracked = len(TRACKED) if snapshots else 0
     state = 4 * (1 + 2 + averages + tracked)  # of a checkpoint: the raw weights and the two moments of Adam as well
     return parameters * (4 * averages + 2 * state + 2 * len(TRACKED) * snapshots)

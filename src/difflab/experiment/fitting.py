@@ -144,7 +144,7 @@ class Fit:
         if checkpoint := newest(self.job.run) if self.job.learns else None:
             state = checkpoint.load()
             averages, seconds = averages_in(state), state["callbacks"][RunProgress.__qualname__]["seconds"]
-            kept = written(self.job.run, sorted({*parts(self.job.steps, self.job.config["snapshots"])}))
+            kept = written(self.job.run, parts(self.job.steps, self.job.config["snapshots"]))
         spent = {"images_seen": self.job.steps * self.job.config["batch_size"], "seconds": round(seconds, 1)}
         facts = spent | spent_before(self.job)
         save_weights(self.job.run, self.job.config["model"][self.job.model.learns], averages, facts, kept)

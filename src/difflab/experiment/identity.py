@@ -43,7 +43,7 @@ REPEATED = (
     "training",
 )  # of an origin: what differs between its repetitions
 SOURCE = "source_sha256"  # of a class of an extension: the sha256 of its package's source
-RECORDS = ("run", "kind", "seeds", "training")  # what is kept of an origin for people and reports, and names no content
+RECORDS = ("run", "kind", "seeds", "training")  # of an origin: for people and reports; not part of the identity
 
 
 def identity(value: object) -> Any:  # noqa: ANN401  # plain values

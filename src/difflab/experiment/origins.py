@@ -36,7 +36,7 @@ def origins_of(config: Mapping[str, Any], data: DataModule, model: Paradigm, tea
 
 
 def origin(run: Run, weights: Mapping[str, Any]) -> dict[str, Any]:
-    """The weights of a run, by their identity, with what is kept of the run for people and reports."""
+    """The identity of a run's weights, and what is stored about the run for people and reports."""
     return {"sha256": weights["weights"], "ema": weights["ema"], **kept_of(run)}
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
+from difflab.experiment.errors import UserError
 from difflab.experiment.files import atomic
 from difflab.experiment.run import Run
 from difflab.paradigm.ema import EMA
@@ -35,11 +36,13 @@ def checked(path: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def averagings(config: Mapping[str, Any], run: Run) -> tuple[EMA, Sequence[PowerAverages]]:
-    """The averages that a training tracks: those of its decays, and where it keeps snapshots those that they are of.
+    """The averages that a training tracks: one for each decay and, where it keeps snapshots, those that are kept.
 
-    Raises ValueError for what is no decay, or no number of snapshots.
+    Raises ValueError unless decays lie in [0, 1), and snapshots are none or at most one a step.
     """
-    count = config["snapshots"]
+    count, steps = config["snapshots"], config["images"] // config["batch_size"]
+    if count > steps:
+        raise ValueError(f"snapshots={count} are more than the {steps} steps of this training: give {steps} or fewer")
     return EMA(config["ema"]), [PowerAverages(count, partial(write, run))] if count else []
 
 
@@ -56,9 +59,9 @@ def write(run: Run, step: int, averages: Mapping[float, Mapping[str, Tensor]]) -
 
 
 def written(run: Run, steps: list[int]) -> dict[str, str]:
-    """The sha256 of what was kept after each of the steps. Raises ValueError if one is gone."""
+    """The sha256 of what was kept after each of the steps. Raises UserError if one is gone."""
     if gone := [str(path_of(run, step)) for step in steps if not path_of(run, step).exists()]:
-        raise ValueError(f"{gone[0]} is gone, which only training writes: remove {run.folder}, and train again")
+        raise UserError(f"{gone[0]} is gone, which only training writes: remove {run.folder}, and train again")
     return {str(step): hashlib.sha256(path_of(run, step).read_bytes()).hexdigest() for step in steps}
 
 

@@ -105,7 +105,7 @@ class Training:
         self.model.corrupt(self.data.encoded(training, rows), training.y[rows], 0.0, 0, 0)
         check(self.config["logger"])
         watchers(self.config)
-        averagings(self.config, self.run)  # which refuses what is no decay, or no number of snapshots
+        averagings(self.config, self.run)  # which refuses wrong decays and numbers of snapshots
         if self.learns:
             if self.images_remaining:  # which refuses checkpoints that are damaged
                 self.model.check_training()

@@ -78,7 +78,7 @@ def facts_of(run: Run) -> dict[str, Any]:
 
 
 def decay_of(run: Run, ema: float | None) -> float:
-    """The decay that is asked for, by default the first; or the length of an average that its snapshots make.
+    """The decay that is asked for, by default the first, or the length of an average made of the run's snapshots.
 
     Raises ValueError if the run has no such decay, or no snapshots.
     """
@@ -102,7 +102,7 @@ def weights_identity(run: Run, ema: float | None) -> dict[str, Any]:
 
 
 def kept_of(run: Run) -> dict[str, Any]:
-    """What a run keeps of another that it is made from, beside its content: its `record` and what it cost to train."""
+    """What a run stores about another that it is made from: its `record`, and what that run's training cost."""
     training = (read_json(run.facts) or {}).get("training")
     return record(run.config, run.folder.name) | ({"training": training} if training else {})
 

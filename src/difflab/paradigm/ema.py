@@ -41,7 +41,7 @@ def average_of(network: nn.Module, rate: Rate) -> AveragedModel:
 
 
 class Averaging(pl.Callback):
-    """Averages of what is learned, and of nothing else, one for each of the `rates`, in fp32."""
+    """Averages in fp32 of the module that is trained, one for each of the `rates`."""
 
     def __init__(self, rates: Mapping[float, Rate]) -> None:
         self.rates = rates
@@ -87,7 +87,7 @@ class EMA(Averaging):
         if not decays or not all(0 <= d < 1 for d in decays):
             raise ValueError(f"ema={list(decays)}: give one or more decays in [0, 1), as ema=[0.999,0.9999]")
         super().__init__({decay: decaying(decay) for decay in decays})
-        self.raw: nn.Module | None = None  # what is learned, while an average stands in its place
+        self.raw: nn.Module | None = None  # the trained module, while an average is used in its place
 
     def use(self, pl_module: pl.LightningModule) -> None:
         """Put the average in the place of what is learned."""

@@ -1,7 +1,7 @@
 """Averages over a share of the training, of any length once it is over.
 
-Karras et al. 2024, "Analyzing and improving the training dynamics of diffusion models" (arXiv:2312.02696), section 3
-and appendix C. After n steps the weights of step m have the share `(gamma + 1) m^gamma / n^(gamma + 1)`. A `length`
+Karras et al. 2024, "Analyzing and improving the training dynamics of diffusion models" (arXiv:2312.02696). After n
+steps the weights of step m have the share `(gamma + 1) m^gamma / n^(gamma + 1)`. A `length`
 is the standard deviation of that law relative to n, `sigma_rel`: 0.05 and 0.10 are those that are tracked.
 """
 
@@ -35,7 +35,7 @@ def gamma(length: float) -> float:
 
 
 def growing(length: float) -> Rate:
-    """The rate of a power average, `1 - (1 - 1 / (n + 1))^(gamma + 1)`. Karras et al. 2024, section 3.1."""
+    """The rate of a power average, `1 - (1 - 1 / (n + 1))^(gamma + 1)`."""
     power = gamma(length) + 1
     return lambda n: 1 - (1 - 1 / (n + 1)) ** power
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchdiffeq import odeint
 
 from difflab.denoiser.base import Denoise, velocity
+from difflab.sampler.base import check_continuous
 
 
 def worst(error: Tensor) -> Tensor:
@@ -46,11 +47,7 @@ class Adaptive:
     ) -> tuple[Tensor, None]:
         """Step `x` from time `t` to `s < t`, however far. Raises ValueError on a table."""
         schedule = denoise.schedule
-        if schedule.discrete:
-            raise ValueError(
-                f"sampler=adaptive evaluates at all times, and {schedule} was trained at whole steps alone: choose "
-                f"sampler=ddim or heun for this run, or train with schedule=vp"
-            )
+        check_continuous(schedule, self, "sampler=ddim or heun")
 
         def flow(time: Tensor, at: Tensor) -> Tensor:
             return velocity(denoise, at, time.to("cpu", torch.float64))

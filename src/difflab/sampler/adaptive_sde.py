@@ -11,9 +11,10 @@ from torch import Tensor
 
 from difflab.denoiser.base import Denoise
 from difflab.process.gaussian import scale
-from difflab.sampler.base import is_noise
+from difflab.sampler.base import check_continuous, is_noise
 
-GROWTH, SAFETY, FIRST = 0.9, 0.9, 0.01  # r, theta and h of the paper
+EXPONENT, SAFETY, FIRST = 0.9, 0.9, 0.01  # r, theta and the first h of the paper
+GROWTH = 5.0  # of a step to the next, at most
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class AdaptiveSDE:
 
     They draw new noise after a rejection. That favours noise that is easy to follow: in one dimension the samples of
     Gaussian data then spread by half too much. Here the noise of a rejected step stays, and is divided by a Brownian
-    bridge: Rackauckas & Nie 2017 (doi:10.3934/dcdsb.2017133), RSwM1. It is for samples of many numbers all the same:
-    the E of a few vanishes by chance now and then, and a step of any length is taken.
+    bridge: Rackauckas & Nie 2017 (doi:10.3934/dcdsb.2017133), RSwM1. A step is at most 5 times as long as the last.
+    Near the data E rises with the square of h, and without this limit every other step is rejected there. The sampler
+    is for samples of many numbers: the E of a few vanishes by chance now and then, and a wrong step is taken.
     """
 
     rtol: float = 0.02
@@ -51,11 +53,7 @@ class AdaptiveSDE:
     ) -> tuple[Tensor, None]:
         """Step `x` from time `t` to `s < t`, however far. Raises ValueError on a table, and where alpha = 0."""
         schedule = denoise.schedule
-        if schedule.discrete:
-            raise ValueError(
-                f"sampler=adaptive_sde evaluates at all times, and {schedule} was trained at whole steps alone: choose "
-                f"sampler=ancestral for this run, or train with schedule=vp"
-            )
+        check_continuous(schedule, self, "sampler=ancestral")
         if is_noise(schedule(t)):
             raise ValueError(
                 f"the reverse SDE is infinite on {schedule} at t={t:g}, where alpha=0: choose sampler=ancestral, the "
@@ -80,7 +78,7 @@ class AdaptiveSDE:
             for path, each, length, rows in zip(paths, taken.tolist(), h.tolist(), w, strict=True):
                 if not each:
                     path.put_back(length, rows)
-            h = torch.minimum(at - end, SAFETY * h * error.clamp(min=1e-6) ** -GROWTH)
+            h = torch.minimum(at - end, h * (SAFETY * error**-EXPONENT).clamp(max=GROWTH))
         return (denoise(x, end).x0 if schedule(s).sigma == 0 else x), state
 
 

@@ -9,11 +9,21 @@ from torch import Tensor
 
 from difflab.denoiser.base import Denoise
 from difflab.process.gaussian import Mix
+from difflab.process.schedule import Schedule
 
 
 def is_noise(m: Mix, share: float = 1e-7) -> bool:
     """Whether `alpha < share sigma`; by default, float32 samples then hold no digit of the clean sample."""
     return bool(m.alpha < share * m.sigma)
+
+
+def check_continuous(schedule: Schedule, sampler: object, instead: str) -> None:
+    """Raise ValueError, with what to do `instead`, for a sampler that evaluates between the steps of a table."""
+    if schedule.discrete:
+        raise ValueError(
+            f"{sampler} evaluates at any time, and {schedule} was trained at whole steps alone: choose {instead} for "
+            f"this run, or train with schedule=vp"
+        )
 
 
 class Sampler(Protocol):

@@ -47,22 +47,23 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Optimised(Grid):
-    """The times with which a sampler that draws no noise ends nearest to the probability flow's own ends.
+    """The times with which a sampler that draws no noise ends nearest to the ends of the probability flow.
 
-    The flow is followed from the noise of `n` samples by many steps. The first times minimise the sum of the errors of
-    single steps between `candidates` of its times, each step from the flow itself and each error relative to the noise
-    that is left, by dynamic programming. Of these and those of the grids FIXED, the best TRIED are then moved one by
-    one while that lowers the `distance` of the samples from the flow's ends. It costs about `candidates^2 / 2`
-    evaluations a sample for a sampler without a past that evaluates twice a step, else less.
+    1. The flow of `n` samples is followed from noise to data in many steps.
+    2. Dynamic programming finds the times, of `candidates`, with the least sum of step errors. Each step starts on the
+       flow, and its error is relative to the noise level that it ends at.
+    3. These times and those of the grids FIXED are compared by the `distance` of the samples from the ends of the flow.
+       Of the best TRIED, single times are moved while that lowers the distance.
 
-    A distance is a number of two sets of samples from the same noise. The root mean square over all dimensions is the
-    default; of images it is least for blurred ones, and so commands take the Frechet distance in features.
+    A distance is a number for two sets of samples from the same noise. The default is the root mean square difference.
+    For images it favours blur; the commands therefore take the Frechet distance of features. A sampler with two
+    evaluations a step takes about `candidates^2 / 2` evaluations a sample, others fewer.
 
-    After Watson et al. 2021 (arXiv:2106.03802), who sum a chain's bound in place of a solver's errors, and Sabour et
-    al. 2024 (arXiv:2404.14507), who move times one by one under a bound on the SDE. The step errors are as in Chen et
-    al. 2024 (arXiv:2405.11326), of the sampler itself in place of Euler's method. A multistep method takes one past
-    node into a step's error, whatever its order. As a plain grid it is FIXED[0], where all of its times start.
-    Raises ValueError for no samples, or for fewer than two candidates.
+    After Watson et al. 2021 (arXiv:2106.03802), who minimise a bound of the chain in place of a solver's errors, and
+    Sabour et al. 2024 (arXiv:2404.14507), who move single times to lower a bound on the SDE. Step errors are as in Chen
+    et al. 2024 (arXiv:2405.11326), but of the sampler itself, not of Euler's method; those of a multistep method are
+    measured with one past node, whatever its order. Until its times are found the grid is FIXED[0], and it keeps the
+    first time of that. Raises ValueError unless `n >= 1` and `candidates >= 2`.
     """
 
     n: int = 128
@@ -71,8 +72,8 @@ class Optimised(Grid):
     def __post_init__(self) -> None:
         if self.n < 1 or self.candidates < 2:
             raise ValueError(
-                f"grid.n={self.n} samples and grid.candidates={self.candidates} times: some hundred samples and 32 "
-                f"times are enough, 1 and 2 the least"
+                f"grid.n={self.n} and grid.candidates={self.candidates} must be at least 1 and 2; 128 and 32 are the "
+                f"defaults"
             )
 
     @override

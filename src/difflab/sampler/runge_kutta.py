@@ -11,6 +11,7 @@ from torch import Tensor
 
 from difflab.denoiser.base import Denoise, velocity
 from difflab.process.gaussian import scale
+from difflab.sampler.base import check_continuous
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,7 @@ class RungeKutta:
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: None, noise: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, None]:
         """Step `x` from time `t` to `s < t`. Raises ValueError on a table."""
-        if denoise.schedule.discrete:
-            raise ValueError(
-                f"{self} evaluates between the steps of the grid, and {denoise.schedule} was trained at whole steps "
-                f"alone: choose sampler=heun, dpm_solver_pp or unipc for this run, or train with schedule=vp"
-            )
+        check_continuous(denoise.schedule, self, "sampler=heun, dpm_solver_pp or unipc")
         if denoise.schedule(s).sigma == 0:
             return denoise(x, t).x0, state
         end, v = x, torch.zeros_like(x)
