@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.jobs import TOY, Forked, run_here, wait_for
+from helpers.jobs import TOY, job, run_here, wait_for
 
 STUDY = [*TOY, "paradigm=vp_sde,rectified_flow", "sampler=ddim,heun"]
 
@@ -64,7 +64,7 @@ def test_a_mistyped_option_is_refused_before_any_job(capsys, here):
 
 def test_killed_in_the_middle_and_issued_again_it_does_the_rest(here, capsys):
     words = ["-m", *TOY, "seed=0,1,2", "nfe=4,6"]
-    process = Forked("evaluate", *words, cwd=here)
+    process = job("evaluate", *words, cwd=here)
     wait_for("runs/*/evaluations/*.json", here, process)
     process.kill()
     process.communicate()

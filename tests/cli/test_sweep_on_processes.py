@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers.jobs import TOY, Forked, finish, said_here, start, wait_for
+from helpers.jobs import TOY, finish, job, said_here, start, wait_for
 from helpers.processes import running
 
 SWEEP = [*(word for word in TOY if word not in ("trainer=cpu", "logger=local")), "seed=0", "study=card"]
@@ -76,7 +76,7 @@ def test_each_job_is_on_wandb_in_one_group(swept):
 
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="processes are looked for in /proc")
 def test_a_killed_rank_fails_its_job_a_killed_parent_all_and_the_same_line_does_the_rest(swept, tmp_path):
-    process = Forked("evaluate", "-m", *SWEEP, *TWO, LOCAL, "images=6400", cwd=tmp_path, served=True)
+    process = job("evaluate", "-m", *SWEEP, *TWO, LOCAL, "images=6400", cwd=tmp_path, served=True)
     wait_for("runs/*/checkpoints", tmp_path, process)
     members = [pid for pid in running(tmp_path) if pid != process.pid]
     os.kill(max(members), signal.SIGKILL)
@@ -109,10 +109,10 @@ def test_launchers_give_each_job_its_own_group(tmp_path, launcher, jobs):
 def test_a_preempted_job_saves_is_queued_again_and_goes_on(tmp_path):
     """The signal is the one that SLURM sends before a job's time is over, by submitit's local executor."""
     words = [*SWEEP, LOCAL, "trainer=cpu", "images=19200", "check_every=3200", "nfe=4", "schedule=vp"]
-    process = Forked("train", "-m", *words, "hydra/launcher=submitit_local", cwd=tmp_path)
+    process = job("train", "-m", *words, "hydra/launcher=submitit_local", cwd=tmp_path)
     wait_for("runs/*/checkpoints/last.ckpt", tmp_path, process)
-    (job,) = (pid for pid in running(tmp_path) if "submitit.core._submit" in Path(f"/proc/{pid}/cmdline").read_text())
-    os.kill(job, signal.SIGUSR2)
+    (pid,) = (pid for pid in running(tmp_path) if "submitit.core._submit" in Path(f"/proc/{pid}/cmdline").read_text())
+    os.kill(pid, signal.SIGUSR2)
     said, _ = process.communicate(timeout=120)
     assert counts(said) == [1, 1, 1, 0, 0]
     (log,) = tmp_path.glob("runs/.submitit/*/*_log.out")

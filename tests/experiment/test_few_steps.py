@@ -16,7 +16,7 @@ from difflab.experiment.training import Training
 from difflab.experiment.weights import load
 from difflab.guidance import ClassifierFree
 from difflab.process import Linear, SampleNoise, Velocity
-from helpers.jobs import TINY, TOY, Forked, said_here, wait_for
+from helpers.jobs import TINY, TOY, job, said_here, wait_for
 
 TEACHER = " ".join(["paradigm=rectified_flow", *TOY])
 TAUGHT = ("consistency_distillation", "progressive_distillation", "lagrangian_distillation", "one_step_reflow")
@@ -93,7 +93,7 @@ def test_a_teacher_that_does_not_fit_is_refused(folder, subtests):
     """Of other data, a classifier, one that did not finish, and one beside another start."""
     said_here("train", *TOY, "paradigm=rectified_flow", cwd=folder)
     said_here("train", *TINY, "logger=local", "paradigm=classifier", "images=64", cwd=folder)
-    process = Forked("train", *TOY, "paradigm=rectified_flow", "seed=7", "images=640000", cwd=folder)
+    process = job("train", *TOY, "paradigm=rectified_flow", "seed=7", "images=640000", cwd=folder)
     wait_for("runs/rectified_flow-*-s7-*/config.yaml", folder, process)
     process.kill()
     process.communicate()
@@ -132,7 +132,7 @@ def test_progressive_distillation_that_was_killed_goes_on_in_its_round(folder, t
     words += [f"teacher={next(folder.glob('runs/rectified_flow-eight_gaussians-s0-*')).name}"]
     shutil.copytree(folder / "runs", tmp_path / "runs", ignore=shutil.ignore_patterns("progressive*"))
     said_here("train", *words, cwd=folder)
-    process = Forked("train", *words, cwd=tmp_path)
+    process = job("train", *words, cwd=tmp_path)
     wait_for("runs/progressive*/checkpoints/last.ckpt", tmp_path, process)
     process.kill()
     process.communicate()

@@ -15,7 +15,7 @@ from difflab.metric.card import digest
 from difflab.process.schedule import VP
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.grid import Explicit, Shift, Uniform
-from helpers.jobs import Forked, finish
+from helpers.jobs import finish, job
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ def test_repetitions_have_all_but_their_seeds_in_common():
 
 def difflab_of(source, cwd, command, *words):
     """A command of the package in a folder, which may be another than the one that is tested here; what it prints."""
-    return finish(Forked(command, *words, cwd=cwd, source=source))
+    return finish(job(command, *words, cwd=cwd, source=source))
 
 
 TOY = ["experiment=toy", "data=moons", "paradigm=rectified_flow", "backbone.width=16", "images=640", "batch_size=64"]

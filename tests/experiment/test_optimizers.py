@@ -14,7 +14,7 @@ from difflab.experiment.identity import fingerprint, identity
 from difflab.experiment.run import Run, find
 from difflab.paradigm import SGD, WSD, Cosine, Optimisation
 from helpers.conf import composed
-from helpers.jobs import TINY, Forked, finish, run_here, said_here
+from helpers.jobs import TINY, finish, job, run_here, said_here
 
 MUON = [*TINY, "images=800", "check_every=160", "logger=local", "optimizer=muon", "lr_schedule=wsd"]
 MUON += ["protocol.n=0", "backbone.dropout=0.0", "lr_schedule.warmup=400", "lr=0.005"]
@@ -55,7 +55,7 @@ def test_callbacks_log_beside_the_run(uninterrupted):
 
 def test_a_run_by_muon_that_is_interrupted_goes_on_bit_for_bit(uninterrupted, tmp_path):
     whole, _ = uninterrupted
-    process = Forked("train", *MUON, cwd=tmp_path)
+    process = job("train", *MUON, cwd=tmp_path)
     checkpoint = tmp_path / "runs" / whole.folder.name / "checkpoints" / "last.ckpt"
     while not checkpoint.exists():
         assert process.poll() is None, process.communicate()[0]

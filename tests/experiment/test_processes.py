@@ -18,7 +18,7 @@ from difflab.experiment.launch import together
 from difflab.experiment.lock import locked
 from difflab.experiment.processes import agreed
 from difflab.paradigm.batch import place
-from helpers.jobs import TOY, Forked, finish, said_here, the_run, wait_for
+from helpers.jobs import TOY, finish, job, said_here, the_run, wait_for
 from helpers.processes import running
 
 TWO = [torch.device("cpu")] * 2
@@ -66,7 +66,7 @@ def test_one_that_fails_ends_all_with_its_own_reason(rank, how, said, capfd):
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="processes are looked for in /proc")
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 def test_members_save_and_end_when_their_parent_does(tmp_path, signum, status):
-    process = Forked("train", *LONG, cwd=tmp_path, served=True)
+    process = job("train", *LONG, cwd=tmp_path, served=True)
     wait_for("runs/*/checkpoints/last.ckpt", tmp_path, process)
     process.send_signal(signum)
     finish(process, status)

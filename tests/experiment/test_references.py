@@ -5,7 +5,7 @@ import pytest
 from difflab.experiment import UserError, evaluate, find, train
 from difflab.experiment.references import words_in
 from helpers.conf import composed
-from helpers.jobs import TINY, TOY, Forked, finish, run_here, said_here, wait_for
+from helpers.jobs import TINY, TOY, finish, job, run_here, said_here, wait_for
 
 FLOW = [*TOY, "data=moons", "paradigm=rectified_flow", "nfe=4"]
 DIGITS = [*TINY, "images=64", "logger=local"]
@@ -30,7 +30,7 @@ def trained(here):
 
 def test_words_train_a_run_once_even_when_two_processes_ask_at_once(here):
     words = [*FLOW, "seed=1", f'init="{" ".join(FLOW)}"']
-    first = Forked("train", *words, cwd=here)
+    first = job("train", *words, cwd=here)
     wait_for("runs/*/config.yaml", here, first)
     said = [said_here("train", *words, cwd=here), finish(first)]
     assert sum(each.count("training: 640/640") for each in said) == 2, "each of the two runs, by one process"

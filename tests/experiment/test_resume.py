@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from difflab.experiment.files import read_json
-from helpers.jobs import TINY, Forked, finish, measured, said_here, share_cache, the_run, wait_for
+from helpers.jobs import TINY, finish, job, measured, said_here, share_cache, the_run, wait_for
 
 LONG = [*TINY, "images=480", "check_every=160", "snapshots=5", "logger=local"]
 
@@ -29,7 +29,7 @@ def comparable(run):
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_and_resumed_is_uninterrupted(uninterrupted, tmp_path, signum, status):
     folder, whole = uninterrupted
-    process = Forked("train", *LONG, cwd=tmp_path)
+    process = job("train", *LONG, cwd=tmp_path)
     wait_for("runs/*/checkpoints/last.ckpt", tmp_path, process)
     process.send_signal(signum)
     finish(process, status)
@@ -52,7 +52,7 @@ def test_two_jobs_that_ask_for_the_same_run_train_it_once(uninterrupted, tmp_pat
     """And measure it once: the one that comes later says that it waits, and finds what the other made."""
     words = [*TINY, "images=800", "logger=local"]
     share_cache(uninterrupted[0], tmp_path)
-    first = Forked("evaluate", *words, cwd=tmp_path)
+    first = job("evaluate", *words, cwd=tmp_path)
     wait_for("runs/*/config.yaml", tmp_path, first)
     said = [said_here("evaluate", *words, cwd=tmp_path), finish(first)]
     assert sum("training: 800/800" in each for each in said) == 1

@@ -57,9 +57,11 @@ def share_cache(source, target):
     shutil.copytree(Path(source, "runs", ".cache"), Path(target, "runs", ".cache"))
 
 
-def start(*words, cwd):
-    """Start a command in a new interpreter."""
+def start(*words, cwd, source=None):
+    """Start a command in a new interpreter, which imports difflab from the folder `source` if that is given."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+    if source:
+        environment["PYTHONPATH"] = os.pathsep.join([str(source), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, "-m", "difflab", *words],
         cwd=cwd,
@@ -122,6 +124,13 @@ class Forked:
         self.process.join(timeout)
         self.said.seek(0)
         return self.said.read(), None
+
+
+def job(command, *words, cwd, source=None, served=False):
+    """A command in a process of its own; a fork where it can be, which is not so with CUDA."""
+    if torch.accelerator.is_available():
+        return start(command, *words, cwd=cwd, source=source)
+    return Forked(command, *words, cwd=cwd, source=source, served=served)
 
 
 def run_here(command, *words):

@@ -166,6 +166,26 @@ def test_convolutions_are_trained_as_matrices():
     assert last.weight.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_matrices_that_are_stepped_together_are_stepped_as_each_alone():
+    """As by torch's Muon, which takes one at a time: of equal shapes, lying, standing and square."""
+    shapes = [(8, 24), (24, 8), (8, 24), (12, 12), (24, 8)]
+    own, theirs = (nn.ModuleList(nn.Linear(n, m, bias=False) for m, n in shapes) for _ in range(2))
+    theirs.load_state_dict(own.state_dict())
+    optimizers = [
+        Muon(weight_decay=0.1)(Layers(own), 0.01),
+        torch.optim.Muon(theirs.parameters(), 0.01, 0.1, 0.95, adjust_lr_fn="match_rms_adamw"),
+    ]
+    g = torch.Generator().manual_seed(0)
+    for _ in range(4):
+        for a, b in zip(own.parameters(), theirs.parameters(), strict=True):
+            a.grad = torch.randn(a.shape, generator=g)
+            b.grad = a.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for a, b in zip(own.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-4)  # steps are of size 0.01; the iteration is in bf16
+
+
 def test_the_parameters_that_muon_leaves_are_adamws():
     ours, theirs = network("mlp"), network("mlp")
     optimizers = Muon(betas=(0.8, 0.9))(ours, 0.01), AdamW(betas=(0.8, 0.9))(theirs, 0.01)

@@ -30,6 +30,18 @@ def test_rates_that_a_schedule_states_are_the_derivatives_of_its_mix():
             torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
+def test_rates_are_the_same_in_inference_mode():
+    """In which torch.func.jvp has returned zeros: torch 2.11."""
+    for schedule in schedules().values():
+        t = torch.linspace(0.2, 0.8, 5, dtype=torch.float64) * schedule.t_max
+        rate = Schedule.rate(schedule, t)
+        with torch.inference_mode():
+            again = Schedule.rate(schedule, t)
+        assert not again.sigma.is_inference()
+        for ours, theirs in zip(again, rate, strict=True):
+            assert torch.equal(ours, theirs), schedule
+
+
 def test_equal_parameters_are_an_equal_schedule():
     values = [schedule for schedule in schedules().values() if is_dataclass(schedule)]
     assert values

@@ -98,7 +98,7 @@ class Eulerian:
         a, rate, unit = chord(*parts, t, s), from_start(*parts, t, s), from_start(*parts, t, t).sigma
         z = drive.output(x, t)
         u = slope(*parts, x, t, z)
-        with torch.no_grad(), precision(self.derivative, x):
+        with torch.no_grad(), precision(self.derivative, x.device):
             low, high = s.clamp(min=flow.schedule.t_min) - t, flow.schedule.t_max - t
             dy = self.derivative(lambda h: flow.fixed(x + scale(h, u), t + h, s), low, high)
         beyond = scale(rate.alpha, x) + scale(a.alpha, u) + scale(a.sigma, dy) + scale(rate.sigma, z)
@@ -123,7 +123,7 @@ class Lagrangian:
         x, t, parts = step.x, step.t, (flow.schedule, flow.target)
         s = step.s.clamp(min=flow.schedule.t_min)
         a, rate, unit = chord(*parts, t, s), from_end(*parts, t, s), from_start(*parts, s, s).sigma
-        with precision(self.derivative, x):
+        with precision(self.derivative, x.device):
             y = flow(x, t, s)
             dy = self.derivative(lambda h: flow(x, t, s + h), flow.schedule.t_min - s, t - s)
         end = a(x, y)

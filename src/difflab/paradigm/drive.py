@@ -176,7 +176,7 @@ class FromTeacher:
         """The flow of the teacher."""
         if self.denoiser is None:
             raise ValueError("this flow map has no teacher to learn from: give its drive a denoiser")
-        teacher = self.denoiser()
+        teacher = self.denoiser().to(noised.x_t.device)
         if teacher.schedule != own.schedule:
             teacher = Rescheduled(teacher, own.schedule)
         return Followed(self.guidance(teacher).bind(noised.label), target)

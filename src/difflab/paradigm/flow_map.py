@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from difflab.denoiser.flow_map import FlowMap, Fraction
 from difflab.objective.coupling import Coupling
+from difflab.objective.derivative import full_precision
 from difflab.objective.distance import Adaptive, Distance
 from difflab.objective.draws import Noised
 from difflab.objective.residual import Drive, Eulerian, Paired, Residual, Step, TrainedMap
@@ -180,6 +181,11 @@ class FlowMapMatching(Diffusion):
             loss = self.distance(found, length if residual is self.residual else torch.ones_like(length))
             losses[rows.to(losses.device)] = scale(self.weighting(schedule, target, step.t), loss)
         return {"residual": losses}
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # as Lightning's
+        """As Lightning's, without TF32: the gradient of a difference is one of large terms that cancel."""
+        with full_precision(self.device):
+            super().backward(loss, *args, **kwargs)
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
         """Have the held weights follow."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from difflab.process.gaussian import Mix, det, scale, unmix
-from difflab.process.schedule import Schedule
+from difflab.process.schedule import Schedule, derivative
 from difflab.process.target import Target
 
 
@@ -26,7 +25,7 @@ def chord(schedule: Schedule, target: Target, t: Tensor, s: Tensor) -> Mix:
 
 def from_start(schedule: Schedule, target: Target, t: Tensor, s: Tensor) -> Mix:
     """The derivatives `(dA/dt, dB/dt)` of `chord` by its start, at a fixed end."""
-    return Mix(*torch.func.jvp(lambda u: tuple(chord(schedule, target, u, s)), (t,), (torch.ones_like(t),))[1])
+    return Mix(*derivative(lambda u: tuple(chord(schedule, target, u, s)), t))
 
 
 def from_end(schedule: Schedule, target: Target, t: Tensor, s: Tensor) -> Mix:

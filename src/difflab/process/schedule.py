@@ -8,13 +8,29 @@ any shape; so are all the quantities here.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from difflab.process.gaussian import Bridge, Mix, bridge
+
+Y = TypeVar("Y")  # a tensor, or a tuple of tensors
+
+
+def derivative(f: Callable[[Tensor], Y], t: Tensor) -> Y:
+    """`df/dt` of a function that maps each time by itself, in forward mode.
+
+    Also in inference mode, in which torch before 2.13 returns zeros and does not warn.
+    """
+    if torch.is_inference_mode_enabled():
+        with torch.inference_mode(False), torch.no_grad():
+            return derivative(f, t)
+    rate: Y = torch.func.jvp(f, (t,), (torch.ones_like(t),))[1]
+    return rate
 
 
 class Schedule:
@@ -46,7 +62,7 @@ class Schedule:
 
         Those of `__call__`, whatever it is; a schedule that is stepped through often states them, which is faster.
         """
-        return Mix(*torch.func.jvp(lambda u: tuple(self(u)), (t,), (torch.ones_like(t),))[1])
+        return Mix(*derivative(lambda u: tuple(self(u)), t))
 
     def drift(self, t: Tensor) -> Tensor:
         """`f` of the forward process `dx = f x dt + g dw`: `alpha' / alpha`. Kingma et al. 2021 (arXiv:2107.00630)."""
