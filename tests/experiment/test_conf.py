@@ -105,7 +105,7 @@ NOT_HERE = {  # tested elsewhere
     ("steps", "halved"),
     ("steps", "whole_way"),
     ("residual", "paired"),
-    ("paradigm", "one_step_reflow"),
+    *(("paradigm", name) for name in ("one_step_reflow", "reflow")),
     *(("paradigm", f"{way}_distillation") for way in ("consistency", "lagrangian", "progressive")),
     ("data", "folder"),
     ("data", "fashion_mnist"),

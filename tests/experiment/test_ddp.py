@@ -21,6 +21,7 @@ UNTRAINED = (
     "lagrangian_distillation",
     "progressive_distillation",
     "one_step_reflow",
+    "reflow",
 )
 CASES = {option: [f"paradigm={option}"] for option in options("paradigm") if option not in UNTRAINED}
 OF_IMAGES = ("ddpm", "classifier", "noisy_classifier", "draws_two", "checkpointing", "dit", "no_label_dropout")

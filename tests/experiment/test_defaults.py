@@ -40,7 +40,9 @@ VARIANTS = {  # of another preset
     *("ddim", "pf_ode"),  # sampled otherwise
     "ot_flow",  # with another coupling
     "improved_ddpm_vlb",  # with another loss
+    "reflow",  # on pairs
     "exact",  # without a network
+    "consistency_training_2023",
     *("scm", "consistency_training", "consistency_distillation", "easy_consistency", "mean_flow"),  # of flow maps
     *("shortcut", "lagrangian_flow_map", "lagrangian_distillation", "progressive_distillation"),
     "one_step_reflow",  # all of one class

@@ -1,6 +1,7 @@
 """What the training of a flow map leads to, in closed form: fixed points, steps, gaps and trained guidance."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from difflab.objective import (
     Half,
     Halved,
     Karras,
+    KarrasRoot,
+    KarrasUniform,
     Semigroup,
     Shrinking,
     Sorted,
@@ -21,6 +24,7 @@ from difflab.objective import (
     Uniform,
 )
 from difflab.objective.draws import Noised
+from difflab.paradigm import Slowing
 from difflab.paradigm.drive import Conditional, Followed, Steered
 from difflab.process import EDM, Linear, Trigonometric, V, Velocity
 from difflab.process.chord import chord, output
@@ -179,6 +183,27 @@ def test_the_grid_of_consistency_training_doubles_as_published():
     r = Karras()(schedule, t[:-1], 0 * t[:-1], 0.0)
     torch.testing.assert_close(schedule(r).sigma[:-1], ramp[1:-1], rtol=1e-6, atol=0)
     assert schedule(r[-1]).sigma <= 0.002 * (1 + 1e-6)
+
+
+def test_the_grid_and_the_average_of_the_first_consistency_training_grow_as_published():
+    """N(k) and mu(k) of Song et al. 2023, appendix C, with the constants of CIFAR-10: s0 = 2, s1 = 150, mu0 = 0.9."""
+    K, gap = 800_000, KarrasRoot()
+    rule = Slowing(gap, 0.9)
+    for k in (0, 1, 100, 20_000, 123_456, 400_000, 799_999, 800_000):
+        N = math.ceil(math.sqrt(k / K * (151**2 - 2**2) + 2**2) - 1) + 1
+        assert gap.steps(k / K) == N - 1, k
+        assert rule.mu(k / K) == pytest.approx(math.exp(2 * math.log(0.9) / N), rel=1e-12)
+    assert (gap.steps(0.0), gap.steps(1.0)) == (1, 150)
+
+
+def test_the_times_of_the_first_consistency_training_are_spread_as_its_grid():
+    """As many lie in each step of the grid."""
+    t, weight = KarrasUniform()(EDM(), 4000, torch.Generator().manual_seed(0))
+    ramp = torch.linspace(0.002 ** (1 / 7), 80 ** (1 / 7), 9, dtype=torch.float64) ** 7  # Karras et al. 2022, eq. 5
+    counts = torch.histogram(EDM()(t).sigma, ramp * (1 + 1e-12)).hist
+    assert counts.sum() >= 3999
+    assert (counts - 500).abs().max() < 5 * 500**0.5
+    assert (weight == 1).all()
 
 
 def test_progressive_distillation_halves_its_steps():

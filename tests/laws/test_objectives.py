@@ -27,7 +27,10 @@ from helpers.closed_forms import MEAN, VAR, bound, draw, f64, gaussian, normal
 from helpers.conf import composed, every, options, settings
 from helpers.laws import assert_law
 
-TAUGHT = ("consistency_distillation", "lagrangian_distillation", "progressive_distillation", "one_step_reflow")
+TAUGHT = (
+    *("consistency_distillation", "lagrangian_distillation", "progressive_distillation"),
+    *("one_step_reflow", "reflow"),
+)
 PRESETS = [p for p in options("paradigm") if "classifier" not in p and p not in (*TAUGHT, "exact")]  # which trains none
 N = 2**15
 

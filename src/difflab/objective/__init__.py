@@ -4,7 +4,7 @@ from difflab.objective.coupling import Coupling, Independent, OptimalTransport
 from difflab.objective.derivative import Derivative, Difference, ForwardMode
 from difflab.objective.distance import Adaptive, Distance, PseudoHuber, Squared
 from difflab.objective.draws import Chain, Draws, Noised, One, Two
-from difflab.objective.gap import Gap, Karras, Share, Shrinking
+from difflab.objective.gap import Gap, Karras, KarrasRoot, Share, Shrinking
 from difflab.objective.residual import (
     Anywhere,
     Drive,
@@ -20,7 +20,16 @@ from difflab.objective.residual import (
     TrainedMap,
 )
 from difflab.objective.steps import Dyadic, Halved, Sorted, Steps, ToData, WholeWay
-from difflab.objective.times import Curriculum, Importance, LogitNormal, LogNormal, Stratified, Times, Uniform
+from difflab.objective.times import (
+    Curriculum,
+    Importance,
+    KarrasUniform,
+    LogitNormal,
+    LogNormal,
+    Stratified,
+    Times,
+    Uniform,
+)
 from difflab.objective.weighting import EDM, SNR, Likelihood, MinSNR, Sigmoid, Simple, Weighting, error_ratio
 
 __all__ = [
@@ -46,6 +55,8 @@ __all__ = [
     "Importance",
     "Independent",
     "Karras",
+    "KarrasRoot",
+    "KarrasUniform",
     "Lagrangian",
     "Likelihood",
     "LogNormal",

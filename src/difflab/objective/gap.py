@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from difflab.process.schedule import Schedule
 
@@ -52,6 +53,16 @@ class Share:
         return torch.maximum(t - (schedule.t_max - schedule.t_min) / self.n, s)
 
 
+def ramp(schedule: Schedule, rho: float) -> tuple[Tensor, Tensor]:
+    """The ends of `(sigma / alpha)^(1 / rho)` on a schedule, as far as the log-SNR -9: the least and the largest.
+
+    Karras et al. 2022 (arXiv:2206.00364), eq. 5, whose largest noise level, 80, has the log-SNR -8.8.
+    """
+    ends = schedule.time(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    low, high = (-schedule.log_snr(ends).clamp(min=-9.0) / 2 / rho).exp()
+    return low, high
+
+
 @dataclass(frozen=True)
 class Karras:
     """One step of a grid that is uniform in `(sigma / alpha)^(1 / rho)`, of `first` steps and later up to `last`.
@@ -72,8 +83,25 @@ class Karras:
 
     def __call__(self, schedule: Schedule, t: Tensor, s: Tensor, progress: float) -> Tensor:
         """The times."""
-        ends = schedule.time(torch.tensor([0.0, 1.0], dtype=torch.float64))
-        low, high, u = ((-schedule.log_snr(each) / 2 / self.rho).exp() for each in (*ends, t))
-        below = u - (high - low) / self.steps(progress)
+        low, high = ramp(schedule, self.rho)
+        below = (-schedule.log_snr(t) / 2 / self.rho).exp() - (high - low) / self.steps(progress)
         r = schedule.time_at(-2 * self.rho * below.clamp(min=low).log())
         return torch.where(below > low, torch.minimum(torch.maximum(r, s), t), s)
+
+
+@dataclass(frozen=True)
+class KarrasRoot(Karras):
+    """The same with one step more at a time, `first - 1` to `last` in all, as the root of the budget that is over.
+
+    Song et al. 2023 (arXiv:2303.01469), appendix C: `N(k) = ceil(sqrt(k/K ((s1 + 1)^2 - s0^2) + s0^2) - 1) + 1` points
+    at step k of K, with `s0 = first` and `s1 = last`, and so many steps less one.
+    """
+
+    first: int = 2
+    last: int = 150
+
+    @override
+    def steps(self, progress: float) -> int:
+        """`N(k) - 1`."""
+        root = math.sqrt(progress * ((self.last + 1) ** 2 - self.first**2) + self.first**2)
+        return math.ceil(root - 1)

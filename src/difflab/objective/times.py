@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 from typing_extensions import override
 
+from difflab.objective.gap import ramp
 from difflab.process.schedule import Schedule
 
 
@@ -106,6 +107,25 @@ class LogNormal(Times):
     ) -> tuple[Tensor, Tensor]:
         z = torch.randn(n, generator=generator, dtype=torch.float64)
         return unweighted(schedule.time_at(-2 * (self.mean + self.std * z)))
+
+
+@dataclass(frozen=True)
+class KarrasUniform(Times):
+    """Uniform in `(sigma / alpha)^(1 / rho)`, as the points of the grid of Karras et al. 2022 (arXiv:2206.00364).
+
+    Song et al. 2023 (arXiv:2303.01469) draw one of them.
+    """
+
+    uniform_mean: ClassVar[bool] = False
+    rho: float = 7.0
+
+    @override
+    def __call__(
+        self, schedule: Schedule, n: int, generator: Generator, progress: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        low, high = ramp(schedule, self.rho)
+        u = torch.rand(n, generator=generator, dtype=torch.float64)
+        return unweighted(schedule.time_at(-2 * self.rho * (low + (high - low) * u).log()))
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from difflab.paradigm.diffusion import Diffusion
 from difflab.paradigm.drive import DriveOf, FromData, FromGuidedData, FromItself, FromTeacher
 from difflab.paradigm.ema import EMA
 from difflab.paradigm.flow_map import FlowMapMatching
-from difflab.paradigm.held import Average, Current, Held, Rounds
+from difflab.paradigm.held import Average, Current, Held, Rounds, Slowing
 from difflab.paradigm.lr_schedule import WSD, Constant, Cosine, InverseSquareRoot
 from difflab.paradigm.noisy_classifier import CleanClassifier, NoisyClassifier
 from difflab.paradigm.optimisation import SGD, Adam, AdamW, Muon, Optimisation
 from difflab.paradigm.power_average import PowerAverages
-from difflab.paradigm.rectified_flow import FlowMatching, RectifiedFlow
+from difflab.paradigm.rectified_flow import FlowMatching, RectifiedFlow, Reflow
 from difflab.paradigm.score_sde import EDM, NCSN, VESDE, VPSDE, SubVPSDE
 from difflab.paradigm.vdm import VDM
 
@@ -52,7 +52,9 @@ __all__ = [
     "PowerAverages",
     "Prediction",
     "RectifiedFlow",
+    "Reflow",
     "Rounds",
     "Sampling",
+    "Slowing",
     "SubVPSDE",
 ]

@@ -6,9 +6,11 @@ import copy
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+import torch
 from torch import nn
 
 from difflab.denoiser.flow_map import FlowMap
+from difflab.objective.gap import Karras
 from difflab.paradigm.ema import average_of, decaying
 
 
@@ -57,6 +59,35 @@ class Average:
     def follow(self, held: nn.Module | None, trained: FlowMap, before: float, after: float) -> None:
         """Average in the new weights."""
         held.update_parameters(trained)  # type: ignore[union-attr, operator]  # an AveragedModel
+
+
+@dataclass(frozen=True)
+class Slowing:
+    """A moving average that slows as the grid of a gap grows: `mu = decay^(first / N)` at N points, from `decay` on.
+
+    Song et al. 2023 (arXiv:2303.01469), appendix C.
+    """
+
+    gap: Karras
+    decay: float = 0.9
+
+    def mu(self, progress: float) -> float:
+        """The share that the average keeps in a step, where so much of the budget is over."""
+        points: int = self.gap.steps(progress) + 1
+        return float(self.decay ** (self.gap.first / points))
+
+    def start(self, trained: FlowMap) -> nn.Module:
+        """The weights that training starts from."""
+        return copy.deepcopy(trained).requires_grad_(False)
+
+    def network(self, held: nn.Module | None, trained: FlowMap) -> FlowMap:
+        """The averaged one."""
+        return cast(FlowMap, held)
+
+    def follow(self, held: nn.Module | None, trained: FlowMap, before: float, after: float) -> None:
+        """Average in the new weights."""
+        averaged, now = ([p.detach() for p in each.parameters()] for each in (cast(nn.Module, held), trained))
+        torch._foreach_lerp_(averaged, now, 1 - self.mu(before))
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,12 @@ class RectifiedFlow(FlowMatching):
     defaults: ClassVar[Defaults] = Defaults(Linear(), Velocity(), Sampling(Adaptive(), nfe=0))
 
 
+class Reflow(RectifiedFlow):
+    """The same on the pairs of noise and samples that a trained flow makes: Liu et al. 2023, section 2.1."""
+
+    needs_pairs = True
+
+
 def straightness(denoise: Denoise, eps: Tensor, steps: int = 16) -> Tensor:
     """`S = int |(x_1 - x_0) - dx/dt|^2 dt` along the flow from noise `eps`, a mean over dimensions; shape `(B,)`.
 
