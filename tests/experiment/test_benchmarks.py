@@ -2,9 +2,10 @@
 
 import re
 
+import pytest
 from PIL import Image
 
-from benchmarks import faults, inverse_problems, training_step, verdicts
+from benchmarks import derivatives, faults, inverse_problems, training_step, verdicts
 from helpers.conf import options
 from helpers.runs import write_exact_run
 
@@ -18,6 +19,16 @@ def test_training_steps_are_measured_for_every_variant(capsys):
     for line, (name, ratio) in zip(said, many.ratios.items(), strict=False):
         assert line.split() == f"{name} {ratio:.2f} times the default's time".split()
     assert f"{many.images_per_s:.0f} images/s, {many.flop * many.images_per_s / 2 / many.peak:.0%} of" in said[-1]
+
+
+def test_derivatives_are_timed_and_compared(capsys):
+    """Both are near that in float64, and so are the networks after four steps."""
+    found = derivatives.main(["--width=16", "--batch=4", "--steps=4"])
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(" (")[0].strip() for line in said[-2:]] == [*found] == ["forward mode", "difference"]
+    forward, difference = found.values()
+    assert max(forward.error, difference.error) < 0.05
+    assert 0 < difference.residual == pytest.approx(forward.residual, rel=0.05)
 
 
 def test_inverse_problems_are_solved_by_every_method(tmp_path, capsys):
