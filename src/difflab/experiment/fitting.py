@@ -23,6 +23,7 @@ from difflab.experiment.held_out import denoising_error
 from difflab.experiment.launch import together
 from difflab.experiment.lock import locked
 from difflab.experiment.metrics_file import MetricsFile
+from difflab.experiment.network_cost import evaluations_an_image
 from difflab.experiment.picture import save_png
 from difflab.experiment.processes import agreed, rank, several
 from difflab.experiment.snapshots import Damaged, averagings, written
@@ -77,8 +78,8 @@ def spent_before(job: Training) -> dict[str, float]:
     runs = {each["run"]: each["training"] for each in job.origins.values() if "training" in each}
     return {
         f"{key}_before": sum(each[key] + each.get(f"{key}_before", 0) for each in runs.values())
-        for key in ("images_seen", "seconds")
-        if runs
+        for key in ("images_seen", "seconds", "evaluations")
+        if runs and all(key in each for each in runs.values())  # runs of before have no evaluations
     }
 
 
@@ -146,6 +147,10 @@ class Fit:
             averages, seconds = averages_in(state), state["callbacks"][RunProgress.__qualname__]["seconds"]
             kept = written(self.job.run, parts(self.job.steps, self.job.config["snapshots"]))
         spent = {"images_seen": self.job.steps * self.job.config["batch_size"], "seconds": round(seconds, 1)}
+        pairs = self.job.teacher.evaluations if self.job.teacher else 0
+        if self.job.learns and pairs is not None:
+            each = evaluations_an_image(self.job.model, self.job.fitted)
+            spent["evaluations"] = round(each * spent["images_seen"]) + pairs
         facts = spent | spent_before(self.job)
         save_weights(self.job.run, self.job.config["model"][self.job.model.learns], averages, facts, kept)
 

@@ -95,6 +95,11 @@ class Teacher:
 
         self.trained.recipe.dry_run(self.trained.denoiser, refuse, steps=None)
 
+    @property
+    def evaluations(self) -> int | None:
+        """Network evaluations that the pairs may take; None by a solver that chooses its steps."""
+        return self.n * self.trained.recipe.nfe or None
+
     @cached_property
     def pairs(self) -> Path:
         """The file of the pairs, drawn where it is missing: `x`, `eps: (n, *)` float32 and `y: (n,)` int64."""

@@ -142,6 +142,7 @@ def cost_entries(cell: Cell) -> dict[str, Entry]:
         "network share": entry("{:.0%}", cost.get("network_share")),
         "peak memory, MiB": entry("{:,.0f}", cost.get("peak_memory"), 2**20),
         "training images": training_entry(training, "images_seen"),
+        "training NFE": training_entry(training, "evaluations"),
         "training s": training_entry(training, "seconds"),
         "seeds": Entry(f"{len(cell.runs)}", len(cell.runs), f"{evaluations} of {runs}"),
     }

@@ -66,7 +66,7 @@ class Cell:
 
     @cached_property
     def training(self) -> dict[str, float]:
-        """Means over the runs: images_seen, seconds; and `_before`, of the runs that they are made from."""
+        """Means over the runs: images_seen, evaluations, seconds; `_before`: of the runs that they are made from."""
         return means([run.result.get("training", {}) for run in self.runs])
 
     @property

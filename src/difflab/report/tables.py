@@ -137,7 +137,8 @@ class RankingTable:
 
 def costs_row(cell: Cell) -> dict[str, str]:
     """The costs of a cell: means over its evaluations and runs, with what the runs cost that it is made from."""
-    names, spent = {"training images": "images_seen", "training seconds": "seconds"}, cell.training
+    names = {"training images": "images_seen", "training NFE": "evaluations", "training seconds": "seconds"}
+    spent = cell.training
     return {
         "NFE counted": f"{cell.cost['nfe']:.4g}",
         "s a sample": f"{cell.cost['seconds_per_sample']:.2g}",
