@@ -153,6 +153,25 @@ def test_progressive_distillation_that_was_killed_goes_on_in_its_round(folder, t
     assert all(torch.equal(resumed[key], value) for key, value in whole.items())
 
 
+def test_the_guidance_of_a_teacher_is_distilled(folder):
+    """It takes two of the teacher's evaluations for one; the student is then refused another guidance."""
+    labelled = [*TINY, "images=64", "logger=local"]
+    teacher = f"teacher='paradigm=rectified_flow {' '.join(labelled)}'"
+    words = [*labelled, teacher, "paradigm=consistency_distillation", "teacher.guidance=classifier_free"]
+    said = said_here("train", *words, cwd=folder, status=1)
+    assert "a drive with guidance, as drive=guided or teacher.guidance=classifier_free" in said
+    said_here("train", *words, "denoiser=guided_flow_map", cwd=folder)
+    runs = [Run(path) for path in folder.glob("runs/consistency_distillation-digits-*") if (path / "result.json").exists()]
+    (run,) = (each for each in runs if each.config["drive"]["guidance"])
+    assert run.config["drive"]["guidance"]["classifier_free"]["scale"] == 2
+    spent = run.result["training"]
+    assert spent["evaluations"] == 6 * spent["images_seen"]
+    guided = said_here("evaluate", f"run={run.folder.name}", "guidance=classifier_free", cwd=folder, status=1)
+    assert "guide this run twice" in guided
+    again = said_here("evaluate", f"run={run.folder.name}", "nfe=2", "logger=local", cwd=folder)
+    assert "evaluations" in again
+
+
 def test_a_run_whose_guidance_is_trained_in_is_not_guided_again():
     network = MLP((2,), 3, second_time=True)
     with pytest.raises(ValueError, match="guide this run twice"):

@@ -162,8 +162,12 @@ def check_student(config: Mapping[str, Any], student: Paradigm) -> None:
             f"teacher={words['run']}; leave out one of the two"
         )
     if not student.couples:
-        if given := [each for each in changed(words) if each.split(".")[1] not in ("run", "ema")]:
-            raise ValueError(f"{' '.join(given)}: no pairs are drawn from this teacher; leave out these settings")
+        used = ("run", "ema", "guidance") if student.follows_teacher else ("run", "ema")
+        if given := [each for each in changed(words) if each.split(".")[1] not in used]:
+            raise ValueError(
+                f"{' '.join(given)}: no pairs are drawn from this teacher, of which {', '.join(used)} are used; leave "
+                f"out these settings"
+            )
         return
     if pairs := config["data"].get("pairs"):
         raise ValueError(f"data.pairs={pairs}: a teacher draws the pairs; leave out one of the two")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from difflab.denoiser.base import AnyDenoiser, Denoise, velocity
 from difflab.denoiser.rescheduled import Rescheduled
-from difflab.guidance.base import Guidance, Unguided
+from difflab.guidance.base import Chain, Guidance, Unguided
 from difflab.objective.draws import Noised
 from difflab.objective.residual import Drive
 from difflab.process.chord import slope
@@ -155,7 +155,9 @@ class FromItself:
 
 @dataclass(frozen=True)
 class FromTeacher:
-    """The flow of a trained denoiser, under a guidance: distillation.
+    """The flow of a trained denoiser: distillation. Under a guidance, or several by name, it is distilled with it.
+
+    Distilled guidance: Meng et al. 2023 (arXiv:2210.03142), at one scale.
 
     Which denoiser it is enters the identity of a run as its teacher, by the content of the weights. None leaves it out,
     as measuring does; then training raises ValueError.
@@ -164,13 +166,19 @@ class FromTeacher:
     outside_identity: ClassVar[Sequence[str]] = ("denoiser",)
 
     denoiser: Callable[[], AnyDenoiser] | None
-    guidance: Guidance = field(default_factory=Unguided)
+    guidance: Guidance | Mapping[str, Guidance] | None = None
     everywhere: ClassVar[bool] = True
+
+    @property
+    def chain(self) -> Chain:
+        """The guidances of the teacher."""
+        named = self.guidance if isinstance(self.guidance, Mapping) else {"": self.guidance or Unguided()}
+        return Chain(tuple(each for each in named.values() if each != Unguided()))
 
     @property
     def guides(self) -> bool:
         """Whether the teacher is guided."""
-        return self.guidance != Unguided()
+        return self.chain != Chain()
 
     def __call__(self, noised: Noised, own: AnyDenoiser, target: Target) -> Drive:
         """The flow of the teacher."""
@@ -179,6 +187,6 @@ class FromTeacher:
         teacher = self.denoiser().to(noised.x_t.device)
         if teacher.schedule != own.schedule:
             teacher = Rescheduled(teacher, own.schedule)
-        return Followed(self.guidance(teacher).bind(noised.label), target)
+        return Followed(self.chain(teacher).bind(noised.label), target)
 
     tangent = __call__

@@ -114,8 +114,9 @@ class FlowMapMatching(Diffusion):
             )
         if drive.guides != self.denoiser.guidance_learned or (drive.guides and not self.denoiser.classes):
             raise ValueError(
-                "drive=guided and denoiser=guided_flow_map belong together, and to data with labels: the run then "
-                "refuses to be guided again. Choose both, or neither"
+                "a drive with guidance, as drive=guided or teacher.guidance=classifier_free, and "
+                "denoiser=guided_flow_map belong together, and to data with labels: the run then refuses to be guided "
+                "again. Choose both, or neither"
             )
         tied = isinstance(held, Rounds) or (residual.driven and not isinstance(drive, FromItself))
         if not tied and not steps.diagonal:
