@@ -1,6 +1,7 @@
 """Models of few steps in the experiment layer: teachers, held weights, refusals, and the exact map."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -47,6 +48,9 @@ def test_each_distillation_trains_its_teacher_and_is_measured_in_one_step(folder
             assert spent["evaluations_before"] == spent["images_seen"], "of flow matching"
             pairs = 12_000 * 50 if "reflow" in paradigm else 0
             assert (spent["evaluations"] - pairs) / spent["images_seen"] == EVALUATIONS[paradigm]
+            residual = json.loads((run / "result.json").read_text()).get("residual")
+            assert (residual is None) == ("reflow" in paradigm)
+            assert residual is None or [len([*map(math.isfinite, row)]) for row in residual] == [*range(1, 9)]
             assert card["sampler"].startswith(("DDIM", "Consistency", "Euler"))
 
 
@@ -161,8 +165,8 @@ def test_the_guidance_of_a_teacher_is_distilled(folder):
     said = said_here("train", *words, cwd=folder, status=1)
     assert "a drive with guidance, as drive=guided or teacher.guidance=classifier_free" in said
     said_here("train", *words, "denoiser=guided_flow_map", cwd=folder)
-    runs = [Run(path) for path in folder.glob("runs/consistency_distillation-digits-*") if (path / "result.json").exists()]
-    (run,) = (each for each in runs if each.config["drive"]["guidance"])
+    (path,) = folder.glob("runs/consistency_distillation-digits-*/result.json")
+    run = Run(path.parent)
     assert run.config["drive"]["guidance"]["classifier_free"]["scale"] == 2
     spent = run.result["training"]
     assert spent["evaluations"] == 6 * spent["images_seen"]

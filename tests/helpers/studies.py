@@ -142,6 +142,10 @@ def write_record(record, pictures=True):
     (folder / "config.yaml").write_text(yaml.safe_dump(dict(record.config), sort_keys=False))
     errors = {str(level): 0.9 / (1 + 1.5 ** (level + record.seed / 10)) for level in range(-8, 9, 2)}
     result = {"loss": 0.1, "training": {"images_seen": 79_872, "seconds": 300.0}, "denoising_error": errors}
+    if record.config["choices"]["paradigm"] == "rectified_flow":
+        result["straightness"] = 0.2
+    if record.config["choices"]["paradigm"] == "ddpm":  # as if it were a flow map
+        result["residual"] = [[0.1], [1.0 + record.seed, None]]
     (folder / "result.json").write_text(json.dumps(result))
     parts = ("metrics", "notes", "cost", "choices", "command")
     path.write_text(json.dumps({"card": record.card.to_dict(), **{key: getattr(record, key) for key in parts}}))

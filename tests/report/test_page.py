@@ -1,5 +1,6 @@
 """The page of a study in a browser, opened from the disk without a network."""
 
+import math
 import re
 
 import pytest
@@ -46,6 +47,16 @@ def test_the_page_is_one_file_that_needs_no_network(look, path):
     assert page.locator("header").inner_text().count("72 evaluations") == 1
     assert page.locator("img").count() == 2 * 24  # samples and pairs of each cell
     assert all(page.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 0)"))
+
+
+def test_flow_maps_show_their_residuals_and_flows_how_straight_they_are(page):
+    """The mean over three seeds, the second of which has twice, and the third three times the first's."""
+    shown = page.evaluate("document.querySelector(`[data-figure='residual of ddpm']`).data[0].z")
+    assert shown[0][0] == pytest.approx(-1)
+    assert shown[0][1] is shown[1][1] is None
+    assert shown[1][0] == pytest.approx(math.log10(2))
+    assert page.locator("#steps figure").count() == 2
+    assert page.evaluate("document.querySelector(`[data-figure='straightness']`).data[0].y") == pytest.approx([0.2])
 
 
 def test_the_answer_names_the_best_at_each_nfe(page):

@@ -19,7 +19,7 @@ from difflab.experiment.callback.pictures import Pictures
 from difflab.experiment.callback.progress import RunProgress
 from difflab.experiment.checkpoint import newest
 from difflab.experiment.files import write_json
-from difflab.experiment.held_out import denoising_error
+from difflab.experiment.held_out import denoising_error, residuals
 from difflab.experiment.launch import together
 from difflab.experiment.lock import locked
 from difflab.experiment.metrics_file import MetricsFile
@@ -34,6 +34,7 @@ from difflab.experiment.weights import facts_of, load_into, save_weights
 from difflab.paradigm.diffusion import Diffusion
 from difflab.paradigm.divergence import Diverged
 from difflab.paradigm.ema import Averages, averages_in
+from difflab.paradigm.flow_map import FlowMapMatching
 from difflab.paradigm.power_average import parts
 
 log = logging.getLogger(__name__)
@@ -180,6 +181,8 @@ class Fit:
             except Diverged as error:
                 log.warning("no picture of the final samples: %s", error)
             result["denoising_error"] = denoising_error(self.job.model, self.job.data)
+        if isinstance(self.job.model, FlowMapMatching) and not self.job.model.needs_pairs:  # at their own noise alone
+            result["residual"] = residuals(self.job.model, self.job.data)
         for logger in self.logs(self.job.steps):
             logger.log_metrics({"final/loss": result["loss"]}, self.job.steps - 1)
             logger.finalize("success")

@@ -11,13 +11,17 @@ from torch import Tensor
 from difflab.data.module import DataModule
 from difflab.denoiser.likelihood import BitsPerDim
 from difflab.metric.moments import MeanAndError
+from difflab.objective.draws import Noised
 from difflab.paradigm.batch import place
 from difflab.paradigm.diffusion import Diffusion
+from difflab.paradigm.flow_map import FlowMapMatching
 from difflab.process.noise import keyed
 
 LIKELIHOOD_BATCH = 500
 LEVELS = range(-8, 9, 2)  # log-SNRs at which denoising errors are reported
 ERROR_SAMPLES = 512
+PARTS = 8  # of the axis, between which residuals of a flow map are reported
+RESIDUAL_SAMPLES = 64
 
 
 def likelihood(model: Diffusion, data: DataModule, n: int, likelihoods: Sequence[BitsPerDim]) -> dict[str, float]:
@@ -61,6 +65,28 @@ def denoising_error(model: Diffusion, data: DataModule) -> dict[str, float]:
         eps = torch.randn(x0.shape, generator=keyed(level + 100)).to(x0)
         estimate = denoiser(schedule(t)(x0, eps).to(x0.dtype), t, label)
         found[str(level)] = float((estimate.eps - eps).square().mean())
+    return found
+
+
+@torch.no_grad()
+def residuals(model: FlowMapMatching, data: DataModule) -> list[list[float | None]]:
+    """`E |R|^2` per dimension of the method's own residual on held-out samples, by the ends of the step.
+
+    Row i is of steps from the time `(i + 1) / PARTS` of the axis, column j of steps to `j / PARTS`, for j up to i. None
+    where it is not finite. Residuals of two methods are not comparable; those of two trainings by one method are.
+    """
+    x0, label = (each.to(model.denoiser.device) for each in held_out(data, RESIDUAL_SAMPLES))
+    schedule, g = model.denoiser.schedule, keyed(PARTS)
+    eps, u = torch.randn(x0.shape, generator=g).to(x0), torch.rand(len(x0), generator=g, dtype=torch.float64)
+    ends = [0.0, *schedule.time(torch.arange(1, PARTS + 1).double() / PARTS).tolist()]
+    found: list[list[float | None]] = []
+    for i in range(PARTS):
+        found.append([])
+        for j in range(i + 1):
+            t, s = torch.full_like(u, ends[i + 1]), torch.full_like(u, ends[j])
+            noised = Noised(t, torch.ones_like(t), schedule(t)(x0, eps), x0, eps, label, 1.0, s, u)
+            size = float(model.found(noised, model.residual, model.drive).square().mean())
+            found[-1].append(size if math.isfinite(size) else None)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.flow_map import FlowMap, Fraction
 from difflab.objective.coupling import Coupling
 from difflab.objective.derivative import full_precision
@@ -176,12 +177,22 @@ class FlowMapMatching(Diffusion):
             if not rows.any():
                 continue
             part = some(noised, rows)
-            step, flow = steps_of(part), BatchMap(self.denoiser, self.held, part.label, mask)
-            found = residual(flow, drive(part, self.held, target), step)
+            step, found = steps_of(part), self.found(part, residual, drive, mask)
             length = chord(schedule, target, step.t, step.s).sigma
             loss = self.distance(found, length if residual is self.residual else torch.ones_like(length))
             losses[rows.to(losses.device)] = scale(self.weighting(schedule, target, step.t), loss)
         return {"residual": losses}
+
+    def found(
+        self,
+        noised: Noised,
+        residual: Callable[[TrainedMap, Drive, Step], Tensor],
+        drive: Callable[[Noised, AnyDenoiser, Target], Drive],
+        mask: int = 0,
+    ) -> Tensor:
+        """What a residual is on the steps of a batch, `(B, *)`, with the dropout masks of the seed `mask`."""
+        flow = BatchMap(self.denoiser, self.held, noised.label, mask)
+        return residual(flow, drive(noised, self.held, self.denoiser.target), steps_of(noised))
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # as Lightning's
         """As Lightning's, without TF32: the gradient of a difference is one of large terms that cancel."""

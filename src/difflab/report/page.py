@@ -23,6 +23,7 @@ from difflab.experiment.files import write_text
 from difflab.metric.direction import higher_is_better, title
 from difflab.report.charts import noise_level_chart, quality_chart, varied_factors
 from difflab.report.costs import COSTS, devices_note
+from difflab.report.few_steps import residual_charts, straightness_chart
 from difflab.report.gallery import Gallery, by_numbers, gallery
 from difflab.report.ranking import Place, ranking
 from difflab.report.reading import READING, any_error, bars, difference_text, divergences
@@ -201,6 +202,10 @@ def write_page(study: Study, folder: Path) -> Path:
     sections = [Section(study, group, name) for group, name in zip(study.groups, names, strict=True)]
     charts = {key: chart for s in sections for named in s.charts.values() for key, chart in named.items()}
     charts["noise-levels"] = noise_level_chart(study)
+    residuals = residual_charts(study)
+    charts |= {f"residual of {label}": chart for label, chart in residuals.items()}
+    if straightness := straightness_chart(study):
+        charts["straightness"] = straightness
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"metric_title": title, "counted": counted, "nfe_text": nfe_text}
     page = environment.from_string(asset("page.html.jinja")).render(
@@ -219,6 +224,8 @@ def write_page(study: Study, folder: Path) -> Path:
         difference_text=difference_text,
         divergences=divergences,
         varied_factors=varied_factors,
+        residuals={label: chart.data[0].meta["factors"] for label, chart in residuals.items()},
+        straightness=straightness is not None,
         figures=script(charts),
         style=Markup(asset("page.css")),
         plotly=Markup(get_plotlyjs()),
