@@ -80,7 +80,7 @@ def show_result(result: Mapping[str, Any]) -> None:
             *((name, f"{result[name]:.4f}", "") for name in ("accuracy", "straightness") if name in result),
             *metric_rows(result),
             ("images seen", f"{training['images_seen']}", ""),
-            *(("network evaluations", f"{training[key]}", "") for key in ("evaluations",) if key in training),
+            *([("network evaluations", f"{training['evaluations']}", "")] if "evaluations" in training else []),
             ("training seconds", f"{training['seconds']:.0f}", ""),
         ]
     )

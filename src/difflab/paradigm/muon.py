@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -94,17 +94,18 @@ class MuonAndAdamW(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         hidden, others = self.param_groups
-        self.step_of_muon([p for p in hidden["params"] if p.grad is not None], **hidden)
+        self.step_of_muon(hidden)
         self.adamw.param_groups, self.adamw.state = [others], self.state
         self.adamw.step()
         return loss
 
-    def step_of_muon(
-        self, weights: Sequence[nn.Parameter], lr: float, momentum: float, weight_decay: float, **_: object
-    ) -> None:
+    def step_of_muon(self, group: Mapping[str, Any]) -> None:
         """`m += (1 - momentum) (g - m)`, then `w -= lr (s orthogonal(g + momentum (m - g)) + weight_decay w)`."""
         by_shape: defaultdict[torch.Size, list[tuple[Tensor, Tensor, Tensor]]] = defaultdict(list)
-        for p in weights:
+        lr, momentum, weight_decay = (group[key] for key in ("lr", "momentum", "weight_decay"))
+        for p in group["params"]:
+            if p.grad is None:
+                continue
             w = matrix_view(p)
             if not self.state[p]:
                 self.state[p]["momentum_buffer"] = torch.zeros_like(w)

@@ -61,9 +61,9 @@ class Optimised(Grid):
 
     After Watson et al. 2021 (arXiv:2106.03802), who minimise a bound of the chain in place of a solver's errors, and
     Sabour et al. 2024 (arXiv:2404.14507), who move single times to lower a bound on the SDE. Step errors are as in Chen
-    et al. 2024 (arXiv:2405.11326), but of the sampler itself, not of Euler's method; those of a multistep method are
-    measured with one past node, whatever its order. Until its times are found the grid is FIXED[0], and it keeps the
-    first time of that. Raises ValueError unless `n >= 1` and `candidates >= 2`.
+    et al. 2024 (arXiv:2405.11326), but of the sampler itself, not of Euler's method; those of a multistep method of
+    any order are measured with one past node. The first time is that of `FIXED[0]`, which is also the grid until the
+    times are found. Raises ValueError unless `n >= 1` and `candidates >= 2`.
     """
 
     n: int = 128
