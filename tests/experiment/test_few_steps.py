@@ -84,6 +84,16 @@ def test_held_weights_are_in_the_checkpoint(folder):
     assert any(not torch.equal(held[key], trained[key]) for key in held)
 
 
+def test_what_is_written_after_the_training_depends_on_the_exported_weights_alone(folder):
+    """A run that was killed before it wrote its result has the same one: the held weights are not exported."""
+    said_here("train", *TOY, "paradigm=shortcut", "seed=6", cwd=folder)
+    (result,) = folder.glob("runs/shortcut-*-s6-*/result.json")
+    whole = result.read_text()
+    result.unlink()
+    said_here("train", *TOY, "paradigm=shortcut", "seed=6", cwd=folder)
+    assert result.read_text() == whole
+
+
 def test_what_cannot_work_is_refused(folder, subtests):
     for words, said in [
         (["paradigm=consistency_distillation"], "learns from a trained flow: add teacher=RUN"),

@@ -150,7 +150,7 @@ class Fit:
         spent = {"images_seen": self.job.steps * self.job.config["batch_size"], "seconds": round(seconds, 1)}
         pairs = self.job.teacher.evaluations if self.job.teacher else 0
         if self.job.learns and pairs is not None:
-            each = evaluations_an_image(self.job.model, self.job.fitted)
+            each = evaluations_an_image(self.job.model.to(self.job.device), self.job.fitted)
             spent["evaluations"] = round(each * spent["images_seen"]) + pairs
         facts = spent | spent_before(self.job)
         save_weights(self.job.run, self.job.config["model"][self.job.model.learns], averages, facts, kept)

@@ -72,6 +72,7 @@ def denoising_error(model: Diffusion, data: DataModule) -> dict[str, float]:
 def residuals(model: FlowMapMatching, data: DataModule) -> list[list[float | None]]:
     """`E |R|^2` per dimension of the method's own residual on held-out samples, by the ends of the step.
 
+    It is that of the exported weights against themselves, whatever weights the residual was regressed on in training.
     Row i is of steps from the time `(i + 1) / PARTS` of the axis, column j of steps to `j / PARTS`, for j up to i. None
     where it is not finite. Residuals of two methods are not comparable; those of two trainings by one method are.
     """
@@ -85,7 +86,7 @@ def residuals(model: FlowMapMatching, data: DataModule) -> list[list[float | Non
         for j in range(i + 1):
             t, s = torch.full_like(u, ends[i + 1]), torch.full_like(u, ends[j])
             noised = Noised(t, torch.ones_like(t), schedule(t)(x0, eps), x0, eps, label, 1.0, s, u)
-            size = float(model.found(noised, model.residual, model.drive).square().mean())
+            size = float(model.found(noised, model.residual, model.drive, model.denoiser).square().mean())
             found[-1].append(size if math.isfinite(size) else None)
     return found
 

@@ -11,16 +11,18 @@ from torch.nn.modules.module import register_module_forward_hook
 from difflab.data.module import DataModule
 from difflab.paradigm.base import HELD_OUT, Paradigm
 
+SAMPLES = 64
+
 
 @torch.no_grad()
 def evaluations_an_image(model: Paradigm, data: DataModule) -> float:
-    """Network evaluations that the loss takes for each image, a mean over one batch of held-out samples.
+    """Network evaluations that the loss takes for each image, a mean over `SAMPLES` held-out ones or a batch.
 
-    Those of the trained network, of held weights and of teachers with their guidance count alike, whatever their sizes.
-    Backward passes are not counted, and a derivative in forward mode counts as one evaluation.
+    The trained network, its held copy and a teacher count alike, whatever their sizes; guidance adds evaluations of the
+    teacher. Backward passes are not counted, and a derivative in forward mode counts as one evaluation.
     """
     split = data.held_out
-    rows = torch.arange(model.batch_size) % len(split)
+    rows = torch.arange(min(SAMPLES, model.batch_size)) % len(split)
     device = next(model.parameters()).device
     x0, label = data.encoded(split, rows).to(device), split.y[rows].to(device)
     eps = None if split.eps is None else split.eps[rows].to(device)

@@ -169,6 +169,14 @@ class FlowMapMatching(Diffusion):
 
     def loss(self, noised: Noised) -> dict[str, Tensor]:
         """The distance of the residual from zero, and of the output from the drive's where a step has no length."""
+        return self.loss_against(self.held, noised)
+
+    def held_out_loss(self, noised: Noised) -> dict[str, Tensor]:
+        """The same against the weights themselves, so that a run that is taken up after its training has the same."""
+        return self.loss_against(self.denoiser, noised)
+
+    def loss_against(self, held: FlowMap, noised: Noised) -> dict[str, Tensor]:
+        """The loss where the residual is regressed on some weights."""
         mask, steps = torch.initial_seed(), steps_of(noised)
         losses = noised.x_t.new_empty(len(steps.t))
         schedule, target = self.denoiser.schedule, self.denoiser.target
@@ -177,7 +185,7 @@ class FlowMapMatching(Diffusion):
             if not rows.any():
                 continue
             part = some(noised, rows)
-            step, found = steps_of(part), self.found(part, residual, drive, mask)
+            step, found = steps_of(part), self.found(part, residual, drive, held, mask)
             length = chord(schedule, target, step.t, step.s).sigma
             loss = self.distance(found, length if residual is self.residual else torch.ones_like(length))
             losses[rows.to(losses.device)] = scale(self.weighting(schedule, target, step.t), loss)
@@ -188,11 +196,12 @@ class FlowMapMatching(Diffusion):
         noised: Noised,
         residual: Callable[[TrainedMap, Drive, Step], Tensor],
         drive: Callable[[Noised, AnyDenoiser, Target], Drive],
+        held: FlowMap,
         mask: int = 0,
     ) -> Tensor:
-        """What a residual is on the steps of a batch, `(B, *)`, with the dropout masks of the seed `mask`."""
-        flow = BatchMap(self.denoiser, self.held, noised.label, mask)
-        return residual(flow, drive(noised, self.held, self.denoiser.target), steps_of(noised))
+        """A residual on the steps of a batch, `(B, *)`, against `held` weights; `mask` is the seed of dropout."""
+        flow = BatchMap(self.denoiser, held, noised.label, mask)
+        return residual(flow, drive(noised, held, self.denoiser.target), steps_of(noised))
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # as Lightning's
         """As Lightning's, without TF32: the gradient of a difference is one of large terms that cancel."""

@@ -73,8 +73,7 @@ class Slowing:
 
     def mu(self, progress: float) -> float:
         """The share that the average keeps in a step, where so much of the budget is over."""
-        points: int = self.gap.steps(progress) + 1
-        return float(self.decay ** (self.gap.first / points))
+        return float(self.decay ** (self.gap.first / (self.gap.steps(progress) + 1)))
 
     def start(self, trained: FlowMap) -> nn.Module:
         """The weights that training starts from."""
