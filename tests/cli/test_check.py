@@ -8,8 +8,8 @@ from torch import nn
 
 from difflab.cli import check
 from difflab.cli.check.laws import FINDINGS
-from difflab.cli.check.parts import CONTEXTS, Part, options_of, parts
 from difflab.cli.check.placement import Placement, on_grid
+from difflab.cli.parts import CONTEXTS, Part, options_of, parts
 from difflab.data import DataModule
 from difflab.data.digits import Digits
 from difflab.data.images import Images

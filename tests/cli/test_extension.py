@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from difflab.cli.check.laws import FINDINGS
-from difflab.cli.check.parts import Part, parts
+from difflab.cli.parts import Part, parts
 from difflab.experiment import UserError, load, train
 from difflab.experiment.build import build, target
 from difflab.experiment.extensions import named

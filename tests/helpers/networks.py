@@ -4,7 +4,7 @@ import functools
 
 import torch
 
-from difflab.cli.check.parts import NARROW
+from difflab.cli.parts import NARROW
 from difflab.experiment.build import build
 from difflab.laws.backbones import inputs, perturbed
 from helpers import conf

@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "train a run, measure it, and print what was found",
     "evaluate": "measure a run with any sampler; train it first if it is missing",
     "sample": "draw from a trained run; invert, interpolate, edit, restore",
+    "figure": "draw the pictures of the field: processes, schedules, scores, samplers, guidance",
     "report": "compare what was measured: a page, tables and figures",
     "search": "search settings for the best distance at the fewest network evaluations",
     "reflow": "straighten a trained flow: short for train teacher=RUN",

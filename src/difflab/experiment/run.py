@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from difflab.experiment import demo
 from difflab.experiment.build import absolute
 from difflab.experiment.files import read_json, write_text
 from difflab.experiment.identity import sources, sources_of
@@ -137,7 +138,8 @@ def stamp(path: Path) -> str:
 def find(runs_dir: Path, name: str, word: str = "run") -> Run:
     """The run that a folder, a run's name or the unique beginning of one stands for; `word` is the key of the name.
 
-    Raises ValueError if there is none, or more than one.
+    `demo` is the run that comes with the package, unless one in `runs_dir` has that name. Raises ValueError if there is
+    none, or more than one.
     """
     if os.path.isfile(os.path.join(name, "config.yaml")):  # a name that is too long for a path is none
         folder = Path(name)
@@ -148,8 +150,10 @@ def find(runs_dir: Path, name: str, word: str = "run") -> Run:
     match [n for n in known if n == name] or [n for n in known if n.startswith(name)]:
         case [only]:
             return Run(runs_dir / only)
+        case [] if name == demo.NAME:
+            return Run(demo.unpack(runs_dir))
         case []:
-            listing = ", ".join(known) or "none yet; difflab-train makes one"
+            listing = ", ".join(known) or "none yet; difflab-train makes one, and run=demo comes with difflab"
             raise ValueError(
                 f"{word}={name}: no such folder, and no run in {runs_dir}/ begins so. Runs there: {listing}"
             )

@@ -17,7 +17,7 @@ from difflab.experiment.search_path import using
 
 if TYPE_CHECKING:
     from difflab.cli.check.laws import Finding
-    from difflab.cli.check.parts import Part
+    from difflab.cli.parts import Part
 
 HELP = """\
 Hold parts to the laws that every part of their kind satisfies, on exact denoisers and Gaussian data; nothing is trained
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     named_here = ",".join(word for word in chosen if word in installed())
     with ends_in_one_line(program), using(outside_of([*chosen, f"extensions=[{named_here}]"])):
         with user_errors():
-            from difflab.cli.check.parts import parts
+            from difflab.cli.parts import parts
 
             named = parts([word for word in chosen if not word.startswith("extensions=")])
         failed = {part.title: broken for part in named if (broken := check(part))}

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from difflab.cli.check.laws import CONTINUOUS
-from difflab.cli.check.parts import Part
+from difflab.cli.parts import Part
 from difflab.laws.calls import calls_by_step
 from difflab.laws.labelled import Labelled
 from difflab.laws.samplers import observed_order

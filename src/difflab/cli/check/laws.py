@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from difflab.cli.check.parts import Part, ours
+from difflab.cli.parts import Part, ours
 from difflab.guidance.base import Chain
 from difflab.guidance.classifier_free import ClassifierFree
 from difflab.laws import backbones, data, grids, guidance, paradigms, samplers, schedules, targets, times, weightings

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from difflab.cli.check.parts import Part, ours
+from difflab.cli.parts import Part, ours
 from difflab.data.fashion16 import Fashion16
 from difflab.denoiser.base import Estimate
 from difflab.denoiser.exact import Mixture

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from difflab.cli.check.laws import CONTINUOUS, Finding
-from difflab.cli.check.parts import Part
 from difflab.cli.check.placement import Placement
+from difflab.cli.parts import Part
 
 WIDTH = 120
 

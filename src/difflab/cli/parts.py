@@ -1,4 +1,4 @@
-"""The parts that `difflab check` is given by name: options of a group, composed through Hydra and built."""
+"""Parts that commands are given by name: options of a group, composed through Hydra and built."""
 
 from __future__ import annotations
 

@@ -1,0 +1,69 @@
+"""What the figures of a trained run share: its samples as pictures, and their names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from difflab.experiment.picture import tiles
+from difflab.experiment.recipe import Recipe, Trained
+from difflab.report.figure.base import Picture, shortened
+
+CLOUD = 400  # points that show a density
+
+
+def pictures(run: Trained, x: Tensor) -> list[Picture]:
+    """A picture of each sample that models see; of points one of all."""
+    codec = run.data.codec
+    return [np.asarray(one) for one in tiles(codec.decode(x), codec)]
+
+
+def classes_of(run: Trained) -> int:
+    """The classes that can be asked for; 0: it is unconditional."""
+    return run.recipe.guided(run.denoiser).classes
+
+
+def check_labels(run: Trained, labels: Sequence[int]) -> None:
+    """Raise ValueError for labels that the run does not have."""
+    classes = classes_of(run)
+    for label in labels:
+        if not 0 <= label < max(classes, 1):
+            whose = f"{classes} classes, which count from 0" if classes else "one label, 0: it is unconditional"
+            raise ValueError(f"label={label} is none of this run's {whose}")
+
+
+def named(run: Trained, label: int) -> str:
+    """The name of a class, or its number where it has none."""
+    names = run.data.images.names
+    return shortened(names[label], 14) if classes_of(run) and label < len(names) else ""
+
+
+def many(run: Trained, n: int = 1) -> int:
+    """As many samples as are drawn for `n` pictures: those of points take some hundreds."""
+    return CLOUD if run.data.codec.cloud else n
+
+
+def drawn(run: Trained, recipe: Recipe, labels: Tensor, seed: int, same: bool = True) -> Tensor:
+    """Samples of the labels, from the same noise where that is asked for: sample 0 of the seed for each."""
+    cloud = run.data.codec.cloud
+    indices = [0] * len(labels) if same and not cloud else None
+    return recipe.draw(run.denoiser, labels, seed, indices).x
+
+
+def about(run: Trained, recipe: Recipe | None = None) -> str:
+    """A sentence that says which run and recipe a figure shows."""
+    recipe = recipe or run.recipe
+    return f"Run {run.run.folder.name}, {run.weights}, {recipe.nfe} network evaluations a sample."
+
+
+def repeated(label: int, n: int) -> Tensor:
+    """A label for each of n samples."""
+    return torch.full((n,), label)
+
+
+def grid_name(recipe: Recipe) -> str:
+    """The grid in words."""
+    return f"{type(recipe.grid).__name__} grid"
