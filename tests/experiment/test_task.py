@@ -103,12 +103,12 @@ def test_a_trajectory_leads_from_noise_to_what_is_generated(runs, subtests):
         with subtests.test(sampler):
             job = job_of(runs, "run=digits", f"sampler={sampler}")
             drawn = job.recipe.draw(job.denoiser, job.labels, job.seed)
-            seen, estimates, evaluations = Trajectory().follow(job)
+            times, x, estimates, evaluations = Trajectory().follow(job)
             assert evaluations == drawn.nfe
-            torch.testing.assert_close(seen[-1], drawn.x)
+            torch.testing.assert_close(x[-1], drawn.x)
             torch.testing.assert_close(estimates[-1], drawn.x)
-            torch.testing.assert_close(seen[0], job.looks(job.noise(0), job.times[0]))
-            assert len(seen) == len(estimates) == len(job.times)
+            torch.testing.assert_close(x[0], job.noise(0))
+            assert len(times) == len(x) == len(estimates) == len(job.times)
 
 
 def test_classes_share_their_noise(runs, subtests):
