@@ -139,12 +139,12 @@ def test_every_task_of_a_run_on_such_data_writes_its_pictures(job, measured, tmp
         (Trajectory(columns=3), "trajectory.png", (3, 8)),
     ):
         n = 8 if isinstance(task, Draw) else 4
-        what = Job(run, denoiser, recipe, n, 0, None, 250, tmp_path, job.data, silently)
+        what = Job(run, denoiser, recipe, n, 0, None, 250, tmp_path / name, job.data, silently)
         task.require(what)
         outcome = task(what)
-        assert outcome.picture == tmp_path / name
+        assert outcome.picture == tmp_path / name / name
         assert tiles_of(picture := Image.open(outcome.picture)) == tiles
         assert not [fault for fault in faults(picture) if "saturated" not in fault]  # curves are black on white
-    drawn = np.load(tmp_path / "samples.npz")["arr_0"]
+    drawn = np.load(tmp_path / "grid.png" / "samples.npz")["arr_0"]
     assert drawn.shape == (8, *job.data.shape[1:], 1), "channels last, as evaluators expect"
-    assert Image.open(tmp_path / "000007.png").size == (wide, high)
+    assert Image.open(tmp_path / "grid.png" / "000007.png").size == (wide, high)

@@ -24,7 +24,7 @@ CAPTION_LINES = 4  # of text above a tile, at most
 ROW_TITLE = 112  # pixels that the title of a row may be wide
 TICK = 4  # pixels that a tick is long
 APART = 40  # pixels between two ticks, at least
-FOOTER, FRAME = "#595959", "#a0a0a0"  # colours
+FOOTER, AXIS, FRAME = "#595959", "#a0a0a0", "#e0e0e0"  # colours
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,9 @@ class Sheet:
         for row, boxes in zip(self.rows, self.tiles, strict=True):
             for one, (left, top, right, bottom) in zip(row, boxes, strict=True):
                 canvas.paste(one.resize(self.tile, Image.Resampling.NEAREST), (left, top))
-                if self.extent:
-                    draw.rectangle((left - 1, top - 1, right, bottom), outline=FRAME)
+                draw.rectangle((left - 1, top - 1, right, bottom), outline=AXIS if self.extent else FRAME)
         for mark in self._marks:
-            draw.line(mark, fill=FRAME)
+            draw.line(mark, fill=AXIS)
         for label in self.labels:
             label.draw(draw)
         labels = [{"text": label.text, "box": label.box} for label in self.labels]
