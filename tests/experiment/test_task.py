@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from difflab.data.folder import Folder
+from difflab.data.module import DataModule
 from difflab.experiment.progress import silently
 from difflab.experiment.recipe import trained
+from difflab.experiment.run import Run
 from difflab.experiment.task.base import Job
 from difflab.experiment.task.classes import Classes
 from difflab.experiment.task.edit import Edit
@@ -15,6 +18,7 @@ from difflab.experiment.task.interpolate import Interpolate, slerp
 from difflab.experiment.task.invert import decode, encode
 from difflab.experiment.task.restore import Restore
 from difflab.experiment.task.trajectory import Trajectory
+from difflab.experiment.weights import save_weights
 from difflab.guidance.problem import InpaintPixels
 from difflab.guidance.restoration import Replacement
 from difflab.process.schedule import Linear
@@ -58,6 +62,18 @@ def test_held_out_images_are_of_the_labels_in_turn_and_of_the_seed(runs):
     assert not torch.equal(job.held_out(0), job.held_out(1))
     with pytest.raises(ValueError, match="n=1000 asks for 100 held-out samples of one label"):
         replace(job, n=1000).held_out(0)
+
+
+def test_classes_are_named_by_the_weights_or_the_data_or_else_by_numbers(runs, tmp_path):
+    job = job_of(runs, "run=digits")
+    nowhere = DataModule(Folder(str(tmp_path / "nowhere"), (1, 8, 8)), (1, 8, 8), 10, 0.5, 4)
+    assert [*job.names] == [*"0123456789"]
+    assert replace(job, data=nowhere).names == [f"class {k}" for k in range(10)]
+    run = Run(tmp_path / "named")
+    run.folder.mkdir()
+    save_weights(run, {}, {}, {}, names=(words := [f"word {k}" for k in range(10)]))
+    assert replace(job, run=run, data=nowhere).names == words
+    assert job_of(runs, "run=points").names == []
 
 
 def test_an_edit_of_no_strength_changes_nothing(runs, subtests):
