@@ -22,7 +22,9 @@ from torch import Tensor
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.build import build
-from difflab.experiment.picture import save_png, sheet, tiles
+from difflab.experiment.picture.files import save_png
+from difflab.experiment.picture.sheet import Sheet
+from difflab.experiment.picture.tile import tiles
 from difflab.experiment.run import find
 from difflab.experiment.search_path import conf_dir
 from difflab.experiment.weights import load_denoiser
@@ -83,7 +85,7 @@ def main(words: Sequence[str] | None = None) -> dict[tuple[str, float], dict[str
     sd = {"sigma_data": data.sigma_data}
     methods = {m: build({**node, **{k: sd[k] for k in node if k in sd}}) for m, node in options("restoration").items()}
     title = f"PSNR (dB), {args.n} images, {args.nfe} evaluations: {run.folder}"
-    table, scores, rows = Table("problem", "noise", "pinv", *methods, title=title), {}, []
+    table, scores, rows, titles = Table("problem", "noise", "pinv", *methods, title=title), {}, [], []
     for name, settings in options("problem").items():
         operator, sides = build(settings, shape=denoiser.shape), []
         for noise_std in args.noise:
@@ -92,9 +94,11 @@ def main(words: Sequence[str] | None = None) -> dict[tuple[str, float], dict[str
             table.add_row(name, f"{noise_std:g}", *(f"{score:.1f}" for score in scores[name, noise_std].values()))
             sides.append([x0, *found.values()])
         rows += [torch.cat([x[: args.shown] for x in row]) for row in zip(*sides, strict=True)]
+        titles += [f"{name}\n{each}" for each in ("held-out", "pseudo-inverse", *methods)]
     Console(width=120).print(table)
     shown = [tiles(data.codec.decode(row), data.codec) for row in rows]
-    save_png(sheet(shown), args.out / "inverse_problems.png")
+    noises = [f"noise {noise:g}" for noise in args.noise for _ in range(args.shown)]
+    save_png(Sheet(shown, [noises], titles, footer=title).image, args.out / "inverse_problems.png")
     return scores
 
 

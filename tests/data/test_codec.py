@@ -12,7 +12,8 @@ from difflab.data.gaussian_array import GaussianArray
 from difflab.data.pairs import save_pairs
 from difflab.denoiser.likelihood import check_levels
 from difflab.experiment.build import build
-from difflab.experiment.picture import picture, tiles
+from difflab.experiment.picture.samples import sample_sheet
+from difflab.experiment.picture.tile import tiles
 from difflab.metric import EfficientNetLite0
 from difflab.metric import Points as PointFeatures
 from helpers.conf import composed, options
@@ -85,8 +86,11 @@ def test_every_codec_shows_tiles_or_a_cloud():
         else:
             assert (shown.dtype, shown.ndim, len(shown)) == (torch.uint8, 4, len(x)), codec
         assert len(tiles(x, codec)) == (1 if codec.cloud else len(x))
-        low, high = np.asarray(picture(x, 3, codec).convert("L")).astype(int).ravel()[[0, -1]]
-        assert (low, high) == (255, 255), "the rim of a sheet is white"
+        sheet = sample_sheet(x, torch.zeros(len(x)).long(), (), codec)
+        assert sum(map(len, sheet.tiles)) == (1 if codec.cloud else len(x))
+        grey = np.asarray(sheet.image.convert("L"))
+        assert grey.shape[::-1] == sheet.size
+        assert grey.min() < grey.max() == 255, "samples on white paper"
 
 
 def test_pictures_and_metrics_of_deep_and_float_images_are_those_of_their_bytes():

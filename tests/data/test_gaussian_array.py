@@ -14,6 +14,7 @@ from torch.distributions import Independent, Normal
 from difflab.data.gaussian_array import GaussianArray
 from difflab.denoiser import Gaussian, Known
 from difflab.experiment.jobs import train
+from difflab.experiment.picture.samples import square
 from difflab.experiment.progress import silently
 from difflab.experiment.recipe import Recipe
 from difflab.experiment.run import Run
@@ -28,6 +29,7 @@ from difflab.process.noise import SampleNoise
 from difflab.sampler.generate import times_for
 from helpers.closed_forms import MEAN, VAR, moments
 from helpers.conf import composed
+from helpers.pictures import faults, tiles_of
 
 SHAPES = {"signal": [1, 64], "volume": [1, 8, 16, 16]}
 
@@ -129,20 +131,20 @@ def test_every_task_of_a_run_on_such_data_writes_its_pictures(job, measured, tmp
     run = Run(Path(measured["folder"]))
     denoiser, recipe = job.model.denoiser, replace(recipe_of("heun"), nfe=11)
     wide, high = job.data.codec.show(job.data.images.test.x[:1]).shape[:-3:-1]
-    zoom = max(1, -(-48 // min(wide, high)))
+    columns = square(8, wide, high)
     for task, name, tiles in (
-        (Draw(singles=True), "grid.png", (8, 1)),
+        (Draw(singles=True), "grid.png", (columns, -(-8 // columns))),
         (Invert(), "invert.png", (4, 3)),
         (Interpolate(frames=3), "interpolate.png", (3, 4)),
         (Trajectory(columns=3), "trajectory.png", (3, 8)),
     ):
         n = 8 if isinstance(task, Draw) else 4
-        what = Job(run, denoiser, recipe, n, 0, None, 250, tmp_path, job.data, silently)
+        what = Job(run, denoiser, recipe, n, 0, None, 250, tmp_path / name, job.data, silently)
         task.require(what)
         outcome = task(what)
-        assert outcome.picture == tmp_path / name
-        size = tuple(2 + k * (zoom * side + 2) for k, side in zip(tiles, (wide, high), strict=True))
-        assert Image.open(outcome.picture).size == size
-    drawn = np.load(tmp_path / "samples.npz")["arr_0"]
+        assert outcome.picture == tmp_path / name / name
+        assert tiles_of(picture := Image.open(outcome.picture)) == tiles
+        assert not [fault for fault in faults(picture) if "saturated" not in fault]  # curves are black on white
+    drawn = np.load(tmp_path / "grid.png" / "samples.npz")["arr_0"]
     assert drawn.shape == (8, *job.data.shape[1:], 1), "channels last, as evaluators expect"
-    assert Image.open(tmp_path / "000007.png").size == (wide, high)
+    assert Image.open(tmp_path / "grid.png" / "000007.png").size == (wide, high)

@@ -7,6 +7,8 @@ from PIL import Image
 
 from benchmarks import derivatives, faults, inverse_problems, training_step, verdicts
 from helpers.conf import options
+from helpers.pictures import faults as picture_faults
+from helpers.pictures import tiles_of
 from helpers.runs import write_exact_run
 
 
@@ -47,7 +49,8 @@ def test_inverse_problems_are_solved_by_every_method(tmp_path, capsys):
                 assert min(found["dps"], found["pigdm"]) > found["pinv"] + 3
     assert not scores
     across, down = 2 * 2, len(options("problem")) * (1 + len(methods))
-    assert Image.open(tmp_path / "out" / "inverse_problems.png").size == (2 + 50 * across, 2 + 50 * down)
+    assert tiles_of(picture := Image.open(tmp_path / "out" / "inverse_problems.png")) == (across, down)
+    assert picture_faults(picture) == []
 
 
 def test_faults_are_tried_and_told(capsys):

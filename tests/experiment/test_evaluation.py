@@ -7,12 +7,13 @@ import torch
 from PIL import Image
 
 from difflab.data.images import Images, Split
-from difflab.experiment.evaluation import STEPS
+from difflab.experiment.picture.measured import STEPS
 from difflab.experiment.training import Training
 from difflab.guidance.base import Chain, Guided
 from difflab.metric.moments import MeanAndError
 from helpers.conf import composed
 from helpers.jobs import TINY
+from helpers.pictures import faults, tiles_of, words_of
 
 WORDS = [*TINY, "images=16", "logger=local", "protocol.n=20"]
 
@@ -124,9 +125,18 @@ def test_each_seed_of_the_noise_is_a_measurement_of_its_own(tmp_path):
 def test_pictures_lie_beside(measured):
     measurement, _, _ = measured
     assert measurement.pictures.keys() == {"samples", "steps", "pairs"}
-    sizes = {what: Image.open(path).size for what, path in measurement.pictures.items()}
-    assert sizes["samples"][0] == sizes["pairs"][0], "ten classes, and ten pairs"
-    assert sizes["steps"][0] / sizes["samples"][0] == pytest.approx(STEPS / 10, rel=0.01)
+    shown = {what: Image.open(path) for what, path in measurement.pictures.items()}
+    assert {what: tiles_of(image) for what, image in shown.items()} == {
+        "samples": (10, 2),
+        "pairs": (10, 2),
+        "steps": (STEPS, 4),
+    }
+    assert faults(shown["pairs"]) == []
+    for image in shown.values():
+        assert f"run {measurement.run.folder.name} · sampler" in words_of(image)
+    assert "The first 20 samples 0 1 2 3 4 5 6 7 8 9" in words_of(shown["samples"])
+    assert "call 1" in words_of(shown["steps"])
+    assert "generated nearest in training" in words_of(shown["pairs"])
 
 
 def test_labels_are_those_of_the_guided_denoiser(tmp_path):

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from difflab.data.folder import Folder
+from difflab.data.module import DataModule
 from difflab.experiment.progress import silently
 from difflab.experiment.recipe import trained
+from difflab.experiment.run import Run
 from difflab.experiment.task.base import Job
 from difflab.experiment.task.classes import Classes
 from difflab.experiment.task.edit import Edit
@@ -15,6 +18,7 @@ from difflab.experiment.task.interpolate import Interpolate, slerp
 from difflab.experiment.task.invert import decode, encode
 from difflab.experiment.task.restore import Restore
 from difflab.experiment.task.trajectory import Trajectory
+from difflab.experiment.weights import save_weights
 from difflab.guidance.problem import InpaintPixels
 from difflab.guidance.restoration import Replacement
 from difflab.process.schedule import Linear
@@ -60,6 +64,18 @@ def test_held_out_images_are_of_the_labels_in_turn_and_of_the_seed(runs):
         replace(job, n=1000).held_out(0)
 
 
+def test_classes_are_named_by_the_weights_or_the_data_or_else_by_numbers(runs, tmp_path):
+    job = job_of(runs, "run=digits")
+    nowhere = DataModule(Folder(str(tmp_path / "nowhere"), (1, 8, 8)), (1, 8, 8), 10, 0.5, 4)
+    assert [*job.names] == [*"0123456789"]
+    assert replace(job, data=nowhere).names == [f"class {k}" for k in range(10)]
+    run = Run(tmp_path / "named")
+    run.folder.mkdir()
+    save_weights(run, {}, {}, {}, names=(words := [f"word {k}" for k in range(10)]))
+    assert replace(job, run=run, data=nowhere).names == words
+    assert job_of(runs, "run=points").names == []
+
+
 def test_an_edit_of_no_strength_changes_nothing(runs, subtests):
     for invert in [False, True]:
         with subtests.test(f"invert={invert}"):
@@ -103,12 +119,12 @@ def test_a_trajectory_leads_from_noise_to_what_is_generated(runs, subtests):
         with subtests.test(sampler):
             job = job_of(runs, "run=digits", f"sampler={sampler}")
             drawn = job.recipe.draw(job.denoiser, job.labels, job.seed)
-            seen, estimates, evaluations = Trajectory().follow(job)
+            times, x, estimates, evaluations = Trajectory().follow(job)
             assert evaluations == drawn.nfe
-            torch.testing.assert_close(seen[-1], drawn.x)
+            torch.testing.assert_close(x[-1], drawn.x)
             torch.testing.assert_close(estimates[-1], drawn.x)
-            torch.testing.assert_close(seen[0], job.looks(job.noise(0), job.times[0]))
-            assert len(seen) == len(estimates) == len(job.times)
+            torch.testing.assert_close(x[0], job.noise(0))
+            assert len(times) == len(x) == len(estimates) == len(job.times)
 
 
 def test_classes_share_their_noise(runs, subtests):

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from difflab.experiment.run import Run, find
 from difflab.experiment.weights import load_denoiser
 from helpers.jobs import TINY, measured, said_here, the_run
+from helpers.pictures import tiles_of, words_of
 
 WORDS = [*TINY, "images=1600", "check_every=800", "ema=[0.9,0.99]"]
 
@@ -49,6 +50,17 @@ def test_a_run_leaves_what_was_promised(finished):
     assert errors["8"] > errors["0"] > errors["-8"], "the more of it there is, the better noise is told"
     for word in ("fd_lite0", "kid_lite0", "NFE", "difflab-sample run=", run.folder.name):
         assert word in said
+
+
+def test_pictures_say_how_far_the_training_was_and_how_they_were_drawn(finished):
+    _, run, _ = finished
+    for name, seen in {"step-0000050.png": "step 50, 800 images", "final.png": "step 100, 1,600 images"}.items():
+        with Image.open(run.folder / "samples" / name) as image:
+            assert tiles_of(image) == (10, 8)
+            assert words_of(image).startswith(f"Samples at {seen} seen 0 1 2 3 4 5 6 7 8 9 run {run.folder.name} ·")
+            for word in ("sampler Ancestral", "NFE 4", "guidance none", "range Clip", "seed 0"):
+                assert word in words_of(image)
+    assert json.loads(run.facts.read_text())["names"] == [*"0123456789"]
 
 
 def test_metrics_are_a_line_a_step_and_the_loss_falls(finished):

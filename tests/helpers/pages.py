@@ -7,7 +7,8 @@ import torch
 
 from difflab.data.codec import Pixels
 from difflab.data.fashion16 import Fashion16
-from difflab.experiment.picture import save_png, sheet, tiles
+from difflab.experiment.picture.files import save_png
+from difflab.experiment.picture.measured import measured_sheets
 from helpers.studies import NFES, PARADIGMS, SAMPLERS, SEEDS, card, config, distance, record, write_record
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'"
@@ -24,12 +25,13 @@ def pictures(path, noise):
     """The pictures beside an evaluation: clothes with the more noise, the worse it is."""
     chosen = clothes()
     eps = 128 + 128 * torch.randn(chosen.shape, generator=torch.Generator().manual_seed(0))
-    mixed = {share: tiles(torch.lerp(chosen, eps, share).clamp(0, 255).byte(), Pixels()) for share in (0, noise)}
-    save_png(sheet([mixed[noise][:10], mixed[noise][10:]]), path.with_name(f"{path.stem}-samples.png"))
-    save_png(sheet([mixed[noise][:8], mixed[0][:8]]), path.with_name(f"{path.stem}-pairs.png"))
-    way = [torch.lerp(chosen[:4], eps[:4], max(noise, 1 - k / 11)) for k in range(12)]
-    steps = [tiles(each.clamp(0, 255).byte(), Pixels()) for each in way]
-    save_png(sheet([list(row) for row in zip(*steps, strict=True)]), path.with_name(f"{path.stem}-steps.png"))
+    mixed = {share: torch.lerp(chosen, eps, share).clamp(0, 255).byte() for share in (0, noise)}
+    way = [torch.lerp(chosen[:4], eps[:4], max(noise, 1 - k / 11)) / 127.5 - 1 for k in range(12)]
+    names = Fashion16().load().names
+    pairs = mixed[noise][:8], mixed[0][:8]
+    sheets = measured_sheets(mixed[noise], way, pairs, torch.arange(20) % 10, names, Pixels(), "made up")
+    for kind, sheet in sheets.items():
+        save_png(sheet.image, path.with_name(f"{path.stem}-{kind}.png"))
 
 
 def measured(

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from difflab.experiment.evaluation import STEPS
-from difflab.experiment.picture import save_png, sheet
+from difflab.experiment.picture.files import save_png
+from difflab.experiment.picture.measured import STEPS
+from difflab.experiment.picture.sheet import Sheet
 from difflab.experiment.run import Run
 from difflab.report.gallery import MOMENTS, Sprite
 from difflab.report.page import write_page
@@ -126,13 +127,14 @@ def test_the_slider_walks_from_noise_to_data(page):
 
 
 def test_a_tile_of_a_sprite_is_cut_at_its_place(tmp_path):
-    save_png(sheet([[Image.new("L", (16, 8))] * 12] * 4), tmp_path / "steps.png")
+    sheet = Sheet([[Image.new("L", (16, 8))] * 12] * 4, [["call"] * 12], ["row"] * 4, "title", "footer")
+    save_png(sheet.image, tmp_path / "steps.png")
     assert MOMENTS == STEPS
     found = Sprite.of(tmp_path / "steps.png", (1, 8, 16))
-    assert (found.tile, found.rows) == ((96, 48), 4)
+    assert (found.tile, found.rows) == ((128, 64), 4)
     values = dict(part.removeprefix("--").split(":") for part in found.style.split(";"))
     left = float(values["left"]) + 11 * float(values["across"])  # of the room that is left beside a tile
-    assert left * (found.size[0] - 96) == pytest.approx(2 + 11 * 98, abs=0.1)
+    assert left * (found.size[0] - 128) == pytest.approx(2 + 11 * 130, abs=0.1)
 
 
 def test_fits_a_phone_by_day_and_by_night(look, path):

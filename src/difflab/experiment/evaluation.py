@@ -19,7 +19,9 @@ from difflab.experiment.hardware import device_name, peak_memory
 from difflab.experiment.held_out import likelihood
 from difflab.experiment.identity import line
 from difflab.experiment.lock import locked
-from difflab.experiment.picture import picture, save_png, sheet, tiles
+from difflab.experiment.picture.files import save_png
+from difflab.experiment.picture.measured import FOLLOWED, PAIRS, POINTS, SHOWN, UNLABELLED, measured_sheets
+from difflab.experiment.picture.samples import WIDEST, class_names, footer
 from difflab.experiment.processes import agreed, dealt, everyone, gather_rows, rank
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import BATCH, RECIPE, Recipe
@@ -32,15 +34,10 @@ from difflab.paradigm.diffusion import Diffusion
 from difflab.process.noise import VERSION as NOISE
 from difflab.sampler.evaluations import timing
 
-POINTS = 500  # in a picture of points
-STEPS, FOLLOWED = 12, 4  # times and samples in the picture of the way from noise to data
 PARTS = ("model", "data", *RECIPE[:3], "protocol")  # the keys of a configuration whose classes make a number
 PICTURES = ("samples", "steps", "pairs")
-PAIRS = 10  # of a generated image and the training image that it is nearest to
-ROWS = 2  # of the picture of samples; where there are classes, a class a column
 TICK = 1e-9  # seconds that pass at least, also by a clock that stands still
 MEASURED = 512  # samples that are measured at once
-UNLABELLED = 8  # columns of it, where there are none
 BITS = "bits_per_dim"  # how the names of likelihoods begin
 BITS_DEPEND = ("likelihood", "n_likelihood", "reference_sha256", "weights", "precision", "noise", "extensions")  # on
 
@@ -181,8 +178,9 @@ class Evaluation:
             own = {"nfe": drawn.nfe * len(mine), "seconds": drawn.seconds, "network": spent, "peak_memory": peak()}
         every = everyone(own)
         seconds = max(each["seconds"] for each in every)
+        nfe = sum(each["nfe"] for each in every) / protocol.n
         cost = {
-            "nfe": sum(each["nfe"] for each in every) / protocol.n,
+            "nfe": nfe,
             "seconds": seconds,
             "seconds_per_sample": seconds / protocol.n,
             "network_share": sum(each["network"] for each in every) / len(every),
@@ -190,7 +188,7 @@ class Evaluation:
             "device": " and ".join(everyone(device_name(denoiser.device))),
         }
         metrics |= self.bits_per_dim()
-        self.draw_pictures(samples, mine, labels, copies)
+        self.draw_pictures(samples, mine, labels, copies, nfe)
         notes = {name: text for name, text in protocol.notes(data).items() if name in metrics}
         how = {"card": self.card.to_dict(), "times": self.recipe.times(denoiser).tolist()}
         return {"metrics": metrics, "notes": notes, "cost": cost, **how, **self.provenance}
@@ -213,25 +211,24 @@ class Evaluation:
                     return {name: value for name, value in found["metrics"].items() if name.startswith(BITS)}
         return None
 
-    def draw_pictures(self, samples: Tensor, mine: Tensor, labels: Tensor, copies: Memorisation) -> None:
+    def draw_pictures(self, samples: Tensor, mine: Tensor, labels: Tensor, copies: Memorisation, nfe: float) -> None:
         """Beside the file: the first samples; the way to the first of them; and those most like training images.
 
         `samples` are those of this process, with the indices `mine`.
         """
-        columns, codec = self.classes or UNLABELLED, self.data.codec
+        codec, images = self.data.codec, self.data.images
         likest, neighbours = copies.pairs(PAIRS)
-        first = torch.arange(self.protocol.n if codec.cloud else min(ROWS * columns, self.protocol.n))
+        most = self.protocol.n if codec.cloud else SHOWN * min(self.classes, WIDEST) or UNLABELLED
+        first = torch.arange(min(most, self.protocol.n))
         shown, alike = (gather_rows(samples, mine, wanted) for wanted in (first, likest))
         if rank():
             return
-        save_png(picture(shown, columns, codec), self.beside("samples"))
         way = self.recipe.estimates(self.model.denoiser, labels[: POINTS if codec.cloud else FOLLOWED], self.seed)
-        chosen = torch.linspace(0, len(way) - 1, STEPS).round().int().tolist()
-        times = [tiles(codec.decode(way[k]), codec) for k in chosen]
-        save_png(sheet([list(row) for row in zip(*times, strict=True)]), self.beside("steps"))
-        if not codec.cloud:
-            rows = [tiles(x, codec) for x in (alike, self.data.images.train.x[neighbours])]
-            save_png(sheet(rows), self.beside("pairs"))
+        pairs = None if codec.cloud else (alike, images.train.x[neighbours])
+        names = class_names(images.names, self.classes)
+        below = footer(self.run.folder.name, self.recipe, nfe, self.seed)
+        for what, sheet in measured_sheets(shown, way, pairs, labels, names, codec, below).items():
+            save_png(sheet.image, self.beside(what))
 
     def beside(self, what: str) -> Path:
         """A picture's path."""

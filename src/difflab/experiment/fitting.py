@@ -24,7 +24,7 @@ from difflab.experiment.launch import together
 from difflab.experiment.lock import locked
 from difflab.experiment.metrics_file import MetricsFile
 from difflab.experiment.network_cost import evaluations_an_image
-from difflab.experiment.picture import save_png
+from difflab.experiment.picture.files import save_png
 from difflab.experiment.processes import agreed, rank, several
 from difflab.experiment.snapshots import Damaged, averagings, written
 from difflab.experiment.strategy import Shards
@@ -153,7 +153,8 @@ class Fit:
             each = evaluations_an_image(self.job.model.to(self.job.device), self.job.fitted)
             spent["evaluations"] = round(each * spent["images_seen"]) + pairs
         facts = spent | spent_before(self.job)
-        save_weights(self.job.run, self.job.config["model"][self.job.model.learns], averages, facts, kept)
+        module, names = self.job.config["model"][self.job.model.learns], self.job.data.images.names
+        save_weights(self.job.run, module, averages, facts, kept, names)
 
     def logs(self, start: int) -> list[Logger]:
         """Open the logs of a run that goes on from step `start`."""
@@ -177,7 +178,8 @@ class Fit:
             raise Diverged(f"{', '.join(broken)} of the held-out samples is not finite")
         if isinstance(self.job.model, Diffusion):
             try:
-                save_png(self.job.samples(self.job.model.denoiser), self.job.run.folder / "samples" / "final.png")
+                final = self.job.samples(self.job.model.denoiser, self.job.steps)
+                save_png(final, self.job.run.folder / "samples" / "final.png")
             except Diverged as error:
                 log.warning("no picture of the final samples: %s", error)
             result["denoising_error"] = denoising_error(self.job.model, self.job.data)

@@ -188,7 +188,9 @@ class Training:
         folder = self.run.folder
         return WandbJob(folder, folder.name, "train", self.config, self.config.get("study"), requested)
 
-    def samples(self, denoiser: AnyDenoiser) -> Image:
-        """A grid of samples, a class a column; of points their density."""
+    def samples(self, denoiser: AnyDenoiser, step: int) -> Image:
+        """A grid of samples at a step, a class a column; of points their density."""
         recipe, protocol = cast(Sampling, self.sampling)
-        return sample_grid(denoiser, recipe, protocol.seeds[0], self.data)
+        trained = next(self.model.learned.parameters(), None) is not None
+        seen = f" at step {step:,}, {step * self.config['batch_size']:,} images seen" if trained else ""
+        return sample_grid(denoiser, recipe, protocol.seeds[0], self.data, self.run.folder.name, f"Samples{seen}")

@@ -38,11 +38,12 @@ def save_weights(
     averages: Mapping[float, Mapping[str, Tensor]],
     training: Mapping[str, float],
     snapshots: Mapping[str, str] | None = None,
+    names: Sequence[str] = (),
 ) -> None:
     """Write averaged weights, a set for each decay, and then the JSON that vouches for them.
 
     `module` is the configuration of what they belong to; `training` is what these weights cost: images seen, seconds;
-    `snapshots` are the sha256 of those that were kept, by step.
+    `snapshots` are the sha256 of those that were kept, by step; `names` are those of the classes, for pictures.
     """
     tensors = {f"{decay}/{k}": v.contiguous().cpu() for decay, state in averages.items() for k, v in state.items()}
     data = tensor_bytes(tensors)
@@ -56,6 +57,7 @@ def save_weights(
             "ema": list(averages),
             "training": training,
             "snapshots": snapshots or {},
+            "names": list(names),
             "module": module,
         },
     )

@@ -9,17 +9,19 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import ClassVar
 
 from PIL import Image
 
-from difflab.experiment.picture import MODES
+from difflab.experiment.picture.files import bare
+from difflab.experiment.picture.sheet import GAP
+from difflab.experiment.picture.tile import MODES
 from difflab.report.factors import factor_label
 from difflab.report.study import Cell, Group, Study
 
 MOMENTS = 12  # columns of a picture of steps
-GAP = 2  # pixels around each tile of a sheet
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,11 @@ class Gallery:
     moments: ClassVar[int] = MOMENTS
 
     def uri(self, cell: Cell) -> str:
-        """A cell's picture as a data URI."""
-        data = cell.records[0].pictures[self.kind].read_bytes()
-        return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+        """A cell's picture as a data URI, without the texts around its tiles: the page has its own."""
+        data = BytesIO()
+        with Image.open(cell.records[0].pictures[self.kind]) as image:
+            bare(image).save(data, "PNG")
+        return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
 
     def sprite(self, cell: Cell) -> Sprite:
         """The geometry of a cell's picture of steps."""
@@ -63,7 +67,7 @@ class Sprite:
     def of(cls, path: Path, shape: tuple[int, ...]) -> Sprite:
         """The sprite of a picture of steps, for samples of this shape; points are drawn on a square."""
         with Image.open(path) as image:
-            width, height = image.size
+            width, height = bare(image).size
         aspect = 1.0
         if len(shape) == 3:  # channels that are not colours stand side by side
             aspect = shape[2] * (1 if shape[0] in MODES else shape[0]) / shape[1]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from PIL.Image import Image
 from torch import Tensor
@@ -17,10 +18,14 @@ from difflab.data.codec import Codec
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.hardware import autocast
-from difflab.experiment.picture import tiles
+from difflab.experiment.picture.points import EXTENT
+from difflab.experiment.picture.samples import class_names, footer
+from difflab.experiment.picture.sheet import Sheet
+from difflab.experiment.picture.tile import tiles
 from difflab.experiment.progress import Drawing
 from difflab.experiment.recipe import Recipe, balanced
 from difflab.experiment.run import Run
+from difflab.experiment.weights import facts_of
 from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise, keyed
 from difflab.sampler.generate import Samples, integrate
@@ -65,9 +70,48 @@ class Job:
         """How the samples are stored and shown."""
         return self.data.codec
 
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """The names of the classes; none for an unconditional run.
+
+        They are read from the weights. Weights of earlier versions have none: there they are those of the data, or
+        numbers where the data are not at hand.
+        """
+        names = [str(name) for name in facts_of(self.run).get("names", ())]
+        if self.classes and not names:
+            with suppress(OSError, ValueError, ImportError):
+                names = [*self.data.images.names]
+        return class_names(names, self.classes)
+
     def tiles(self, x: Tensor) -> list[Image]:
         """A small picture of each sample that models see, or one of all if they are points."""
         return tiles(self.codec.decode(x), self.codec)
+
+    @property
+    def extent(self) -> float | None:
+        """The extent of the axes of tiles; None of images, which have no axes."""
+        return EXTENT if self.codec.cloud else None
+
+    def footer(self, evaluations: float, *more: str) -> str:
+        """How samples were drawn, below their picture; `evaluations` of the network for each."""
+        return footer(self.run.folder.name, self.recipe, evaluations, self.seed, *more)
+
+    def compared(self, title: str, rows: Mapping[str, Tensor], columns: int, below: str) -> Sheet:
+        """The first `columns` of several sets of samples below each other, each set with its title."""
+        names = [self.names[k] for k in self.labels[:columns].tolist()] if self.classes and not self.codec.cloud else []
+        every = [self.tiles(x)[:columns] for x in rows.values()]
+        return Sheet(every, [names], [*rows], title, below, self.extent)
+
+    def save_samples(self, x: Tensor, labels: Tensor, **others: Tensor) -> None:
+        """Write samples.npz: `arr_0`, the samples `(n, ..., C)` as they are stored, as evaluators expect them.
+
+        `labels` are left out if the run is unconditional; `others` are more arrays, written as they are.
+        """
+        known = {"labels": labels} if self.classes else {}
+        arrays = {"arr_0": last(self.codec.decode(x)), **known, **others}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        plain: dict[str, Any] = {key: value.numpy() for key, value in arrays.items()}
+        np.savez_compressed(self.folder / "samples.npz", **plain)
 
     @cached_property
     def labels(self) -> Tensor:
@@ -140,6 +184,11 @@ class Job:
                 )
             rows[wanted] = those[: int(wanted.sum())]
         return self.data.encoded(test, rows)
+
+
+def last(x: Tensor) -> Tensor:
+    """Samples `(n, C, ...)` with their channels last, `(n, ..., C)`."""
+    return x.movedim(1, -1)
 
 
 class Outcome(NamedTuple):

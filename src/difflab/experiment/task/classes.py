@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
-from difflab.experiment.picture import picture, save_png
+from difflab.experiment.picture.files import save_png
+from difflab.experiment.picture.samples import square
+from difflab.experiment.picture.sheet import Sheet
+from difflab.experiment.picture.tile import rows_of
 from difflab.experiment.task.base import Job, Outcome
 from difflab.sampler.generate import Samples
 
@@ -25,13 +29,25 @@ class Classes:
         if job.label is not None:
             raise ValueError(f"task=classes shows every class: leave out label={job.label}")
 
+    def sheet(self, job: Job, x: Tensor, evaluations: float) -> Sheet:
+        """A row for each class; of points, a density for each class."""
+        rows = [job.tiles(row) for row in torch.split(x, job.n)]
+        title, below = "Each class from the same noise", job.footer(evaluations)
+        if not job.codec.cloud:
+            return Sheet(rows, row_titles=job.names, title=title, footer=below)
+        densities = [tile for row in rows for tile in row]
+        columns = square(len(densities), 1, 1)
+        captions = rows_of(job.names, columns)
+        return Sheet(rows_of(densities, columns), captions, title=title, footer=below, extent=job.extent)
+
     def samples(self, job: Job) -> Samples:
         """The samples of all rows, `(classes n, *)`."""
         labels = torch.arange(job.classes).repeat_interleave(job.n)
         return job.integrate("sampling", job.times, None, labels, [*range(job.n)] * job.classes)
 
     def __call__(self, job: Job) -> Outcome:
-        """Write classes.png."""
+        """Write classes.png and samples.npz."""
         x, evaluations = self.samples(job)
-        image = picture(job.codec.decode(x), job.n, job.codec)
-        return Outcome(save_png(image, job.folder / "classes.png"), len(x), evaluations, {})
+        path = save_png(self.sheet(job, x, evaluations).image, job.folder / "classes.png")
+        job.save_samples(x, torch.arange(job.classes).repeat_interleave(job.n))
+        return Outcome(path, len(x), evaluations, {})

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from difflab.experiment.picture import picture, save_png, tile
+from difflab.experiment.picture.files import save_png
+from difflab.experiment.picture.samples import sample_sheet
+from difflab.experiment.picture.tile import tile
 from difflab.experiment.task.base import Job, Outcome
 
 
@@ -28,10 +28,11 @@ class Draw:
         with job.bar("sampling", job.n) as progress:
             drawn = job.recipe.draw(job.denoiser, job.labels, job.seed, batch_size=job.batch_size, progress=progress)
         samples = job.codec.decode(drawn.x)
-        columns = job.classes if job.label is None and job.classes else 8
-        path = save_png(picture(samples, columns, job.codec), job.folder / "grid.png")
-        array = samples.movedim(1, -1).numpy()  # (n, ..., C)
-        np.savez_compressed(job.folder / "samples.npz", arr_0=array, labels=job.labels.numpy())  # as evaluators expect
+        title = f"{job.n:,} samples" + (f" of class {job.names[job.label]}" if job.label is not None else "")
+        names = job.names if job.label is None else ()  # one name for all samples is in the title
+        sheet = sample_sheet(samples, job.labels, names, job.codec, title, job.footer(drawn.nfe))
+        path = save_png(sheet.image, job.folder / "grid.png")
+        job.save_samples(drawn.x, job.labels)
         if self.singles:
             for k, one in enumerate(job.codec.show(samples)):
                 save_png(tile(one), job.folder / f"{k:06d}.png")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
-from difflab.experiment.picture import save_png, sheet
-from difflab.experiment.task.base import Job, Outcome
+from difflab.experiment.picture.files import save_png
+from difflab.experiment.picture.sheet import Sheet
+from difflab.experiment.task.base import Job, Outcome, last
 from difflab.experiment.task.invert import decode, encode, require_flow
 from difflab.process.noise import SampleNoise
 from difflab.sampler.generate import Samples
@@ -65,9 +68,22 @@ class Edit:
         return Samples(x, up + down)
 
     def __call__(self, job: Job) -> Outcome:
-        """Write edit.png: a row for each label, of samples, each with what became of it beside it."""
+        """Write edit.png: a row for each label, of samples, each with what became of it beside it; and samples.npz."""
         x0 = job.held_out(job.seed)
         after, evaluations = self.edited(job, x0)
-        pairs = torch.stack([x0, after], 1)
-        rows = [job.tiles(pairs[job.labels == label].flatten(0, 1)) for label in torch.unique(job.labels)]
-        return Outcome(save_png(sheet(rows), job.folder / "edit.png"), job.n, evaluations, {})
+        labels = torch.unique(job.labels)
+        rows = [interleaved(job.tiles(x0[those]), job.tiles(after[those])) for those in job.labels == labels[:, None]]
+        new = job.names[self.label]
+        captions = ["held-out", f"to {new}"] * (len(rows[0]) // 2)
+        title = f"Held-out samples, edited to {new} with strength {self.strength:g}"
+        names = [job.names[k] for k in labels.tolist()]
+        sheet = Sheet(rows, [captions], names, title, job.footer(evaluations), job.extent)
+        path = save_png(sheet.image, job.folder / "edit.png")
+        before = last(job.codec.decode(x0))
+        job.save_samples(after, torch.full_like(job.labels, self.label), held_out=before, held_out_labels=job.labels)
+        return Outcome(path, job.n, evaluations, {})
+
+
+def interleaved(first: Sequence[Image], second: Sequence[Image]) -> list[Image]:
+    """The first of both, then the second of both, and so on."""
+    return [one for pair in zip(first, second, strict=True) for one in pair]

@@ -8,7 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from difflab.experiment.picture import save_gif, save_png, sheet
+from difflab.experiment.picture.files import save_gif, save_png
+from difflab.experiment.picture.sheet import Sheet
+from difflab.experiment.picture.text import number
 from difflab.experiment.task.base import Job, Outcome
 from difflab.experiment.task.invert import decode, encode, require_flow
 from difflab.process.gaussian import Mix
@@ -49,6 +51,11 @@ class Interpolate:
         if self.frames < 2:
             raise ValueError(f"task.frames={self.frames}: an arc has two ends at least")
 
+    @property
+    def weights(self) -> list[float]:
+        """The weight of the second end in each frame."""
+        return [k / (self.frames - 1) for k in range(self.frames)]
+
     def require(self, job: Job) -> None:
         """Raise ValueError unless the noise at the start is all there is, and it can be found where it must be."""
         require_flow(job)
@@ -64,16 +71,29 @@ class Interpolate:
     def arcs(self, job: Job) -> Samples:
         """The samples of all frames, `(frames n, *)`."""
         (start, one), (end, other) = self.noise(job, job.seed), self.noise(job, self.to)
-        noise = torch.cat([slerp(start, end, k / (self.frames - 1)) for k in range(self.frames)])
+        noise = torch.cat([slerp(start, end, weight) for weight in self.weights])
         x, down = decode(job, noise, job.labels.repeat(self.frames), job.times)
         return Samples(x, (one + other) / self.frames + down)
 
     def __call__(self, job: Job) -> Outcome:
-        """Write interpolate.png, a row for each sample, and interpolate.gif, there and back."""
+        """Write interpolate.png, a row for each sample, interpolate.gif, there and back, and samples.npz.
+
+        Columns and frames are titled with the weight of the second end, 0 to 1.
+        """
         x, evaluations = self.arcs(job)
         columns = [job.tiles(frame) for frame in torch.split(x, job.n)]
-        path = save_png(sheet([*zip(*columns, strict=True)]), job.folder / "interpolate.png")
-        there = [sheet([column]) for column in columns]
+        weights = [number(round(weight, 2)) for weight in self.weights]
+        names = [job.names[k] for k in job.labels.tolist()] if job.classes and not job.codec.cloud else []
+        ends = "noise of held-out samples" if self.held_out else "noise"
+        title = f"From {ends} by seed {job.seed} to {ends} by seed {self.to}, whose weight stands above"
+        rows = [*zip(*columns, strict=True)]
+        sheet = Sheet(rows, [weights], names, title, job.footer(evaluations), job.extent)
+        path = save_png(sheet.image, job.folder / "interpolate.png")
+        there = [
+            Sheet([column], [names], title=f"weight {weight}", extent=job.extent).image
+            for column, weight in zip(columns, weights, strict=True)
+        ]
         there = [*[there[0]] * REST, *there[1:-1], *[there[-1]] * REST]
         save_gif([*there, *reversed(there)], job.folder / "interpolate.gif", milliseconds=120)
+        job.save_samples(x, job.labels.repeat(self.frames), weights=torch.tensor(self.weights).repeat_interleave(job.n))
         return Outcome(path, len(x), evaluations, {})

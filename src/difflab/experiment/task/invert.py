@@ -10,9 +10,10 @@ from torch import Tensor
 
 from difflab.experiment.build import build
 from difflab.experiment.config import nodes_of
-from difflab.experiment.picture import save_png, sheet
+from difflab.experiment.picture.files import save_png
+from difflab.experiment.picture.text import number
 from difflab.experiment.progress import silently
-from difflab.experiment.task.base import Job, Outcome
+from difflab.experiment.task.base import Job, Outcome, last
 from difflab.metric.psnr import psnr
 from difflab.process.noise import SampleNoise
 from difflab.process.schedule import Schedule
@@ -105,16 +106,23 @@ class Invert:
         job.held_out(job.seed)
 
     def __call__(self, job: Job) -> Outcome:
-        """Write invert.png, a row each for samples, noise and reconstructions; measure these."""
+        """Write invert.png, a row each for samples, noise and reconstructions, and samples.npz; measure these."""
         x0 = job.held_out(job.seed)
         noise, up = encode(job, x0, job.labels, job.times)
         again, down = decode(job, noise, job.labels, job.times)
-        rows = [x0, job.looks(noise, job.times[0]), again]
-        path = save_png(sheet([job.tiles(row)[:COLUMNS] for row in rows]), job.folder / "invert.png")
         stds = noise.flatten(1).std(1) / torch.hypot(*job.guided.schedule(job.times[0])).item()
         level = job.guided.schedule.log_snr(job.times[0]).item()
         measured = {"log_snr": level, "least_std": stds.min().item(), "largest_std": stds.max().item()}
         measured |= {"rmse": rmse(again, x0)}
         if not job.codec.cloud:
             measured["psnr"] = psnr(again, x0).mean().item()
+        quality = f"PSNR {measured['psnr']:.1f} dB" if "psnr" in measured else f"RMSE {number(measured['rmse'])}"
+        rows = {
+            "held-out": x0,
+            f"encoded noise\nlog-SNR {number(level)}": job.looks(noise, job.times[0]),
+            f"reconstruction\n{quality}": again,
+        }
+        sheet = job.compared("To noise along the flow, and back", rows, COLUMNS, job.footer(up + down))
+        path = save_png(sheet.image, job.folder / "invert.png")
+        job.save_samples(again, job.labels, held_out=last(job.codec.decode(x0)), noise=last(noise))
         return Outcome(path, job.n, up + down, measured)

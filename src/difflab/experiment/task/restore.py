@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from difflab.experiment.picture import save_png, sheet
+from difflab.experiment.picture.files import save_png
+from difflab.experiment.picture.samples import short
 from difflab.experiment.recipe import Recipe
-from difflab.experiment.task.base import Job, Outcome
+from difflab.experiment.task.base import Job, Outcome, last
 from difflab.experiment.task.invert import COLUMNS
 from difflab.guidance.base import Chain
 from difflab.guidance.problem import Operator
@@ -55,12 +56,24 @@ class Restore:
         return Samples(torch.cat([part.images for part in parts]), evaluations)
 
     def __call__(self, job: Job) -> Outcome:
-        """Write restore.png, a row each for the truth, the pseudo-inverse and the restored; measure both of these."""
+        """Write restore.png, a row each for the truth, the pseudo-inverse and the restored, and samples.npz.
+
+        The pseudo-inverse and the restored are measured.
+        """
         x0 = job.held_out(job.seed)
         y = self.measure(job, x0)
         x, evaluations = self.restored(job, y)
         plain = self.problem.pinv(y)
-        rows = [job.tiles(row)[:COLUMNS] for row in (x0, plain, x)]
-        path = save_png(sheet(rows), job.folder / "restore.png")
         measured = {"psnr": psnr(x, x0).mean().item(), "psnr_pinv": psnr(plain, x0).mean().item()}
+        rows = {
+            "held-out": x0,
+            f"measured (pseudo-inverse)\nPSNR {measured['psnr_pinv']:.1f} dB": plain,
+            f"restored\nPSNR {measured['psnr']:.1f} dB": x,
+        }
+        title = f"{type(self.problem).__name__} restored by {type(self.restoration).__name__}"
+        how = f"noise of the measurement {self.noise_std:g}", short(self.restoration)
+        sheet = job.compared(title, rows, COLUMNS, job.footer(evaluations, *how))
+        path = save_png(sheet.image, job.folder / "restore.png")
+        held_out, pinv = (last(job.codec.decode(each)) for each in (x0, plain))
+        job.save_samples(x, job.labels, held_out=held_out, pseudo_inverse=pinv)
         return Outcome(path, job.n, evaluations, measured)
