@@ -18,7 +18,7 @@ from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.exact import Mixture
 from difflab.denoiser.exact_flow import ExactFlowMap
-from difflab.experiment.picture import save_gif
+from difflab.experiment.picture.files import save_gif
 from difflab.process.noise import SampleNoise
 from difflab.process.schedule import Linear, Schedule
 from difflab.report.figure.base import FORMATS, WIDTH, Drawing, ink, themed

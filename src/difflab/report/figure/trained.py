@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from difflab.experiment.picture import tiles
+from difflab.experiment.picture.tile import tiles
 from difflab.experiment.recipe import Recipe, Trained
 from difflab.report.figure.base import Picture, shortened
 
