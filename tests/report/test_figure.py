@@ -1,13 +1,16 @@
 """The figures of the field: what they show is what the formulas say, and every word of them can be read."""
 
+import re
+from pathlib import Path
+
 import matplotlib
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from difflab.cli.figure import figure_of, image_of
 from difflab.cli.figure import main as figure
+from difflab.cli.figure.words import figure_of, image_of
 from difflab.denoiser import continuous_bits_per_dim
 from difflab.experiment.errors import UserError
 from difflab.process import VP, LinearBetas
@@ -216,3 +219,9 @@ def test_themes_leave_the_settings_of_others_alone():
 def test_errors_are_user_errors():
     with pytest.raises(UserError):
         figure_of("nothing", [])
+
+
+def test_the_table_of_the_docs_names_every_figure_and_no_other():
+    table = Path(__file__).parents[2].joinpath("docs", "README.md").read_text()
+    named = set(re.findall(r"`difflab-figure (\w+)", table))
+    assert named == set(FIGURES)

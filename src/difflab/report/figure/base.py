@@ -81,6 +81,7 @@ class Drawing(ABC):
                     paths.append(folder / f"{stem}.{form}")
                     stamp = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(form)
                     figure.savefig(paths[-1], dpi=RESOLUTION, metadata=stamp)
+                    figure.set_layout_engine("none")  # it is laid out once for all formats
         return paths
 
 

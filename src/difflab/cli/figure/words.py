@@ -1,10 +1,9 @@
-"""`difflab-figure`: the pictures of the field, of closed forms and of trained runs."""
+"""The words of `difflab-figure`: which figure, of which parts, image and run."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,30 +11,11 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 import yaml
 
-from difflab.cli.command import ends_in_one_line, words_of
-from difflab.cli.extensions import outside_of
-from difflab.experiment.errors import UserError, suggestion, user_errors
-from difflab.experiment.hardware import keep_heap
-from difflab.experiment.search_path import using
+from difflab.experiment.errors import UserError, suggestion
 
 if TYPE_CHECKING:
     from difflab.report.figure import Drawing
 
-HELP = """\
-difflab-figure NAME [KEY=VALUE ...]
-
-Draw a figure and write it as SVG, PDF and PNG, on a light and on a dark ground. Words:
-
-  schedule=vp,linear     the parts that are shown: options of their group, schedule.KEY=VALUE sets one
-  run=RUN                the trained run; nfe=, guidance=, range=, ema= and grid= as in difflab-sample
-  image=PATH             an image of one's own, or the number of a held-out image of fashion16
-  out=FOLDER             where to write (figures)
-  formats=svg,pdf,png    the files
-  themes=light,dark      the grounds
-  KEY=VALUE              the figure's own settings: difflab-figure NAME --help
-
-difflab-figure all writes every figure, with a page README.md that shows them and the commands.
-"""
 IMAGE = 7  # of the held-out images, where none is named
 
 
@@ -51,11 +31,7 @@ class Asked:
 
 def figure_of(name: str, words: Sequence[str]) -> Drawing:
     """The figure of a name that the words ask for. Raises UserError for words that do not fit."""
-    from difflab.report.figure import FIGURES
-
-    if name not in FIGURES:
-        raise UserError(f"{name} is no figure; {suggestion(name, [*FIGURES, 'all'])}")
-    cls = FIGURES[name]
+    cls = class_of(name)
     hints = {one.name: get_type_hints(cls)[one.name] for one in dataclasses.fields(cls)}
     asked = sorted_words(name, cls, hints, words)
     values: dict[str, Any] = dict(asked.settings)
@@ -157,90 +133,13 @@ def run_of(words: Sequence[str]) -> Any:  # noqa: ANN401  # as above
     return trained(config)
 
 
-def help_of(name: str) -> str:
-    """What a figure shows, and its words with their defaults."""
-    from difflab.report.figure import FIGURES
-
-    cls = FIGURES[name]
-    lines = [inspect.getdoc(cls) or "", ""]
-    for one in dataclasses.fields(cls):
-        default = cls.options.get(one.name) or (one.default if one.default is not dataclasses.MISSING else None)
-        default = {
-            "run": "demo" if default is None and one.default is dataclasses.MISSING else "none",
-            "image": IMAGE,
-        }.get(one.name, default)
-        text = ",".join(map(str, default)) if isinstance(default, tuple) else default
-        lines.append(f"  {one.name}={text}")
-    return "\n".join(lines)
-
-
-def gallery(folder: Path, formats: Sequence[str], themes: Sequence[str]) -> Path:
-    """Write every figure with its own choice of parts, and a page that shows them with the commands."""
-    from difflab.experiment.files import write_text
-    from difflab.report.figure import FIGURES
-
-    page = ["# Figures", "", "Made by `difflab-figure all`; each takes seconds, and words of its own: `--help`.", ""]
-    for name, cls in FIGURES.items():
-        for path in figure_of(name, ()).write(folder, name, formats, themes):
-            print(path, flush=True)
-        summary = (inspect.getdoc(cls) or "").splitlines()[0]
-        page += [
-            f"## {cls.title}",
-            "",
-            summary,
-            "",
-            "```bash",
-            f"difflab-figure {name}",
-            "```",
-            "",
-            f"![{cls.title}]({name}.png)",
-            "",
-        ]
-    write_text(folder / "README.md", "\n".join(page))
-    return folder / "README.md"
-
-
-def listing() -> str:
-    """The figures and what they show."""
-    from difflab.report.figure import FIGURES
-
-    width = max(map(len, FIGURES))
-    lines = [f"  {name:<{width}}  {(inspect.getdoc(cls) or '').splitlines()[0]}" for name, cls in FIGURES.items()]
-    return "\n".join([HELP, "Figures:", *lines])
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """The console script; `argv` begins with the name of the program."""
-    program, words = words_of(argv)
-    helped = [word for word in words if word in ("-h", "--help")]
-    name, *rest = [word for word in words if word not in helped] or [""]
-    extensions = [word for word in rest if word.startswith("extensions=")]
-    rest = [word for word in rest if word not in extensions]
-    keep_heap()  # before torch loads
-    with ends_in_one_line(program), using(outside_of(extensions)), user_errors():
-        if not name or (helped and not name):
-            print(listing())
-            return
-        logging.getLogger("fontTools").setLevel(logging.ERROR)  # it remarks on dates in fonts
-        folder, formats, themes, rest = output_of(rest)
-        if helped:
-            figure_names(name)
-            print(help_of(name))
-        elif name == "all":
-            if rest:
-                raise UserError(f"all draws each figure as it is: leave out {' '.join(rest)}, or name one figure")
-            print(f"page: {gallery(folder, formats, themes)}")
-        else:
-            for path in figure_of(name, rest).write(folder, name, formats, themes):
-                print(path)
-
-
-def figure_names(name: str) -> None:
-    """Raise UserError for a name that no figure has."""
+def class_of(name: str) -> type[Drawing]:
+    """The class of a figure. Raises UserError for a name that no figure has."""
     from difflab.report.figure import FIGURES
 
     if name not in FIGURES:
         raise UserError(f"{name} is no figure; {suggestion(name, [*FIGURES, 'all'])}")
+    return FIGURES[name]
 
 
 def output_of(words: Sequence[str]) -> tuple[Path, tuple[str, ...], tuple[str, ...], list[str]]:
@@ -260,7 +159,3 @@ def output_of(words: Sequence[str]) -> tuple[Path, tuple[str, ...], tuple[str, .
         else:
             left.append(word)
     return folder, chosen["formats"], chosen["themes"], left
-
-
-if __name__ == "__main__":
-    main()
