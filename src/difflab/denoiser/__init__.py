@@ -5,6 +5,7 @@ from difflab.denoiser.classifier import AnyClassifier, Classifier, ClassifierBac
 from difflab.denoiser.exact import Empirical, Exact, Gaussian, Known, Mixture
 from difflab.denoiser.exact_flow import ExactFlowMap, KnownFlowMap
 from difflab.denoiser.flow_map import FlowMap, Fraction, TimeCode
+from difflab.denoiser.generator import Elbo, ElboBound, Generator, VariationalAutoencoder
 from difflab.denoiser.likelihood import (
     BitsPerDim,
     ChainBound,
@@ -36,6 +37,8 @@ __all__ = [
     "Decoder",
     "Denoise",
     "Denoiser",
+    "Elbo",
+    "ElboBound",
     "Empirical",
     "Estimate",
     "Exact",
@@ -47,6 +50,7 @@ __all__ = [
     "Fraction",
     "Gaussian",
     "GaussianBin",
+    "Generator",
     "Hutchinson",
     "Known",
     "KnownFlowMap",
@@ -54,6 +58,7 @@ __all__ = [
     "Rescheduled",
     "TimeCode",
     "Trace",
+    "VariationalAutoencoder",
     "VariationalBound",
     "continuous_bits_per_dim",
     "flow_bits_per_dim",

@@ -60,6 +60,7 @@ class AnyDenoiser(nn.Module):
     is_network: bool = False  # each forward call is one function evaluation
     learned_variance: bool = False  # whether estimates have `v`
     has_density: bool = True  # bits/dim is defined
+    whole_way: bool = False  # whether it knows one step alone, from noise to data
     guidance_learned: bool = False  # whether it was trained to say what guidance would make of it
 
     @property

@@ -182,7 +182,8 @@ class Fit:
                 save_png(final, self.job.run.folder / "samples" / "final.png")
             except Diverged as error:
                 log.warning("no picture of the final samples: %s", error)
-            result["denoising_error"] = denoising_error(self.job.model, self.job.data)
+            if not self.job.model.denoiser.whole_way:
+                result["denoising_error"] = denoising_error(self.job.model, self.job.data)
         if isinstance(self.job.model, FlowMapMatching) and not self.job.model.needs_pairs:  # at their own noise alone
             result["residual"] = residuals(self.job.model, self.job.data)
         for logger in self.logs(self.job.steps):

@@ -14,6 +14,7 @@ from difflab.paradigm.optimisation import SGD, Adam, AdamW, Muon, Optimisation
 from difflab.paradigm.power_average import PowerAverages
 from difflab.paradigm.rectified_flow import FlowMatching, RectifiedFlow, Reflow
 from difflab.paradigm.score_sde import EDM, NCSN, VESDE, VPSDE, SubVPSDE
+from difflab.paradigm.vae import VAE
 from difflab.paradigm.vdm import VDM
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "EMA",
     "NCSN",
     "SGD",
+    "VAE",
     "VDM",
     "VESDE",
     "VPSDE",
