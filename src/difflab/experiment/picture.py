@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
-from difflab.data.codec import Codec
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from difflab.data.codec import Codec
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's words, by channels
 INK = np.array([16, 42, 131])
