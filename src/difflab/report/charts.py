@@ -76,7 +76,8 @@ def quality_chart(study: Study, group: Group, metric: str, cost: str) -> Chart:
         "yaxis": {"title": {"text": f"{title(metric)}<br>{better(metric)}"}, **value_axis(values)},
     }
     meta = {"better": better(metric).split()[0], "front": FRONT.plotly}
-    return Chart(traces, layout() | axes | {"meta": meta})
+    legend = cost == next(iter(COSTS))  # once for the charts of a metric, which stand side by side
+    return Chart(traces, layout() | axes | {"meta": meta, "showlegend": legend})
 
 
 def points(cells: Sequence[Cell], metric: str, cost: str) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def noise_level_chart(study: Study) -> Chart:
     traces: list[dict[str, Any]] = []
     styles, factors = Styles.of(study), training_factors(study)
     for label, runs in study.trainings().items():
-        common = {"type": "scatter", "name": html.escape(label, quote=False), "legendgroup": label}
+        common: dict[str, Any] = {"type": "scatter", "name": html.escape(label, quote=False), "legendgroup": label}
         common |= {"meta": {"factors": factors[label]}, "mode": "lines", **styles.training(label).plotly}
         for panel, curve in ((1, runs[0].summary.time_share), (2, runs[0].summary.weight)):
             if curve:

@@ -66,8 +66,9 @@ def entry(form: str, value: float | None, unit: float = 1, note: str = "") -> En
 
 
 def training_costs(study: Study) -> dict[str, list[Entry]]:
-    """The costs of each training, means over its runs: a row for each cost, an entry for each training."""
+    """The costs of each training, means over its runs: a row for each cost that was measured."""
     trainings = study.trainings().values()
     spent = [means([run.result.get("training", {}) for run in runs]) for runs in trainings]
     rows = {name: [training_entry(each, key) for each in spent] for name, key in SPENT.items()}
-    return rows | {"seeds": [Entry(f"{len(runs)}", len(runs)) for runs in trainings]}
+    measured = {name: entries for name, entries in rows.items() if any(entry.text for entry in entries)}
+    return measured | {"seeds": [Entry(f"{len(runs)}", len(runs)) for runs in trainings]}

@@ -85,9 +85,11 @@ def described(column: str) -> tuple[str, str]:
 def factor(column: str) -> str:
     """The meaning of a factor; empty for another column."""
     if column in TRAINED:
-        return f"The option of {column} that was trained with."
+        return f"The option that {column}= chose for the training."
+    if column == "weights":
+        return "The weights that were sampled from: an average of the training's, by its ema, or raw."
     if column in SAMPLED:
-        return f"The option of {column} that was sampled with."
+        return f"The option that {column}= chose for sampling."
     return f"The setting {column} of {'sampling' if is_sampled(column) else 'the training'}." if "." in column else ""
 
 

@@ -42,8 +42,10 @@ def owners_of_training(key: str) -> list[str]:
 
 
 def owners_of_sampling(key: str) -> list[str]:
-    """The option that may determine a setting of sampling; none of `sampler.schedule`."""
-    return [] if key == "sampler.schedule" else [key.partition(".")[0]]
+    """The option that may determine a setting of sampling; none of `sampler.schedule`, which is one itself."""
+    if key.startswith("sampler.schedule"):
+        return [] if key == "sampler.schedule" else ["sampler.schedule"]
+    return [key.partition(".")[0]]
 
 
 def unexplained(

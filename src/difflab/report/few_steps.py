@@ -76,9 +76,9 @@ def straightness_chart(study: Study) -> Chart | None:
     traces = [
         {
             "type": "scatter",
-            "x": [html.escape(label, quote=False)],
-            "y": [value.mean],
-            "error_y": error_bars([value]),
+            "x": [value.mean],
+            "y": [html.escape(label, quote=False)],
+            "error_x": error_bars([value]),
             "mode": "markers",
             "showlegend": False,
             "meta": {"factors": factors[label]},
@@ -86,6 +86,6 @@ def straightness_chart(study: Study) -> Chart | None:
         }
         for label, value in found.items()
     ]
-    title = {"text": "straightness<br>0: one step follows it"}
-    scale = value_axis([value.mean for value in found.values()])
-    return Chart(traces, layout() | {"yaxis": {"title": title, "rangemode": "tozero", **scale}})
+    title, scale = {"text": "straightness, 0: straight"}, value_axis([value.mean for value in found.values()])
+    axes = {"xaxis": {"title": title, "rangemode": "tozero", **scale}, "yaxis": {"automargin": True}}
+    return Chart(traces, layout() | axes)

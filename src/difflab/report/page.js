@@ -40,7 +40,7 @@ function show() {
 function theme() {
   const style = getComputedStyle(document.documentElement);
   const [ink, grid, line, paper] = ["--ink", "--grid", "--line", "--paper"].map((name) => style.getPropertyValue(name));
-  const axis = { gridcolor: grid, linecolor: line, zerolinecolor: line, tickcolor: line, ticks: "outside" };
+  const axis = { title: { font: { size: 13 } }, gridcolor: grid, linecolor: line, zerolinecolor: line, tickcolor: line, ticks: "outside" };
   return {
     layout: {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", xaxis: axis, yaxis: axis,
@@ -54,10 +54,11 @@ function draw(chart, values, width) {
   const { data, layout } = figures[chart.dataset.figure];
   const traces = data.filter((trace) => matches(trace.meta?.factors ?? {}, values));
   const drawn = layout.meta ? [...traces, front(traces, layout.meta)] : traces;
-  const legend = legendHeight(drawn, width ?? chart.clientWidth);
+  const narrow = (width ?? chart.clientWidth) < 480;
+  const legend = layout.showlegend === false ? 0 : legendHeight(drawn, width ?? chart.clientWidth);
   const size = { width, height: Number(chart.dataset.height) + legend, margin: { ...layout.margin, b: layout.margin.b + legend } };
   const options = { displaylogo: false, displayModeBar: touch ? false : "hover", responsive: true, toImageButtonOptions: { format: "svg" } };
-  Plotly.react(chart, drawn, { ...layout, ...size, template: theme(), uirevision: "kept" }, options);
+  Plotly.react(chart, drawn, { ...layout, ...size, legend: { ...layout.legend, font: { size: narrow ? 11 : 12 } }, template: theme(), uirevision: "kept" }, options);
 }
 
 // Legends stand below, in columns as wide as the longest name, so that the axes keep their height.
@@ -130,7 +131,7 @@ function enlarge(button) {
 // Print: the verdicts unfolded, light colours, charts of the paper's width.
 function print(on) {
   document.documentElement.classList.toggle("printing", on);
-  for (const each of all(".answers details, details.card:first-of-type")) each.open = on || each.open;
+  for (const each of all("details.reading, details.card:first-of-type")) each.open = on || each.open;
   const values = checkedValues();
   for (const chart of all("[data-figure]")) if (chart.offsetParent !== null) draw(chart, values, on ? PAPER : undefined);
 }

@@ -45,7 +45,7 @@ def environment(table: RankingTable, places: Sequence[Place], label: str, at: st
     heads = [
         "NFE",
         *map(escaped, factors),
-        rf"\multicolumn{{2}}{{c}}{{{escaped(title(table.metric))}\footnote{{{escaped(card)}}}}}",
+        rf"\multicolumn{{2}}{{c}}{{{stacked(title(table.metric))}\footnote{{{escaped(card)}}}}}",
         "seeds",
         r"\multicolumn{2}{c}{s a sample}",
         "from the best",
@@ -56,7 +56,7 @@ def environment(table: RankingTable, places: Sequence[Place], label: str, at: st
         r"\caption{" + escaped(f"{table.title}{at}.") + "}",
         rf"\label{{{label}}}",
         r"\begin{minipage}{\linewidth}",
-        r"\centering\small",
+        r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
         rf"\begin{{tabular}}{{r{'l' * len(factors)}r@{{}}lrr@{{}}lrl}}",
         r"\toprule",
         " & ".join(heads) + r" \\",
@@ -68,6 +68,12 @@ def environment(table: RankingTable, places: Sequence[Place], label: str, at: st
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def stacked(words: str) -> str:
+    """A heading with its remark in a line below: the features of a distance."""
+    name, _, remark = words.partition(" (")
+    return rf"\shortstack{{{escaped(name)}\\({escaped(remark)}}}" if remark else escaped(name)
 
 
 def body(study: Study, places: Sequence[Place], factors: Sequence[str]) -> list[str]:
@@ -94,7 +100,9 @@ def body(study: Study, places: Sequence[Place], factors: Sequence[str]) -> list[
 def at_point(text: str, bold: bool = False) -> str:
     """A number in two columns that meet at its point, with what follows it in the second."""
     whole, rest = re.fullmatch(r"([-+]?\w*)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]  # it matches
-    parts = [escaped(part).replace("-", "$-$", 1) if part.startswith("-") else escaped(part) for part in (whole, rest)]
+    parts = [escaped(part) for part in (whole, rest)]
+    parts[0] = re.sub("^-", "$-$", parts[0])
+    parts[1] = re.sub("^ ", r"\\ ", parts[1])  # a space that begins a column is lost
     return " & ".join(rf"\textbf{{{part}}}" if bold and part else part for part in parts)
 
 

@@ -114,9 +114,11 @@ class Section:
 
     @cached_property
     def columns(self) -> list[Column]:
-        """The columns of the table: the NFE, the metrics, and the costs."""
+        """The columns of the table: the NFE, the metrics, and the costs that were measured."""
         scores = [Column(key, title(key), f"{meaning(key)} {better(key).capitalize()}.", True) for key in self.metrics]
-        costs = [Column(key, key, MEANINGS[key]) for key in cost_entries(self.group.cells[0])]
+        rows = [cost_entries(cell) for cell in self.group.cells]
+        measured = [key for key in rows[0] if any(row[key].text for row in rows)]
+        costs = [Column(key, key, MEANINGS[key]) for key in measured]
         return [Column("NFE", "NFE", MEANINGS["NFE"]), *scores, *costs]
 
     def row(self, cell: Cell) -> dict[str, Entry]:

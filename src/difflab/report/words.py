@@ -36,8 +36,10 @@ def sampling_words(record: Record) -> dict[str, str]:
         for part in calls(text):
             found[key] = found[key] or option_like(part)
             found |= arguments(part, key)
-    path = "" if card.path == "as trained" else in_words(card.path)
-    return {**found, "sampler.schedule": path, "weights": card.weights}
+    found |= {"sampler.schedule": "", "weights": card.weights}  # along the schedule that was trained, unless
+    for part in calls(card.path):
+        found |= {"sampler.schedule": option_like(part), **arguments(part, "sampler.schedule")}
+    return found
 
 
 def calls(text: str) -> list[ast.Call]:
