@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from difflab.report.reached import Target, reached, target_of
+from difflab.report.reached import Target, reached, reached_text, target_of
 from difflab.report.study import Study
 from helpers.studies import NFES, card, config, distance, record
 
@@ -59,3 +59,12 @@ def test_the_cheapest_series_come_first_and_those_that_do_not_reach_it_last(exac
     assert all(each.cell is None for each in unreachable)
     means = [each.best.estimate("fd_lite0").mean for each in unreachable]
     assert means == sorted(means)
+
+
+def test_a_sentence_states_the_target_the_costs_and_who_does_not_reach_it(exact):
+    (group,) = exact.groups
+    text = reached_text(exact, group, Target("fd_lite0", 3.0, "as asked"))
+    assert text.startswith("Fréchet distance (EfficientNet-Lite0) ≤ 3 (as asked), at the fewest measured evaluations: ")
+    assert "paradigm=rectified_flow sampler=heun 49 NFE, 0.049 s" in text
+    none = reached_text(exact, group, Target("fd_lite0", 0.1, "as asked"))
+    assert none.endswith("evaluations: not reached by any.")

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         import_extensions()
         study = load_study(words.runs_dir, [run for run in words.runs if run not in extensions], words.metric)
         page = write_report(study, words.out, Options(words.metric, words.target, words.title, words.figures))
-        for table in ranking_tables(study, words.metric):
+        for table in ranking_tables(study, words.metric, words.target):
             print_ranking(table)
         print(f"page: {page}", flush=True)
         if not words.figures:

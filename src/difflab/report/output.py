@@ -38,8 +38,8 @@ def write_report(study: Study, folder: Path, options: Options = Options()) -> Pa
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(study, folder / "results.csv")
     write_dictionary(study, folder / "results-columns.csv")
-    (folder / "ranking.md").write_text(markdown(study, options.metric))
-    (folder / "ranking.tex").write_text(latex(study, options.metric))
+    (folder / "ranking.md").write_text(markdown(study, options.metric, options.target))
+    (folder / "ranking.tex").write_text(latex(study, options.metric, options.target))
     if options.figures:
         from difflab.report.figures import write_figures
 

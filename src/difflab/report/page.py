@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from difflab.experiment.files import write_text
 from difflab.metric.direction import better, meaning, title
@@ -21,6 +22,7 @@ from difflab.report.charts import Chart, noise_level_chart, varied_factors
 from difflab.report.costs import COSTS, training_costs
 from difflab.report.few_steps import residual_charts, straightness_chart
 from difflab.report.gallery import by_numbers
+from difflab.report.reached import cost_text
 from difflab.report.reading import READING, any_error, bars, difference_text, divergences
 from difflab.report.section import Section
 from difflab.report.settings import sampling_differences, training_differences
@@ -84,6 +86,11 @@ def finite(value: Any) -> Any:  # noqa: ANN401  # plain values
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def breakable(label: str) -> Markup:
+    """A label that a narrow column breaks after a sign, and not within a word."""
+    return Markup(re.sub("([=_.])", r"\1<wbr>", str(escape(label))))
+
+
 def plotly_js() -> str:
     """The source of plotly.js, from the installed package, which is not imported."""
     package = find_spec("plotly")
@@ -115,7 +122,9 @@ def write_page(
         charts["straightness"] = straightness
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
-        **{"metric_title": title, "counted": counted, "nfe_text": nfe_text, "better": better, "meaning": meaning}
+        **{"metric_title": title, "counted": counted, "nfe_text": nfe_text, "better": better, "meaning": meaning},
+        "breakable": breakable,
+        "cost_text": cost_text,
     }
     page = environment.from_string(asset("page.html.jinja")).render(
         study=study,

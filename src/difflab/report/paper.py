@@ -17,9 +17,9 @@ TYPESET = {"±": r"$\pm$", "†": r"$^\dagger$", "‡": r"$^\ddagger$", "×": r"
 LONGEST = 40  # rows of a table; more of them become a table for each NFE
 
 
-def latex(study: Study, metric: str | None = None) -> str:
+def latex(study: Study, metric: str | None = None, target: float | None = None) -> str:
     """The rankings as LaTeX, which needs the package booktabs; each table has a label of its own."""
-    ranked = list(ranking_tables(study, metric))
+    ranked = list(ranking_tables(study, metric, target))
     found = []
     for k, table in enumerate(ranked, 1):
         label = f"tab:{table.metric}" + (f"-{k}" if len(ranked) > 1 else "")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from difflab.metric.direction import higher_is_better
+from difflab.metric.direction import higher_is_better, title
 from difflab.report.cell import Cell
 from difflab.report.floor import OF_ALL
 from difflab.report.group import Group
@@ -70,6 +70,20 @@ def reached(study: Study, group: Group, target: Target) -> list[Reached]:
             best = min(measured, key=lambda cell: sign * mean(cell))
             found.append(Reached(label, first([cell for cell in measured if target.reached_by(mean(cell))]), best))
     return sorted(found, key=lambda each: (each.cell.cost["nfe"] if each.cell else math.inf, sign * mean(each.best)))
+
+
+def reached_text(study: Study, group: Group, target: Target) -> str:
+    """Who reaches the target, at which cost: `Fréchet distance <= 2.4 (2 x floor): A 14 NFE, 0.3 s; ..`."""
+    found = reached(study, group, target)
+    reaching = [f"{each.label} {cost_text(each.cell)}" for each in found if each.cell]
+    if missing := len(found) - len(reaching):
+        reaching.append(f"not reached by {f'{missing} others' if reaching else 'any'}")
+    return f"{title(target.metric)} {target}, at the fewest measured evaluations: {'; '.join(reaching)}."
+
+
+def cost_text(cell: Cell) -> str:
+    """What a sample costs: `14 NFE, 0.3 s`."""
+    return f"{cell.cost['nfe']:.4g} NFE, {cell.cost['seconds_per_sample']:.2g} s"
 
 
 def first(cells: Sequence[Cell]) -> Cell | None:

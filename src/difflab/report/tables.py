@@ -15,6 +15,7 @@ from difflab.report.cell import Cell
 from difflab.report.costs import SPENT, devices_note
 from difflab.report.group import Group
 from difflab.report.ranking import Place, ranking
+from difflab.report.reached import reached_text, target_of
 from difflab.report.reading import READING, any_error, difference_text
 from difflab.report.record import Record
 from difflab.report.statistics import NOISE
@@ -63,6 +64,7 @@ class RankingTable:
     study: Study
     group: Group
     metric: str
+    asked: float | None = None  # the value of it to be reached; None: twice the floor
 
     @property
     def title(self) -> str:
@@ -129,6 +131,8 @@ class RankingTable:
             notes.append(note)
         if any(place.value.known and place.value.over == NOISE for place in self.places):
             notes.append("† One training: the interval is over noise seeds and covers sampling noise only.")
+        if target := target_of(self.group, self.metric, self.asked):
+            notes.append(reached_text(self.study, self.group, target))
         protocol = ", ".join(f"{key} {short_hashes(value)}" for key, value in self.group.protocol.items())
         return [*notes, f"Protocol: {protocol}."]
 
@@ -154,19 +158,22 @@ def device_row(cell: Cell) -> dict[str, str]:
     return {"device": ", ".join(sorted(cell.devices))}
 
 
-def ranking_tables(study: Study, metric: str | None = None) -> Iterator[RankingTable]:
-    """The rankings of each group that has the metric; by default by the first metric of each group."""
+def ranking_tables(study: Study, metric: str | None = None, target: float | None = None) -> Iterator[RankingTable]:
+    """The rankings of each group that has the metric; by default by the first metric of each group.
+
+    `target` is the value of it to be reached, by default twice its floor.
+    """
     for group in study.groups:
         for key in [key for key in group.metrics if metric in (None, key)][:1]:
-            yield RankingTable(study, group, key)
+            yield RankingTable(study, group, key, target)
 
 
-def markdown(study: Study, metric: str | None = None) -> str:
+def markdown(study: Study, metric: str | None = None, target: float | None = None) -> str:
     """The rankings as Markdown."""
     return "\n".join(
         f"### {ranked.title}\n\n{meaning(ranked.metric)}\n\n{rendered(ranked, 'pipe')}\n\n"
         f"{chr(10).join(f'- {note}' for note in ranked.notes)}\n"
-        for ranked in ranking_tables(study, metric)
+        for ranked in ranking_tables(study, metric, target)
     )
 
 
