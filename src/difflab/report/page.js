@@ -54,8 +54,9 @@ function draw(chart, values, width) {
   const { data, layout } = figures[chart.dataset.figure];
   const traces = data.filter((trace) => matches(trace.meta?.factors ?? {}, values));
   const drawn = layout.meta ? [...traces, front(traces, layout.meta)] : traces;
-  const narrow = (width ?? chart.clientWidth) < 480;
-  const legend = layout.showlegend === false ? 0 : legendHeight(drawn, width ?? chart.clientWidth);
+  const whole = width ?? chart.clientWidth;
+  const narrow = whole < 480;
+  const legend = layout.showlegend === false ? 0 : legendHeight(drawn, whole - layout.margin.l - layout.margin.r);
   const size = { width, height: Number(chart.dataset.height) + legend, margin: { ...layout.margin, b: layout.margin.b + legend } };
   const options = { displaylogo: false, displayModeBar: touch ? false : "hover", responsive: true, toImageButtonOptions: { format: "svg" } };
   Plotly.react(chart, drawn, { ...layout, ...size, legend: { ...layout.legend, font: { size: narrow ? 11 : 12 } }, template: theme(), uirevision: "kept" }, options);

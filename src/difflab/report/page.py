@@ -87,8 +87,9 @@ def finite(value: Any) -> Any:  # noqa: ANN401  # plain values
 
 
 def breakable(label: str) -> Markup:
-    """A label that a narrow column breaks after a sign, and not within a word."""
-    return Markup(re.sub("([=_.])", r"\1<wbr>", str(escape(label))))
+    """A label that a narrow column breaks between its factors, and within one after a sign."""
+    factors = (re.sub("([=_.])", r"\1<wbr>", str(escape(factor))) for factor in label.split(" "))
+    return Markup(" ".join(f'<span class="factor">{factor}</span>' for factor in factors))
 
 
 def plotly_js() -> str:
