@@ -40,5 +40,5 @@ def test_a_summary_of_another_configuration_or_format_and_a_damaged_one_are_repl
 
 
 def test_a_training_keeps_the_names_of_its_classes(written):
-    keep(written, computed(written, written.config, ("a", "b")))
+    keep(written, written.config, computed(written, written.config, ("a", "b")))
     assert list(summary_of(written, written.config).classes) == ["a", "b"]

@@ -187,6 +187,6 @@ class Fit:
         for logger in self.logs(self.job.steps):
             logger.log_metrics({"final/loss": result["loss"]}, self.job.steps - 1)
             logger.finalize("success")
-        about = computed(self.job.run, self.job.run.config, self.job.data.images.names)
-        keep(self.job.run, about)
+        config = self.job.run.config
+        keep(self.job.run, config, computed(self.job.run, config, self.job.data.images.names))
         write_json(self.job.run.folder / "result.json", result)

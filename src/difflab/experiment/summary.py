@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from difflab.experiment.build import build, target
 from difflab.experiment.files import read_json, write_json
-from difflab.experiment.identity import seedless
+from difflab.experiment.identity import seedless, sources
 from difflab.experiment.run import Run
 
 if TYPE_CHECKING:
@@ -39,24 +39,27 @@ class Summary:
 def summary_of(run: Run, config: Mapping[str, Any]) -> Summary:
     """The summary of a run with this configuration, from its file, or else computed and kept there if possible.
 
-    A file of another configuration, or of another format, is replaced.
+    A file of another configuration, another format, or another source of an extension is replaced.
     """
-    stored = run.folder / "config.yaml"
-    if not stored.exists():
+    if not (run.folder / "config.yaml").exists():
         return computed(run, config)
-    stamp = {"format": FORMAT, "config_sha256": hashlib.sha256(stored.read_bytes()).hexdigest()}
     kept = read_json(run.folder / "summary.json") or {}
-    if all(kept.get(key) == value for key, value in stamp.items()):
+    if all(kept.get(key) == value for key, value in stamp(run, config).items()):
         return Summary(**{key: kept[key] for key in Summary.__dataclass_fields__})
-    return keep(run, computed(run, config))
+    return keep(run, config, computed(run, config))
 
 
-def keep(run: Run, summary: Summary) -> Summary:
+def keep(run: Run, config: Mapping[str, Any], summary: Summary) -> Summary:
     """Write the summary beside the run's configuration, unless the folder cannot be written to; return it."""
-    sha256 = hashlib.sha256((run.folder / "config.yaml").read_bytes()).hexdigest()
     with suppress(OSError):
-        write_json(run.folder / "summary.json", {"format": FORMAT, "config_sha256": sha256, **vars(summary)})
+        write_json(run.folder / "summary.json", {**stamp(run, config), **vars(summary)})
     return summary
+
+
+def stamp(run: Run, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a kept summary must agree with: the format, the configuration's file, and the source of extensions."""
+    sha256 = hashlib.sha256((run.folder / "config.yaml").read_bytes()).hexdigest()
+    return {"format": FORMAT, "config_sha256": sha256, "extensions": sources(config)}
 
 
 def computed(run: Run, config: Mapping[str, Any], classes: Sequence[str] | None = None) -> Summary:
