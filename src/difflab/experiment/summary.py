@@ -70,7 +70,10 @@ def computed(run: Run, config: Mapping[str, Any], classes: Sequence[str] | None 
 
 
 def curves(run: Run, model: Mapping[str, Any]) -> tuple[Points | None, Points | None]:
-    """The share of the time axis and the weight over log-SNR; of a learned schedule with its trained parameters."""
+    """The share of the time axis and the weight over log-SNR; of a learned schedule with its trained parameters.
+
+    None for a model without a schedule, and for a learned one whose weights are not there.
+    """
     from torch import nn
 
     from difflab.experiment.weights import load_denoiser
@@ -79,6 +82,8 @@ def curves(run: Run, model: Mapping[str, Any]) -> tuple[Points | None, Points | 
     if node is None:
         return None, None
     if issubclass(target(node["_target_"]), nn.Module):
+        if not run.weights.exists():  # as of a folder of results alone
+            return None, None
         return drawn(load_denoiser(run)[0].schedule, model)
     return of_configuration(json.dumps(model))
 
