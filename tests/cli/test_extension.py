@@ -57,7 +57,7 @@ def test_its_parts_work_in_every_command(trained, monkeypatch):
     assert run.weights.stat().st_mtime_ns == weights
     assert len([*trained.glob("runs/*/config.yaml")]) == 1
     said = said_here("report", ON, cwd=trained)
-    assert "ExtrapolatedDDIM" in (trained / "report" / "index.html").read_text(), said
+    assert "extrapolated_ddim" in (trained / "report" / "index.html").read_text(), said
 
 
 def sample_folder(here, *words):

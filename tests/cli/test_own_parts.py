@@ -106,7 +106,7 @@ def test_own_parts_of_every_other_kind_take_part(other, tmp_path):
     found = json.loads(path.read_text())
     assert found["metrics"]["gap"] >= 0
     assert found["card"]["extractor"] == "means"
-    assert "gap" in said_here("report", "extensions=[other]", cwd=tmp_path)
+    assert "Gap of the means" in said_here("report", "extensions=[other]", cwd=tmp_path)
     assert "Gap of the means" in (tmp_path / "report" / "index.html").read_text()
     (config,) = tmp_path.glob("runs/*/config.yaml")
     assert "_target_: otherpkg.Optimizer" in config.read_text()

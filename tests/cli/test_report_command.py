@@ -33,13 +33,27 @@ def test_page_tables_and_figures_are_written(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run(monkeypatch, "ddpm-fashion16-s0")
     written = {path.name for path in (tmp_path / "report").iterdir()}
-    assert written == {"index.html", "results.csv", "ranking.md", "ranking.tex", "figures"}
+    assert written == {"index.html", "results.csv", "results-columns.csv", "ranking.md", "ranking.tex"}
+    printed = capsys.readouterr().out
+    assert "sampler=ddim" in printed
+    assert "page: report/index.html" in printed
+    assert "figures for print: difflab-report --figures" in printed
+    run(monkeypatch, "ddpm-fashion16-s0", "--figures", "--title", "Mine", "--target", "5.5")
     names = {"fd_lite0-by-nfe", "fd_lite0-by-seconds", "noise-levels", "denoising-error"}
     figures = {path.name for path in (tmp_path / "report" / "figures").iterdir()}
     assert figures == {f"{name}.{form}" for name in names for form in ("pdf", "svg")}
-    printed = capsys.readouterr().out
-    assert "ddim" in printed
-    assert "page: report/index.html" in printed
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "<title>Mine - difflab study</title>" in page
+    assert "≤ 5.5 (as asked)" in page
+
+
+def test_a_report_of_summarised_runs_loads_no_heavy_library(tmp_path):
+    """The first report summarises runs of an earlier difflab, with torch; later ones read what it kept."""
+    write_record(record(config(), card(), tmp_path / "runs", fd_lite0=1.0), pictures=False)
+    report = "from difflab.cli.report import main; main(['difflab-report'])"
+    heavy = ("torch", "lightning", "hydra", "wandb", "plotly", "matplotlib", "scipy", "pandas", "torchmetrics")
+    assert "torch" in loaded(report, heavy, tmp_path)
+    assert loaded(report, heavy, tmp_path) == []
 
 
 def test_a_refusal_is_one_line_with_the_way_out(tmp_path, monkeypatch):

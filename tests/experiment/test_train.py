@@ -29,7 +29,8 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_what_was_promised(finished):
     _, run, said = finished
-    for name in ("config.yaml", "metrics.jsonl", "checkpoints/last.ckpt", "weights.safetensors", "weights.json"):
+    promised = ("config.yaml", "metrics.jsonl", "checkpoints/last.ckpt", "weights.safetensors", "weights.json")
+    for name in (*promised, "summary.json"):
         assert (run.folder / name).is_file(), name
     assert sorted(p.name for p in (run.folder / "samples").glob("*.png")) == [
         "final.png",

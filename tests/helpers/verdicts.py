@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from difflab.report.cell import Cell
 from difflab.report.ranking import Place, ranking
 from difflab.report.record import Record
-from difflab.report.study import Cell
 from difflab.report.variance import Array
 from helpers.studies import card, config, record
 

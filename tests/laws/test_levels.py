@@ -6,11 +6,11 @@ import math
 
 import pytest
 
+from difflab.experiment.noise_levels import effective_weight, time_share
 from difflab.objective.times import LogitNormal, Stratified
 from difflab.objective.weighting import Likelihood, Simple
 from difflab.process.schedule import EDM, VP, Linear, Trigonometric
 from difflab.process.target import Eps, Velocity
-from difflab.report.noise_levels import effective_weight, time_share
 
 
 def test_the_likelihood_weighs_all_noise_levels_alike(subtests):

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from difflab.experiment.build import build
+from difflab.experiment.noise_levels import configured_weight
 from difflab.process.schedule import Linear
 from difflab.report.figures import error_figure, noise_level_figure, quality_figure
-from difflab.report.noise_levels import configured_weight
 from difflab.report.study import Study
 from helpers.studies import NFES, SEEDS, card, config, record
 
@@ -18,9 +18,9 @@ def test_a_quality_figure_has_every_series_the_floor_and_the_front(study):
     (axes,) = quality_figure(study, study.groups[0], "fd_lite0", "nfe").axes
     lines = {line.get_label(): line for line in axes.get_lines()}
     assert lines.keys() == {*study.series(study.groups[0]), "Pareto front", "real against real,\nn=2,000"}
-    assert list(lines["ddpm ddim"].get_xdata()) == [nfe - 1 for nfe in NFES]  # as counted
+    assert list(lines["paradigm=ddpm sampler=ddim"].get_xdata()) == [nfe - 1 for nfe in NFES]  # as counted
     assert set(lines["real against real,\nn=2,000"].get_ydata()) == {1.2}
-    assert list(lines["Pareto front"].get_ydata()) == list(lines["rectified_flow heun"].get_ydata())
+    assert list(lines["Pareto front"].get_ydata()) == list(lines["paradigm=rectified_flow sampler=heun"].get_ydata())
 
 
 def test_the_axis_of_nfe_has_ticks_at_the_limits_and_none_for_adaptive_samplers():
@@ -55,7 +55,7 @@ def test_errors_by_level_are_means_over_trainings(study):
 def test_schedules_and_weights_share_one_axis_of_log_snr(study):
     schedules, weights = noise_level_figure(study).axes
     assert schedules.get_shared_x_axes().joined(schedules, weights)
-    (line,) = [line for line in schedules.get_lines() if line.get_label() == "rectified_flow"]
+    (line,) = [line for line in schedules.get_lines() if line.get_label() == "paradigm=rectified_flow"]
     t = torch.tensor(line.get_ydata(), dtype=torch.float64)
     torch.testing.assert_close(
         torch.tensor(line.get_xdata(), dtype=torch.float64), 2 * ((1 - t) / t).log(), atol=1e-3, rtol=1e-3

@@ -31,12 +31,15 @@ def test_unlike_protocols_are_never_ranked_together(awkward):
 def test_a_slider_goes_through_the_guidance_scales(awkward):
     for place, scale in enumerate((1.0, 2.5, 10.0)):
         awkward.locator("#pick-2-samples").fill(str(place))
-        assert awkward.locator("output[for='pick-2-samples']").inner_text() == f"ClassifierFree(scale={scale})"
+        assert awkward.locator("output[for='pick-2-samples']").inner_text() == f"guidance.classifier_free.scale={scale}"
         assert awkward.locator(".gallery:has(#pick-2-samples) tbody tr:visible").count() == 1
 
 
 def test_code_in_a_configuration_is_text_on_the_page(awkward):
-    assert {row[0].partition(" guidance")[0] for row in rows(awkward, "#quality-1 .numbers")} == {HOSTILE, "heun"}
+    assert {row[0].partition(" guidance")[0] for row in rows(awkward, "#quality-1 .numbers")} == {
+        f"sampler={HOSTILE}",
+        "sampler=heun",
+    }
     assert awkward.locator("img[src=x]").count() == 0
     assert any(HOSTILE in text for text in awkward.locator(".legendtext").all_text_contents())
     assert TAG in awkward.locator("details.card table").first.text_content()
@@ -51,7 +54,10 @@ def test_a_diverged_cell_and_an_adaptive_sampler_are_named(look, tmp_path):
     page = look(write_page(Study.of(read_records(list(dict.fromkeys([*runs, diverged.run])))), tmp_path / "report"))
     answers = page.locator("#answer article:visible")
     assert answers.locator("h4").all_inner_texts() == ["NFE 20", "NFE by tolerance"]
-    assert answers.locator(".best").all_inner_texts() == ["ddpm heun", "ddpm adaptive"]
+    assert answers.locator(".best").all_inner_texts() == [
+        "paradigm=ddpm sampler=heun",
+        "paradigm=ddpm sampler=adaptive",
+    ]
     assert "not a number" in answers.first.inner_text()
     fronts = "document.querySelector(\"[data-figure='1-fd_lite0-nfe']\").data.at(-1).y"
     assert all(value is not None for value in page.evaluate(fronts))

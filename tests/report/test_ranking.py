@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from difflab.experiment.run import Run
+from difflab.report.cell import Cell
 from difflab.report.ranking import compare, pareto, ranking
-from difflab.report.study import Cell
 from helpers.studies import card, config, record, started_from, write_record
 from helpers.verdicts import COLLAPSED, called_worse, cell, page, places, seeded, study, worse
 

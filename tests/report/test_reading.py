@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from difflab.metric.direction import possible
+from difflab.metric.direction import possible, title
 from difflab.report.floor import floor_of
 from difflab.report.ranking import Verdict, ranking
 from difflab.report.reading import any_error, bars, difference_text, divergences
@@ -84,11 +84,11 @@ def test_a_seed_that_diverged_is_one_line_for_all_cells_of_its_training(tmp_path
     found = Study.of(records)
     (table,) = ranking_tables(found, "fd_lite0")
     (line,) = divergences(found, table.places)
-    assert line.startswith("vp_sde: seed 2 diverged, 3")
+    assert line.startswith("paradigm=vp_sde: seed 2 diverged, 3")
     assert line.endswith("times its siblings in 8 cells")
     assert sum("‡ seed 2 diverged" in note for note in table.notes) == 8
-    assert sum(row["fd_lite0"].endswith("‡") for row in table.rows) == 8
-    assert {row["against the best"] for row in table.rows if "‡" not in row["fd_lite0"]} == {"best", "worse"}
+    assert sum(row[title("fd_lite0")].endswith("‡") for row in table.rows) == 8
+    assert {row["against the best"] for row in table.rows if "‡" not in row[title("fd_lite0")]} == {"best", "worse"}
 
 
 def test_the_error_of_a_page_is_counted_over_its_metrics():

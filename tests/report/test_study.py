@@ -30,17 +30,20 @@ def test_repetitions_share_a_cell(study):
     assert len(study.groups) == 1
     assert study.varied == ("paradigm", "schedule", "target", "sampler")
     labels = {study.label(cell) for cell in study.cells}
-    assert "rectified_flow heun" in labels  # the paradigm implies the schedule, which the label leaves out
-    assert [cell.nfe for cell in study.series(study.groups[0])["ddpm ddim"]] == [5, 10, 20, 50]
+    assert (
+        "paradigm=rectified_flow sampler=heun" in labels
+    )  # the paradigm implies the schedule, which the label leaves out
+    assert [cell.nfe for cell in study.series(study.groups[0])["paradigm=ddpm sampler=ddim"]] == [5, 10, 20, 50]
 
 
 def test_trainings_and_samplings_have_labels_of_their_own(study):
-    assert {study.training_label(cell) for cell in study.cells} == {"ddpm", "vp_sde", "rectified_flow"}
-    assert {study.sampling_label(cell) for cell in study.cells} == {"ddim", "heun"}
+    trainings = {study.training_label(cell) for cell in study.cells}
+    assert trainings == {"paradigm=ddpm", "paradigm=vp_sde", "paradigm=rectified_flow"}
+    assert {study.sampling_label(cell) for cell in study.cells} == {"sampler=ddim", "sampler=heun"}
     assert {label: len(runs) for label, runs in study.trainings().items()} == {
-        "ddpm": 3,
-        "rectified_flow": 3,
-        "vp_sde": 3,
+        "paradigm=ddpm": 3,
+        "paradigm=rectified_flow": 3,
+        "paradigm=vp_sde": 3,
     }
 
 
@@ -104,12 +107,35 @@ def test_reflowed_runs_differ_in_the_settings_of_their_pairs():
     assert len({study.label(cell) for cell in study.cells}) == 3
 
 
-def test_a_card_takes_the_place_of_an_options_name_that_stands_for_two_settings():
-    records = [
-        record(config(), card(sampler=f"DDIM(eta={eta})"), choices={"sampler": "ddim"}, fd_lite0=1.0)
-        for eta in (0.0, 1.0)
+def test_a_setting_of_sampling_that_no_option_explains_is_a_factor_in_the_words_that_users_type():
+    guided = {"guidance": ["classifier_free", "interval"]}
+    parts = "ClassifierFree(scale={}), Interval(low=-1.0, high={}), Clip(limit={})"
+    before = {
+        **{"sampler": "DDIM(eta=0.0)", "grid": "Karras(rho=7.0)", "guidance": parts.format(2.0, 3.0, 1.0)},
+        **{"weights": "ema=0.999", "path": "as trained"},
+    }
+    differences = [
+        ("sampler", "DDIM(eta=1.0)", {"sampler": "ddim"}, "sampler.eta=1.0"),
+        ("grid", "Karras(rho=5.0)", {"grid": "karras"}, "grid.rho=5.0"),
+        ("guidance", parts.format(3.0, 3.0, 1.0), guided, "guidance.classifier_free.scale=3.0"),
+        ("guidance", parts.format(2.0, 4.0, 1.0), guided, "guidance.interval.high=4.0"),
+        ("guidance", parts.format(2.0, 3.0, 0.9), guided, "range.limit=0.9"),
+        ("weights", "ema=0.99", {}, "ema=0.99"),
+        ("path", "Linear()", {}, "sampler.schedule=linear"),
     ]
-    assert [cell.factors["sampler"] for cell in Study.of(records).cells] == ["DDIM(eta=0.0)", "DDIM(eta=1.0)"]
+    for field, value, choices, words in differences:
+        cards = [card(**{field: each}) for each in (before[field], value)]
+        study = Study.of([record(config(), each, choices=choices, fd_lite0=1.0) for each in cards])
+        labels = [study.label(cell) for cell in study.cells]
+        assert words in labels, (words, labels)
+        assert not any("(" in label for label in labels), labels
+
+
+def test_a_study_has_the_name_that_all_its_evaluations_were_given():
+    named = dataclasses.replace(record(config(), card(), fd_lite0=1.0), study="mine")
+    other = record(config("vp_sde"), card(), fd_lite0=1.0)
+    assert Study.of([named, dataclasses.replace(other, study="mine")]).name == "mine"
+    assert Study.of([named, other]).name == ""
 
 
 def test_unlike_data_are_unlike_protocols():
@@ -118,7 +144,7 @@ def test_unlike_data_are_unlike_protocols():
 
 
 def test_a_cell_has_the_commands_that_reproduce_it(study):
-    cell = study.series(study.groups[0])["vp_sde heun"][0]
+    cell = study.series(study.groups[0])["paradigm=vp_sde sampler=heun"][0]
     assert cell.commands == (
         *(f"difflab-train paradigm=vp_sde seed={seed}" for seed in (0, 1, 2)),
         *(f"difflab-evaluate paradigm=vp_sde seed={seed} sampler=heun nfe=5" for seed in (0, 1, 2)),
@@ -126,7 +152,7 @@ def test_a_cell_has_the_commands_that_reproduce_it(study):
 
 
 def test_a_metric_that_was_not_measured_is_refused_with_the_valid_ones(study):
-    with pytest.raises(ValueError, match=r"'fid' was not measured of ddpm .* nfe=5; valid: .*fd_lite0"):
+    with pytest.raises(ValueError, match=r"'fid' was not measured of paradigm=ddpm .* nfe=5; valid: .*fd_lite0"):
         study.cells[0].estimate("fid")
 
 

@@ -81,7 +81,7 @@ def test_each_training_and_sampling_is_drawn_in_its_own_way():
 def test_the_page_and_the_figures_agree_on_every_colour_mark_and_dash(study):
     group, styles = study.groups[0], Styles.of(study)
     series = {study.label(c): styles.series(study.training_label(c), study.sampling_label(c)) for c in group.cells}
-    traces = {trace.name: trace for trace in quality_chart(study, group, "fd_lite0", "nfe").data}
+    traces = {trace.name: trace for trace in quality_chart(study, group, "fd_lite0", "nfe").figure.data}
     lines = {line.get_label(): line for line in quality_figure(study, group, "fd_lite0", "nfe").axes[0].get_lines()}
     assert len({style.colour for style in series.values()}) == 3
     assert len({(style.mark, style.dash) for style in series.values()}) == 2
@@ -97,14 +97,14 @@ def test_the_page_and_the_figures_agree_on_every_colour_mark_and_dash(study):
 
 
 def test_a_training_keeps_its_colour_over_noise_levels(study):
-    page = {trace.name: trace.line.color for trace in noise_level_chart(study).data}
+    page = {trace.name: trace.line.color for trace in noise_level_chart(study).figure.data}
     printed = {line.get_label(): line.get_color() for axes in noise_level_figure(study).axes for line in axes.lines}
     quality = {trace.name.split()[0]: trace.line.color for trace in series_traces(study)}
     assert page == printed == quality
 
 
 def series_traces(study):
-    return [trace for trace in quality_chart(study, study.groups[0], "fd_lite0", "nfe").data if trace.meta]
+    return [trace for trace in quality_chart(study, study.groups[0], "fd_lite0", "nfe").figure.data if trace.meta]
 
 
 def test_the_samplings_of_a_single_training_differ_in_colour_on_the_page_and_in_print():

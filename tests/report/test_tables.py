@@ -1,11 +1,11 @@
-"""The tables of a study: the tidy one, and rankings as Markdown and LaTeX."""
+"""The tables of a study: the tidy one, and rankings as Markdown."""
 
 from __future__ import annotations
 
 import csv
 
 from difflab.report.study import Study
-from difflab.report.tables import escaped, latex, markdown, ranking_tables, tidy, write_csv
+from difflab.report.tables import markdown, ranking_tables, tidy, write_csv
 from helpers.studies import NFES, card, config, grid, record
 
 
@@ -24,20 +24,11 @@ def test_the_tidy_table_holds_every_number(study, tmp_path):
     assert list(rows[0]) == list(tidy(study)[0])
 
 
-def test_rankings_read_as_markdown_and_latex(study):
+def test_rankings_read_as_markdown(study):
     text = markdown(study, "fd_lite0")
     assert text.count("| best") == len(NFES)
-    for words in ("**", "rectified_flow heun", "1.2", "reference Fashion16/test", "52d652d652d6,"):
+    for words in ("**", "paradigm=rectified_flow sampler=heun", "1.2", "reference Fashion16/test", "52d652d652d6,"):
         assert words in text
-    tex = latex(study, "fd_lite0")
-    assert tex.count("{") == tex.count("}")
-    for words in (r"\toprule", r"rectified\_flow heun", r"$\pm$", r"\textbf{"):
-        assert words in tex
-    assert "**" not in tex
-
-
-def test_latex_escapes_every_special_character():
-    assert escaped(r"a_b $x^2 ~ \c") == r"a\_b \$x\textasciicircum{}2 \textasciitilde{} \textbackslash{}c"
 
 
 def test_the_best_has_the_lowest_distance_at_its_nfe(study):
@@ -45,7 +36,7 @@ def test_the_best_has_the_lowest_distance_at_its_nfe(study):
     for nfe in NFES:
         first, *others = [place for place in table.places if place.cell.nfe == nfe]
         assert first.outcome == "best"
-        assert study.label(first.cell) == "rectified_flow heun"
+        assert study.label(first.cell) == "paradigm=rectified_flow sampler=heun"
         assert all(first.value.mean < other.value.mean for other in others)
 
 

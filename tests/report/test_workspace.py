@@ -73,7 +73,12 @@ def test_online_both_are_sent(study, tmp_path, monkeypatch):
     staged = [path.read_bytes() for path in tmp_path.glob("elsewhere/DATA/artifacts/staging/*")]
     (table,) = [json.loads(text) for text in staged if text.startswith(b"{")]
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-    assert {row["cell"] for row in rows} == {"ddpm ddim", "ddpm heun", "rectified_flow ddim", "rectified_flow heun"}
+    assert {row["cell"] for row in rows} == {
+        "paradigm=ddpm sampler=ddim",
+        "paradigm=ddpm sampler=heun",
+        "paradigm=rectified_flow sampler=ddim",
+        "paradigm=rectified_flow sampler=heun",
+    }
     assert rows[0]["fd_lite0"] == pytest.approx(5.5)
     assert rows[0]["fd_lite0_floor"] == "1 (n=2,000)"
     assert rows[0]["fd_lite0_low"] < rows[0]["fd_lite0"] < rows[0]["fd_lite0_high"]

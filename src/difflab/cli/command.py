@@ -7,8 +7,8 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from difflab.cli.ending import ends_in_one_line
 from difflab.cli.explain import explanation
 from difflab.cli.extensions import CONFIG_DIR, outside_of
 from difflab.cli.help import text as help_of
@@ -33,7 +34,7 @@ from difflab.experiment.config import chosen, plain, register_settings, spelled
 from difflab.experiment.errors import UserError, user_errors
 from difflab.experiment.hardware import claim_accelerators
 from difflab.experiment.search_path import Outside, conf_dir, in_full, outside, using
-from difflab.experiment.signals import follow, handled, none_lost, stop
+from difflab.experiment.signals import follow, handled, stop
 
 VALUED = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn")
 LISTED = ("--info", "-i")  # whose value may be left out
@@ -114,33 +115,6 @@ def main_of(program: str, name: str, words: Sequence[str], job: Job) -> None:
             _run_hydra(flags, parser, lambda config: None, conf_dir(), name)
         else:
             run(line, job, flags.multirun)
-
-
-@contextmanager
-def ends_in_one_line(program: str) -> Iterator[None]:
-    """End a command with one line for errors of its user, with status 130 after Ctrl-C and 143 after SIGTERM.
-
-    HYDRA_FULL_ERROR=1 gives the whole traceback instead. Where the reader of its output has gone, as `head` has after
-    ten lines, it ends without a word and with status 141, as other programs do.
-    """
-    try:
-        with handled(stop, signal.SIGTERM), none_lost():
-            yield
-            sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at the end
-        raise SystemExit(141) from None
-    except UserError as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        raise SystemExit(f"{program}: {error}" if is_first() else 1) from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-
-
-def is_first() -> bool:
-    """Whether this is the only process of its job, or the first of those that torchrun or SLURM has started."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID"))
 
 
 def run(line: Line, job: Job, multirun: bool) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields
 
 from omegaconf import OmegaConf, ValidationError
 
-from difflab.cli.command import ends_in_one_line, words_of
+from difflab.cli.command import words_of
+from difflab.cli.ending import ends_in_one_line
 from difflab.cli.extensions import outside_of
 from difflab.experiment.config import spelled
 from difflab.experiment.errors import user_errors

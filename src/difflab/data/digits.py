@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ class Digits:
     Raises ModuleNotFoundError without scikit-learn.
     """
 
+    names: ClassVar[tuple[str, ...]] = tuple("0123456789")  # of the classes
+
     def load(self) -> Images:
         """Read them from scikit-learn."""
         try:
@@ -28,4 +31,4 @@ class Digits:
         x = torch.from_numpy(np.round(digits.images * (255 / 16)).astype(np.uint8))[:, None]
         y = torch.from_numpy(digits.target.astype(np.int64))
         held_out = torch.arange(len(x)) % 5 == 4
-        return Images(Split(x[~held_out], y[~held_out]), Split(x[held_out], y[held_out]), tuple("0123456789"))
+        return Images(Split(x[~held_out], y[~held_out]), Split(x[held_out], y[held_out]), self.names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import IO
+from typing import IO, ClassVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -22,6 +22,8 @@ class Fashion16:
 
     Xiao, Rasul & Vollgraf 2017 (arXiv:1708.07747). Raises ValueError if the installed file is damaged.
     """
+
+    names: ClassVar[tuple[str, ...]] = NAMES  # of the classes
 
     def load(self) -> Images:
         """Read the file inside the package and check its pixels."""

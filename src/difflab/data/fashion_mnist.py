@@ -86,6 +86,7 @@ class FashionMNIST:
     """
 
     paths: ClassVar[tuple[str, ...]] = ("root",)
+    names: ClassVar[tuple[str, ...]] = NAMES  # of the classes
     root: str | None = None
 
     def load(self) -> Images:

@@ -28,6 +28,7 @@ from difflab.experiment.picture.files import save_png
 from difflab.experiment.processes import agreed, rank, several
 from difflab.experiment.snapshots import Damaged, averagings, written
 from difflab.experiment.strategy import Shards
+from difflab.experiment.summary import computed, keep
 from difflab.experiment.trainer import LOG_EVERY, trainer, watchers
 from difflab.experiment.training import Training
 from difflab.experiment.weights import facts_of, load_into, save_weights
@@ -189,4 +190,6 @@ class Fit:
         for logger in self.logs(self.job.steps):
             logger.log_metrics({"final/loss": result["loss"]}, self.job.steps - 1)
             logger.finalize("success")
+        config = self.job.run.config
+        keep(self.job.run, config, computed(self.job.run, config, self.job.data.images.names))
         write_json(self.job.run.folder / "result.json", result)

@@ -27,7 +27,6 @@ from typing import Any, Union, get_args, get_origin
 from difflab.experiment.build import build, target
 from difflab.experiment.search_path import by_package
 from difflab.metric.card import digest
-from difflab.process.noise import VERSION as NOISE
 
 IDENTITY = ("model", "seed", "images", "batch_size", "precision", "ema")  # of a configuration: what decides the weights
 LATER = {
@@ -131,6 +130,8 @@ def content(config: Mapping[str, Any], origins: Mapping[str, Mapping[str, Any]])
     The configuration, the version of the noise law, and the `origins` by their content: under `data` the `sha256` of
     the labelled training samples, under `init` and `teacher` that of the weights and what else decides their effect.
     """
+    from difflab.process.noise import VERSION as NOISE  # loads torch, which a report does without
+
     found = {name: {k: v for k, v in each.items() if k not in RECORDS} for name, each in origins.items()}
     return {**decisive(config), "origins": found, "noise": NOISE}
 

@@ -7,6 +7,7 @@ RUN/config.yaml          the resolved configuration
     samples/             pictures
     evaluations/         metrics with their protocol cards, a file each, and pictures of what was measured
     wandb/               the mirror on W&B
+    summary.json         what a report reads of it and only torch can compute
     result.json          what training came to; written last: the run is finished
 """
 

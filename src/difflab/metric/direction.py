@@ -14,38 +14,108 @@ class Reading(NamedTuple):
     higher_is_better: bool
     low: float = -math.inf  # the smallest value that is possible
     high: float = math.inf  # and the largest
+    meaning: str = ""  # one sentence: what it measures
 
 
 READINGS = {
-    "fd": Reading("Fréchet distance", False, 0),
-    "fd_inf": Reading("Fréchet distance, n to infinity", False),
-    "fid": Reading("FID", False, 0),
-    "fid_inf": Reading("FID, n to infinity", False),
-    "kid": Reading("Kernel distance", False),
-    "precision": Reading("Precision", True, 0, 1),
-    "recall": Reading("Recall", True, 0, 1),
-    "density": Reading("Density", True, 0),
-    "coverage": Reading("Coverage", True, 0, 1),
-    "w2": Reading("Wasserstein-2", False, 0),
-    "energy": Reading("Energy distance", False),
-    "is": Reading("Inception score", True, 1),
-    "class_accuracy": Reading("Class accuracy", True, 0, 1),
-    "copies": Reading("Copies of training samples", False, 0, 1),
-    "nn_gap": Reading("Nearest training against held-out sample", True, -2, 2),  # < 0: training ones are nearer
-    "bits_per_dim": Reading("Bits/dim", False),
-    "bits_per_dim_bound": Reading("Bits/dim at most", False),
+    "fd": Reading(
+        "Fréchet distance",
+        False,
+        0,
+        meaning="The squared distance of two normal laws, fitted to the features of generated and of real samples.",
+    ),
+    "fd_inf": Reading(
+        "Fréchet distance, n to infinity",
+        False,
+        meaning="The Fréchet distance for infinitely many samples, predicted from those of all samples and of half.",
+    ),
+    "fid": Reading(
+        "FID",
+        False,
+        0,
+        meaning="The Fréchet distance of features of the Inception network: the number that papers report.",
+    ),
+    "fid_inf": Reading(
+        "FID, n to infinity",
+        False,
+        meaning="The FID for infinitely many samples, predicted from those of all samples and of half.",
+    ),
+    "kid": Reading(
+        "Kernel distance",
+        False,
+        meaning="The squared distance of the two sets of features by a polynomial kernel: on average 0 for equal laws.",
+    ),
+    "precision": Reading(
+        "Precision", True, 0, 1, "The share of generated samples that lie among real ones: their fidelity."
+    ),
+    "recall": Reading(
+        "Recall", True, 0, 1, "The share of real samples that lie among generated ones: how much of the data is found."
+    ),
+    "density": Reading(
+        "Density",
+        True,
+        0,
+        meaning="How many neighbourhoods of real samples a generated sample lies in, relative to the number expected.",
+    ),
+    "coverage": Reading(
+        "Coverage", True, 0, 1, "The share of real samples with a generated sample in their neighbourhood."
+    ),
+    "w2": Reading(
+        "Wasserstein-2",
+        False,
+        0,
+        meaning="The root of the mean squared distance over which generated points must be moved to become real ones.",
+    ),
+    "energy": Reading(
+        "Energy distance",
+        False,
+        meaning="Twice the mean distance between generated and real points, less the mean distance within each set.",
+    ),
+    "is": Reading(
+        "Inception score",
+        True,
+        1,
+        meaning="How sure a classifier is of each generated sample, and how evenly they spread over its classes.",
+    ),
+    "class_accuracy": Reading(
+        "Class accuracy", True, 0, 1, "The share of generated samples that a classifier puts in the class asked for."
+    ),
+    "copies": Reading(
+        "Copies of training samples",
+        False,
+        0,
+        1,
+        "The share of generated samples that are closer to a training sample than 99 of 100 held-out samples are.",
+    ),
+    "nn_gap": Reading(  # < 0: training ones are nearer
+        "Nearest training against held-out sample",
+        True,
+        -2,
+        2,
+        "Whether generated samples lie nearer to training samples (below 0, memorised) or to held-out ones.",
+    ),
+    "bits_per_dim": Reading(
+        "Bits/dim", False, meaning="The negative log-likelihood of held-out samples, in bits for each of their values."
+    ),
+    "bits_per_dim_bound": Reading(
+        "Bits/dim at most",
+        False,
+        meaning="An upper bound on the negative log-likelihood of held-out samples, in bits for each of their values.",
+    ),
 }
 FEATURES = {"lite0": "EfficientNet-Lite0", "dinov2": "DINOv2", "classifier": "own classifier"}
 
 
 def declare_score(
-    stem: str, title: str, *, higher_is_better: bool, low: float = -math.inf, high: float = math.inf
+    stem: str, title: str, *, higher_is_better: bool, low: float = -math.inf, high: float = math.inf, meaning: str = ""
 ) -> None:
-    """Say how a score of an extension is read, and its range; its package calls this when it is imported.
+    """Declare the title of an extension's score, its range, and in one sentence its meaning.
+
+    Its package calls this when it is imported.
 
     Raises ValueError for a name that is read otherwise already.
     """
-    reading = Reading(title, higher_is_better, low, high)
+    reading = Reading(title, higher_is_better, low, high, meaning)
     if READINGS.setdefault(stem, reading) != reading:
         raise ValueError(f"the score {stem} is {READINGS[stem].title} already: choose another name")
 
@@ -76,6 +146,18 @@ def title(key: str) -> str:
     notes = (FEATURES.get(match["features"]), match["split"], "floor" if match["floor"] else None)
     remark = ", ".join(note for note in notes if note)
     return f"{reading.title} ({remark})" if remark else reading.title
+
+
+def better(key: str) -> str:
+    """In which direction a score is better, in words: "lower is better". Raises ValueError for what is no score."""
+    return f"{'higher' if higher_is_better(key) else 'lower'} is better"
+
+
+def meaning(key: str) -> str:
+    """What a score measures, in one sentence. Raises ValueError for what is no score."""
+    reading, match = _parsed(key)
+    own = reading.meaning or f"{reading.title}: a score of an extension, which states no meaning."
+    return f"{own[:-1]}, of the {match['split']} split." if match["split"] else own
 
 
 def _parsed(key: str) -> tuple[Reading, re.Match[str]]:

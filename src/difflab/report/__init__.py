@@ -3,8 +3,8 @@
 import importlib
 
 _MODULES = {
-    "Cell": "study",
-    "Group": "study",
+    "Cell": "cell",
+    "Group": "group",
     "Interval": "statistics",
     "Place": "ranking",
     "RankingTable": "tables",

@@ -2,48 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from difflab.experiment.identity import IDENTITY, LATER
 from difflab.report.identity import TRAINED
 from difflab.report.record import Record
 from difflab.report.text import as_text
+from difflab.report.words import SAMPLED, sampling_words
 
-SAMPLED = ("sampler", "grid", "path", "guidance", "weights")  # factors of sampling; the others are of the training
 ALWAYS_NAMED = ("paradigm", "data", "sampler")  # part of a label wherever they vary, even where others imply them
 FREE = (*(key for key in IDENTITY if key != "model"), *LATER, "init", "teacher")  # keys that no option sets
 
 
 def factor_label(factors: Mapping[str, str], keys: Iterable[str]) -> str:
-    """Some factors as a label: `vp_sde heun schedule=vp`."""
+    """Some factors as they are typed: `paradigm=vp_sde sampler=heun`."""
     named = [(key, factors[key]) for key in keys if factors.get(key)]
-    return " ".join(value if key in ALWAYS_NAMED else f"{key}={value}" for key, value in named)
+    return " ".join(value if key == "weights" else f"{key}={value}" for key, value in named)  # as ema=0.999
 
 
 def factors_of(records: Sequence[Record]) -> list[dict[str, str]]:
     """The factors of each record: the same names in the same order for all, empty where a record has no such key."""
     chosen = [{key: as_text(r.config["choices"].get(key) or "") for key in TRAINED} for r in records]
-    keys = sorted({key for r in records for key in r.identity})
-    details = [key for key in keys if not explained(key, records, chosen)]
-    sampled = [sampling_factor(records, key) for key in SAMPLED]
+    trained, sampled = [r.identity for r in records], [sampling_words(r) for r in records]
     return [
-        {**options, **{key: r.identity.get(key, "") for key in details}, **dict(zip(SAMPLED, settings, strict=True))}
-        for r, options, settings in zip(records, chosen, zip(*sampled, strict=True), strict=True)
+        {**options, **details, **settings}
+        for options, details, settings in zip(
+            chosen,
+            unexplained(trained, chosen, owners_of_training),
+            unexplained(sampled, sampled, owners_of_sampling, SAMPLED),
+            strict=True,
+        )
     ]
 
 
-def sampling_factor(records: Sequence[Record], key: str) -> list[str]:
-    """A setting of sampling by its option's name; as the card writes it where one name stands for several settings."""
-    settings = [str(getattr(r.card, key)) for r in records]
-    options = [r.choices.get(key) or setting for r, setting in zip(records, settings, strict=True)]
-    names = ["+".join(option) if isinstance(option, list) else str(option) for option in options]
-    ambiguous = len(set(zip(names, settings, strict=True))) > len(set(names))
-    return settings if ambiguous else names
-
-
-def explained(key: str, records: Sequence[Record], chosen: Sequence[Mapping[str, str]]) -> bool:
-    """Whether the chosen options determine the value of a key of the identity."""
+def owners_of_training(key: str) -> list[str]:
+    """The options that may determine a key of the identity."""
     owner = key.partition(".")[0]
-    owners = () if owner in FREE else [name for name in TRAINED if name in ("paradigm", "data", owner)]
-    pairs = {(tuple(c[o] for o in owners), r.identity.get(key, "")) for r, c in zip(records, chosen, strict=True)}
+    return [] if owner in FREE else [name for name in TRAINED if name in ("paradigm", "data", owner)]
+
+
+def owners_of_sampling(key: str) -> list[str]:
+    """The option that may determine a setting of sampling; none of `sampler.schedule`, which is one itself."""
+    if key.startswith("sampler.schedule"):
+        return [] if key == "sampler.schedule" else ["sampler.schedule"]
+    return [key.partition(".")[0]]
+
+
+def unexplained(
+    settings: Sequence[Mapping[str, str]],
+    chosen: Sequence[Mapping[str, str]],
+    owners: Callable[[str], list[str]],
+    always: Sequence[str] = (),
+) -> list[dict[str, str]]:
+    """The settings that the chosen options do not determine, and those that are always kept, which come first."""
+    keys = [*always, *sorted({key for each in settings for key in each} - set(always))]
+    kept = [key for key in keys if key in always or not explained(key, settings, chosen, owners(key))]
+    return [{key: each.get(key, "") for key in kept} for each in settings]
+
+
+def explained(
+    key: str, settings: Sequence[Mapping[str, str]], chosen: Sequence[Mapping[str, str]], owners: Sequence[str]
+) -> bool:
+    """Whether the options of the owners determine the value of a setting."""
+    pairs = {(tuple(c[o] for o in owners), each.get(key, "")) for each, c in zip(settings, chosen, strict=True)}
     return len(pairs) == len({options for options, _ in pairs})

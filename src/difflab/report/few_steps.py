@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 import math
+from typing import Any
 
 import numpy as np
-from plotly import graph_objects as go
 
-from difflab.report.charts import error_bars, layout, training_factors, value_axis
+from difflab.report.charts import Chart, error_bars, layout, training_factors, value_axis
 from difflab.report.statistics import Interval, Seeds, shown
 from difflab.report.study import Study
 from difflab.report.style import Styles
@@ -40,7 +40,7 @@ def straightness_of(study: Study) -> dict[str, Interval]:
     return {label: shown(values, 0, math.inf) for label, values in found.items()}
 
 
-def residual_charts(study: Study) -> dict[str, go.Figure]:
+def residual_charts(study: Study) -> dict[str, Chart]:
     """By training, a map of the residual of its flow map over the ends of a step; all have one scale of colours."""
     maps, factors = residual_maps(study), training_factors(study)
     logs = {label: [list(map(logarithm, row)) for row in rows] for label, rows in maps.items()}
@@ -48,19 +48,18 @@ def residual_charts(study: Study) -> dict[str, go.Figure]:
     charts = {}
     for label, rows in maps.items():
         ends = [(i + 0.5) / len(rows) for i in range(len(rows))]
-        charts[label] = figure = go.Figure()
-        figure.add_heatmap(
+        heat: dict[str, Any] = {
             **{"x": ends, "y": ends, "z": logs[label], "zmin": min(known, default=0), "zmax": max(known, default=1)},
-            customdata=rows,
-            hovertemplate="from the %{y} to the %{x} of the axis: %{customdata:.3g}<extra></extra>",
-            colorscale="Viridis",
-            colorbar={"title": "log10"},
-            showlegend=False,
-            meta={"factors": factors[label]},
-        )
-        figure.update_layout(layout())
-        figure.update_xaxes(title="end of the step, 0 at data")
-        figure.update_yaxes(title="start")
+            "type": "heatmap",
+            "customdata": rows,
+            "hovertemplate": "from the %{y} to the %{x} of the axis: %{customdata:.3g}<extra></extra>",
+            "colorscale": "Viridis",
+            "colorbar": {"title": {"text": "log10"}},
+            "showlegend": False,
+            "meta": {"factors": factors[label]},
+        }
+        titles = {"xaxis": {"title": {"text": "end of the step, 0 at data"}}, "yaxis": {"title": {"text": "start"}}}
+        charts[label] = Chart([heat], layout() | titles)
     return charts
 
 
@@ -69,23 +68,24 @@ def logarithm(value: float) -> float | None:
     return math.log10(value) if value > 0 else None  # NaN is not
 
 
-def straightness_chart(study: Study) -> go.Figure | None:
+def straightness_chart(study: Study) -> Chart | None:
     """The straightness of each flow, with intervals over seeds; None where there is none."""
-    found, figure, styles, factors = straightness_of(study), go.Figure(), Styles.of(study), training_factors(study)
+    found, styles, factors = straightness_of(study), Styles.of(study), training_factors(study)
     if not found:
         return None
-    for label, value in found.items():
-        figure.add_scatter(
-            x=[html.escape(label, quote=False)],
-            y=[value.mean],
-            error_y=error_bars([value]),
-            mode="markers",
-            showlegend=False,
-            meta={"factors": factors[label]},
+    traces = [
+        {
+            "type": "scatter",
+            "x": [value.mean],
+            "y": [html.escape(label, quote=False)],
+            "error_x": error_bars([value]),
+            "mode": "markers",
+            "showlegend": False,
+            "meta": {"factors": factors[label]},
             **styles.training(label).plotly,
-        )
-    figure.update_layout(layout())
-    figure.update_yaxes(
-        title="straightness", rangemode="tozero", **value_axis([value.mean for value in found.values()])
-    )
-    return figure
+        }
+        for label, value in found.items()
+    ]
+    title, scale = {"text": "straightness, 0: straight"}, value_axis([value.mean for value in found.values()])
+    axes = {"xaxis": {"title": title, "rangemode": "tozero", **scale}, "yaxis": {"automargin": True}}
+    return Chart(traces, layout() | axes)

@@ -9,15 +9,19 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-from difflab.metric.direction import higher_is_better, title
+from difflab.metric.direction import better, higher_is_better, title
+from difflab.report import ticks
+from difflab.report.cell import Cell
 from difflab.report.costs import COSTS, devices_note
-from difflab.report.noise_levels import Curve, configured_weight, denoising_errors, schedule_of, time_share
+from difflab.report.group import Group
+from difflab.report.noise_levels import denoising_errors
 from difflab.report.ranking import finite, pareto
 from difflab.report.statistics import shown
-from difflab.report.study import Cell, Group, Study
+from difflab.report.study import Study
 from difflab.report.style import FLOOR, FRONT, Style, Styles
 from difflab.report.tables import ranking_tables
 
@@ -53,15 +57,13 @@ def quality_figure(study: Study, group: Group, metric: str, cost: str) -> Figure
     means = [cell.estimate(metric).mean for cell in finite(drawn, metric)]
     lowest = min([*means, *([floor.value] if floor and floor.value is not None else [])], default=0)
     axes.set_xscale("log")
-    plain_ticks(axes, [nfe for nfe in group.nfes if nfe] if cost == "nfe" else [])
+    asked = ticks.asked(group.nfes) if cost == "nfe" else []
+    plain_ticks(axes.xaxis, asked or ticks.logarithmic([cell.cost[cost] for cell in drawn]))
     if lowest > 0 and not higher_is_better(metric):
         axes.set_yscale("log")
         axes.set_ylim(bottom=0.8 * lowest)  # an interval of few seeds may reach to zero and below
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    better = "higher" if higher_is_better(metric) else "lower"
-    axes.set(xlabel=COSTS[cost], ylabel=f"{title(metric)}\n{better} is better")
+        plain_ticks(axes.yaxis, ticks.logarithmic([lowest, *means]))
+    axes.set(xlabel=COSTS[cost], ylabel=f"{title(metric)}\n{better(metric)}")
     notes = [f"{key}: {value[:60]}" for key, value in group.differing.items()]
     devices = "" if cost == "nfe" else devices_note({device for cell in drawn for device in cell.devices})
     axes.set_title("\n".join(filter(None, [*notes, devices])), loc="left")
@@ -85,15 +87,11 @@ def draw_series(axes: Axes, cells: Sequence[Cell], metric: str, cost: str, label
     )
 
 
-def plain_ticks(axes: Axes, at: Sequence[float]) -> None:
-    """Numbers instead of powers of ten on a logarithmic axis."""
-    if at:
-        axes.set_xticks(at)
-    else:
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.tick_params(axis="x", which="minor", length=0)
+def plain_ticks(axis: Axis, at: Sequence[float]) -> None:
+    """Ticks at these values alone, in plain numbers, without moving the limits of the axis."""
+    axis.set_major_locator(FixedLocator(list(at)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def noise_level_figure(study: Study) -> Figure:
@@ -101,10 +99,10 @@ def noise_level_figure(study: Study) -> Figure:
     figure, axes = blank_figure(rows=2, height=4.6)
     styles = Styles.of(study)
     for label, runs in study.trainings().items():
-        schedule = schedule_of(runs[0])
-        draw_curve(axes[0], time_share(schedule), label, styles)
-        if weight := configured_weight(schedule, runs[0].config["model"]):
-            draw_curve(axes[1], weight, label, styles)
+        curves = runs[0].summary.time_share, runs[0].summary.weight
+        for each, curve in zip(axes, curves, strict=True):
+            if curve:
+                draw_curve(each, curve, label, styles)
     axes[0].set(ylabel="share of the time axis\n(0: data, 1: noise)")
     axes[1].set(
         xlabel="log-SNR (noise to data)", ylabel="weight of an error in eps\na unit of log-SNR (1 at 0)", yscale="log"
@@ -113,9 +111,9 @@ def noise_level_figure(study: Study) -> Figure:
     return figure
 
 
-def draw_curve(axes: Axes, curve: Curve, label: str, styles: Styles) -> None:
-    """The line of one training."""
-    axes.plot(curve.log_snr, curve.value, **styles.training(label).matplotlib, label=label)
+def draw_curve(axes: Axes, curve: Sequence[Sequence[float]], label: str, styles: Styles) -> None:
+    """The line of one training, given by its abscissae and ordinates."""
+    axes.plot(*curve, **styles.training(label).matplotlib, label=label)
 
 
 def error_figure(study: Study) -> Figure | None:
@@ -128,7 +126,7 @@ def error_figure(study: Study) -> Figure | None:
     for label, levels in errors.items():
         at = sorted(levels)
         each = [shown(levels[level], 0, math.inf) for level in at]
-        draw_curve(axes, Curve(at, [interval.mean for interval in each]), label, styles)
+        draw_curve(axes, (at, [interval.mean for interval in each]), label, styles)
         low, high = [interval.low for interval in each], [interval.high for interval in each]
         axes.fill_between(at, low, high, color=styles.training(label).colour, alpha=0.15, linewidth=0)
     axes.set(xlabel="log-SNR (noise to data)", ylabel="mean squared error of eps", yscale="log")
@@ -168,6 +166,8 @@ def write_figures(study: Study, folder: Path, metric: str | None = None) -> list
     paths = []
     with matplotlib.rc_context(PRINT):
         for name, figure in figures(study, metric):
+            figure.draw_without_rendering()  # lays it out, once for both files
+            figure.set_layout_engine("none")
             for form in FORMATS:
                 paths.append(folder / f"{name}.{form}")
                 figure.savefig(paths[-1], metadata={"CreationDate" if form == "pdf" else "Date": None})

@@ -18,8 +18,10 @@ from PIL import Image
 from difflab.experiment.picture.files import bare
 from difflab.experiment.picture.sheet import GAP
 from difflab.experiment.picture.tile import MODES
+from difflab.report.cell import Cell
 from difflab.report.factors import factor_label
-from difflab.report.study import Cell, Group, Study
+from difflab.report.group import Group
+from difflab.report.study import Study
 
 MOMENTS = 12  # columns of a picture of steps
 
@@ -29,6 +31,7 @@ class Row:
     """The cells of a series that have a picture, by NFE. The page filters the row by `factors`."""
 
     label: str
+    guidance: str  # its factors of guidance as one label; empty unless the guidance varies
     factors: Mapping[str, str]
     cells: Mapping[float, Cell]
 
@@ -39,7 +42,8 @@ class Gallery:
 
     kind: str
     rows: tuple[Row, ...]
-    guidances: tuple[str, ...]  # the values of a slider; empty unless the guidance varies
+    guidances: tuple[str, ...]  # the positions of a slider; empty unless the guidance varies
+    guided_by: tuple[str, ...]  # the factors of guidance that vary
     moments: ClassVar[int] = MOMENTS
 
     def uri(self, cell: Cell) -> str:
@@ -48,6 +52,16 @@ class Gallery:
         with Image.open(cell.records[0].pictures[self.kind]) as image:
             bare(image).save(data, "PNG")
         return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+    def classes(self, cell: Cell) -> tuple[str, ...]:
+        """The names of the classes above the columns of a picture of samples; none if they are not known.
+
+        Balanced labels are a class for each column.
+        """
+        record = cell.records[0]
+        named = tuple(record.summary.classes)
+        known = self.kind == "samples" and record.card.labels == "balanced"
+        return named if known and len(named) == record.config["data"]["classes"] else ()
 
     def sprite(self, cell: Cell) -> Sprite:
         """The geometry of a cell's picture of steps."""
@@ -94,16 +108,18 @@ class Sprite:
 def gallery(study: Study, group: Group, kind: str) -> Gallery:
     """The pictures of a group of one kind."""
     keys = study.distinguishing
-    values = {cell.factors["guidance"] for cell in group.cells} if "guidance" in keys else set()
+    guided_by = tuple(key for key in keys if key.partition(".")[0] == "guidance")
+    values = {factor_label(cell.factors, guided_by) for cell in group.cells}
     guidances = tuple(sorted(values, key=by_numbers)) if len(values) > 1 else ()
-    named = [key for key in keys if not (guidances and key == "guidance")]
+    named = [key for key in keys if not (guidances and key in guided_by)]
     rows = []
     for cells in study.series(group).values():
         factors = cells[0].factors
-        label = factor_label(factors, named) or factors["paradigm"]
+        label = factor_label(factors, named) or factor_label(factors, ["paradigm"])
         pictured = {cell.nfe: cell for cell in cells if kind in cell.records[0].pictures}
-        rows.append(Row(label, {key: factors[key] for key in study.varied}, pictured))
-    return Gallery(kind, tuple(row for row in rows if row.cells), guidances)
+        chosen = factor_label(factors, guided_by) if guidances else ""
+        rows.append(Row(label, chosen, {key: factors[key] for key in study.varied}, pictured))
+    return Gallery(kind, tuple(row for row in rows if row.cells), guidances, guided_by)
 
 
 def by_numbers(text: str) -> tuple[list[float], str]:

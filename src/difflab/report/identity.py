@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from difflab.experiment.earlier_words import MOVED
-from difflab.experiment.identity import seedless
 from difflab.report.text import as_text
 
 TRAINED = (  # groups of options
@@ -22,10 +21,10 @@ def typed(key: str) -> str:
     return part if part.partition(".")[0] in TRAINED else MOVED.get(key, key)
 
 
-def typed_identity(config: Mapping[str, Any]) -> dict[str, str]:
-    """The identity of a stored run without its seeds, by the keys that users type; classes by their bare names."""
+def typed_identity(seedless: Mapping[str, Any]) -> dict[str, str]:
+    """An identity without its seeds by the keys that users type; classes by their bare names."""
     named = {}
-    for key, value in seedless(config).items():
+    for key, value in seedless.items():
         if key not in COPIES:
             text = str(value).rpartition(":")[2] if key.endswith(".class") else as_text(value)
             named[typed(key).removesuffix(".class").removeprefix("origins.")] = text

@@ -1,76 +1,11 @@
-"""The noise levels of a training: where its schedule spends its time, how each is weighted, and the error at each."""
+"""The noise levels of a training on the page: the curves of its configuration, and the held-out error at each level."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-import numpy as np
-import torch
-from torch import nn
-
-from difflab.experiment.build import build
-from difflab.experiment.weights import load_denoiser
-from difflab.objective.times import Times
-from difflab.objective.weighting import Weighting, error_ratio
-from difflab.process.schedule import Schedule
-from difflab.process.target import Eps, Target
 from difflab.report.record import Record
 from difflab.report.statistics import Seeds
-
-DRAWS = 2**18
-POINTS = 100  # of a curve of times
-GROUPS = 48  # of noise levels, each of about as many draws
-
-
-class Curve(NamedTuple):
-    """Values over log-SNR."""
-
-    log_snr: list[float]
-    value: list[float]
-
-
-def schedule_of(record: Record) -> Schedule:
-    """The noise schedule of a run; a learned schedule with its trained parameters."""
-    schedule: Schedule = build(record.config["model"]["denoiser"]["schedule"])
-    return load_denoiser(record.run)[0].schedule if isinstance(schedule, nn.Module) else schedule
-
-
-def time_share(schedule: Schedule) -> Curve:
-    """The share of the time axis, 0 at data, at which each log-SNR is reached."""
-    share = (torch.arange(POINTS, dtype=torch.float64) + 0.5) / POINTS
-    with torch.no_grad():
-        return Curve(schedule.log_snr(schedule.time(share)).tolist(), share.tolist())
-
-
-def configured_weight(schedule: Schedule, model: Mapping[str, Any]) -> Curve | None:
-    """The effective weight of a model's configuration; None if the model trains no network."""
-    if "target" not in model["denoiser"]:
-        return None
-    target, times, weighting = (
-        build(node) for node in (model["denoiser"]["target"], model["times"], model["weighting"])
-    )
-    return effective_weight(schedule, target, times, weighting)
-
-
-def effective_weight(schedule: Schedule, target: Target, times: Times, weighting: Weighting) -> Curve:
-    """`w(log_snr)` of the loss `int w(log_snr) |eps - eps_hat|^2 d log_snr`, scaled to 1 at `log_snr = 0`.
-
-    The weight at a noise level, converted to the error in eps, times the density of the training times there. Two
-    trainings with equal curves have the same objective, also if their schedules, targets and times differ.
-    Kingma & Gao 2023 (arXiv:2303.00848), eq. 8.
-    """
-    with torch.no_grad():
-        t, importance = times(schedule, DRAWS, torch.Generator().manual_seed(0))
-        weight = importance * weighting(schedule, target, t) * error_ratio(schedule, t, target, Eps())
-        log_snr = schedule.log_snr(t)
-    levels, which = np.unique(log_snr.numpy(), return_inverse=True)
-    below = np.bincount(which, weight.numpy()).cumsum() / DRAWS
-    ends = np.linspace(0, len(levels) - 1, min(GROUPS, len(levels) - 1) + 1).round().astype(int)
-    edge = levels[ends]
-    middle = ((edge[1:] + edge[:-1]) / 2)[1:-1]  # the outermost groups reach too far to stand for one level
-    density = (np.diff(below[ends]) / np.diff(edge))[1:-1]
-    return Curve(middle.tolist(), (density / np.interp(0.0, middle, density)).tolist())
 
 
 def denoising_errors(runs: Sequence[Record]) -> dict[float, dict[Seeds, float]]:

@@ -4,6 +4,8 @@
 const figures = JSON.parse(document.getElementById("figures").textContent);
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const dark = matchMedia("(prefers-color-scheme: dark)");
+const touch = matchMedia("(hover: none)").matches;
+const PAPER = 640; // the width of a printed chart, in pixels
 
 // The checked values of each factor.
 function checkedValues() {
@@ -15,14 +17,20 @@ function checkedValues() {
   return values;
 }
 
-function matches(factors, values, besides) {
-  return Object.entries(factors).every(([name, v]) => name === besides || !values.has(name) || values.get(name).has(v));
+function matches(factors, values, besides = []) {
+  return Object.entries(factors).every(([name, v]) => besides.includes(name) || !values.has(name) || values.get(name).has(v));
+}
+
+// Whether an entry stands in a table whose switch for all columns is on.
+function everything(entry) {
+  return entry.closest("table") !== null && entry.closest("section").querySelector("input.columns").checked;
 }
 
 function show() {
   const values = checkedValues();
   const metric = document.getElementById("metric").value;
-  for (const each of all("[data-metric]")) each.hidden = each.dataset.metric !== metric;
+  for (const each of all("[data-metric]")) each.hidden = each.dataset.metric !== metric && !everything(each);
+  for (const each of all("[data-extra]")) each.hidden = !everything(each);
   for (const each of all("[data-factors]")) each.hidden = !matches(JSON.parse(each.dataset.factors), values);
   for (const gallery of all(".gallery")) pick(gallery, values);
   for (const chart of all("[data-figure]")) if (chart.offsetParent !== null) draw(chart, values);
@@ -32,7 +40,7 @@ function show() {
 function theme() {
   const style = getComputedStyle(document.documentElement);
   const [ink, grid, line, paper] = ["--ink", "--grid", "--line", "--paper"].map((name) => style.getPropertyValue(name));
-  const axis = { gridcolor: grid, linecolor: line, zerolinecolor: line, tickcolor: line, ticks: "outside" };
+  const axis = { title: { font: { size: 13 } }, gridcolor: grid, linecolor: line, zerolinecolor: line, tickcolor: line, ticks: "outside" };
   return {
     layout: {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", xaxis: axis, yaxis: axis,
@@ -42,14 +50,16 @@ function theme() {
   };
 }
 
-function draw(chart, values) {
+function draw(chart, values, width) {
   const { data, layout } = figures[chart.dataset.figure];
   const traces = data.filter((trace) => matches(trace.meta?.factors ?? {}, values));
   const drawn = layout.meta ? [...traces, front(traces, layout.meta)] : traces;
-  const legend = legendHeight(drawn, chart.clientWidth);
-  const size = { height: Number(chart.dataset.height) + legend, margin: { ...layout.margin, b: layout.margin.b + legend } };
-  const options = { displaylogo: false, responsive: true, toImageButtonOptions: { format: "svg" } };
-  Plotly.react(chart, drawn, { ...layout, ...size, template: theme(), uirevision: "kept" }, options);
+  const whole = width ?? chart.clientWidth;
+  const narrow = whole < 480;
+  const legend = layout.showlegend === false ? 0 : legendHeight(drawn, whole - layout.margin.l - layout.margin.r);
+  const size = { width, height: Number(chart.dataset.height) + legend, margin: { ...layout.margin, b: layout.margin.b + legend } };
+  const options = { displaylogo: false, displayModeBar: touch ? false : "hover", responsive: true, toImageButtonOptions: { format: "svg" } };
+  Plotly.react(chart, drawn, { ...layout, ...size, legend: { ...layout.legend, font: { size: narrow ? 11 : 12 } }, template: theme(), uirevision: "kept" }, options);
 }
 
 // Legends stand below, in columns as wide as the longest name, so that the axes keep their height.
@@ -76,12 +86,11 @@ function front(traces, { better, front: style }) {
 function pick(gallery, values) {
   const slider = gallery.querySelector("input.pick");
   const at = slider && JSON.parse(slider.dataset.values)[slider.value];
+  const besides = slider ? JSON.parse(slider.dataset.factorsOf) : [];
   if (slider) slider.parentElement.querySelector("output").value = at;
   for (const row of all("tr[data-row]", gallery)) {
     const factors = JSON.parse(row.dataset.row);
-    row.hidden = slider
-      ? factors[slider.dataset.factor] !== at || !matches(factors, values, slider.dataset.factor)
-      : !matches(factors, values);
+    row.hidden = (slider !== null && row.dataset.guidance !== at) || !matches(factors, values, besides);
   }
 }
 
@@ -107,6 +116,27 @@ function sort(button) {
   body.append(...rows);
 }
 
+// A picture as large as the window, with the names of the classes above its columns.
+function enlarge(button) {
+  const dialog = document.getElementById("large");
+  const small = button.querySelector("img");
+  const classes = JSON.parse(button.dataset.classes);
+  Object.assign(dialog.querySelector("img"), { src: small.src, alt: small.alt });
+  dialog.querySelector("p").textContent = small.alt;
+  dialog.querySelector(".classes").replaceChildren(
+    ...classes.map((name) => Object.assign(document.createElement("span"), { textContent: name })),
+  );
+  dialog.showModal();
+}
+
+// Print: the verdicts unfolded, light colours, charts of the paper's width.
+function print(on) {
+  document.documentElement.classList.toggle("printing", on);
+  for (const each of all("details.reading, details.card:first-of-type")) each.open = on || each.open;
+  const values = checkedValues();
+  for (const chart of all("[data-figure]")) if (chart.offsetParent !== null) draw(chart, values, on ? PAPER : undefined);
+}
+
 async function copy(button) {
   const code = button.parentElement.querySelector("code");
   try {
@@ -130,6 +160,9 @@ for (const form of all("form.controls")) {
   form.addEventListener("submit", (event) => event.preventDefault());
 }
 dark.addEventListener("change", show);
-addEventListener("beforeprint", () => all("details").forEach((each) => (each.open = true)));
+for (const button of all("button.enlarge")) button.addEventListener("click", () => enlarge(button));
+for (const box of all("input.columns")) box.addEventListener("change", show);
+addEventListener("beforeprint", () => print(true));
+addEventListener("afterprint", () => print(false));
 all("input.walk").forEach(walk);
 show();

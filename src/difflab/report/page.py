@@ -4,37 +4,36 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from importlib.metadata import version
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-from plotly.graph_objects import Figure
-from plotly.offline import get_plotlyjs
-from plotly.utils import PlotlyJSONEncoder
+from markupsafe import Markup, escape
 
 from difflab.experiment.files import write_text
-from difflab.metric.direction import higher_is_better, title
-from difflab.report.charts import noise_level_chart, quality_chart, varied_factors
-from difflab.report.costs import COSTS, devices_note
+from difflab.metric.direction import better, meaning, title
+from difflab.report.charts import Chart, noise_level_chart, varied_factors
+from difflab.report.costs import COSTS, training_costs
 from difflab.report.few_steps import residual_charts, straightness_chart
-from difflab.report.gallery import Gallery, by_numbers, gallery
-from difflab.report.ranking import Place, ranking
+from difflab.report.gallery import by_numbers
+from difflab.report.reached import cost_text
 from difflab.report.reading import READING, any_error, bars, difference_text, divergences
-from difflab.report.record import PICTURES
-from difflab.report.study import Cell, Group, Study
-from difflab.report.text import as_text, counted, nfe_text, repetitions_text
+from difflab.report.section import Section
+from difflab.report.settings import sampling_differences, training_differences
+from difflab.report.study import Study
+from difflab.report.text import counted, nfe_text
 
 HEADINGS = {
     "samples": (
         "Samples from the same noise",
-        "The first samples of the first seed. The same place in two pictures started from the same noise.",
+        "The first samples of the first seed. The same place in two pictures started from the same noise. "
+        "Choose a picture to enlarge it.",
     ),
     "steps": (
         "From noise to data",
@@ -45,120 +44,6 @@ HEADINGS = {
         "Above, the generated samples nearest to training samples; below each, its nearest training sample.",
     ),
 }
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One value of a table: as text, and as the number that it is sorted by."""
-
-    text: str
-    value: float | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Section:
-    """The part of the page about the cells of one protocol."""
-
-    study: Study
-    group: Group
-    name: str
-
-    @property
-    def rankings(self) -> dict[str, list[list[Place]]]:
-        """By metric, a ranking at each NFE."""
-        rankings = {}
-        for metric in self.group.metrics:
-            each = [ranking(self.group.with_metric(metric), metric, nfe) for nfe in self.group.nfes]
-            rankings[metric] = [places for places in each if places]
-        return rankings
-
-    @property
-    def repeated(self) -> bool:
-        """Whether any cell has several seeds."""
-        return any(len(cell.records) > 1 for cell in self.group.cells)
-
-    @cached_property
-    def charts(self) -> dict[str, dict[str, Figure]]:
-        """By metric, the charts by their names on the page."""
-        study, group = self.study, self.group
-        return {
-            metric: {f"{self.name}-{metric}-{cost}": quality_chart(study, group, metric, cost) for cost in COSTS}
-            for metric in group.metrics
-        }
-
-    @property
-    def devices_note(self) -> str:
-        """A warning if the times were measured on several devices."""
-        return devices_note(self.group.devices)
-
-    @property
-    def galleries(self) -> dict[str, Gallery]:
-        """The pictures by kind, without kinds that have none."""
-        galleries = {kind: gallery(self.study, self.group, kind) for kind in PICTURES}
-        return {kind: each for kind, each in galleries.items() if each.rows}
-
-    @property
-    def cards(self) -> tuple[dict[str, str], list[dict[str, str]]]:
-        """The fields in which all cards agree; and for each card the others."""
-        records = [record for cell in self.group.cells for record in cell.records]
-        cards = [{"run": r.run.folder.name, "card": r.name, **texts(r.card.to_dict())} for r in records]
-        common = {key: value for key, value in cards[0].items() if all(card[key] == value for card in cards)}
-        return common, [{key: value for key, value in card.items() if key not in common} for card in cards]
-
-    @property
-    def title(self) -> str:
-        """The heading: the number of the protocol if there are several."""
-        return f"Protocol {self.name}" if len(self.study.groups) > 1 else "Quality and cost"
-
-    @property
-    def columns(self) -> list[str]:
-        """The headings of the table."""
-        return list(self.row(self.group.cells[0]))
-
-    def row(self, cell: Cell) -> dict[str, Entry]:
-        """The entries of a cell in the table, by column."""
-        columns = {"NFE": Entry(nfe_text(cell.nfe), cell.nfe)}
-        for metric in self.group.metrics:
-            columns[metric] = Entry("")
-            if metric in cell.metrics:
-                value = cell.estimate(metric)
-                number = value.mean if math.isfinite(value.mean) else None
-                columns[metric] = Entry(str(value), number, repetitions_text(value))
-        return columns | cost_entries(cell)
-
-
-def texts(fields: Mapping[str, Any]) -> dict[str, str]:
-    """The fields of a card as text."""
-    return {key: as_text(value) for key, value in fields.items()}
-
-
-def cost_entries(cell: Cell) -> dict[str, Entry]:
-    """The costs of a cell and its number of seeds; an empty entry where a cost was not measured."""
-    cost, training = cell.cost, cell.training
-    evaluations, runs = counted(len(cell.records), "evaluation"), counted(len(cell.runs), "training")
-    return {
-        "NFE counted": entry("{:.4g}", cost.get("nfe")),
-        "s a sample": entry("{:.2g}", cost.get("seconds_per_sample"), note=", ".join(sorted(cell.devices))),
-        "network share": entry("{:.0%}", cost.get("network_share")),
-        "peak memory, MiB": entry("{:,.0f}", cost.get("peak_memory"), 2**20),
-        "training images": training_entry(training, "images_seen"),
-        "training NFE": training_entry(training, "evaluations"),
-        "training s": training_entry(training, "seconds"),
-        "seeds": Entry(f"{len(cell.runs)}", len(cell.runs), f"{evaluations} of {runs}"),
-    }
-
-
-def training_entry(training: Mapping[str, float], key: str) -> Entry:
-    """A cost of the whole training: also of the runs that it started from, or that taught it, which the note states."""
-    if (before := training.get(f"{key}_before")) is None:
-        return entry("{:,.0f}", training.get(key))
-    return entry("{:,.0f}", training[key] + before, note=f"{before:,.0f} of them in the runs that it is made from")
-
-
-def entry(form: str, value: float | None, unit: float = 1, note: str = "") -> Entry:
-    """A number, printed in a format and a unit."""
-    return Entry("") if value is None else Entry(form.format(value / unit), value, note)
 
 
 def facts(study: Study) -> list[str]:
@@ -175,7 +60,7 @@ def facts(study: Study) -> list[str]:
     ]
 
 
-def page_title(study: Study) -> str:
+def varied_title(study: Study) -> str:
     """The factors that vary: `paradigm × sampler × NFE`."""
     nfe = ["NFE"] if len({cell.nfe for cell in study.cells}) > 1 else []
     return " × ".join([*study.distinguishing, *nfe]) or study.label(study.cells[0])
@@ -186,9 +71,33 @@ def factor_values(study: Study, key: str) -> list[str]:
     return sorted({cell.factors[key] for cell in study.cells}, key=by_numbers)
 
 
-def script(charts: Mapping[str, Figure]) -> Markup:
-    """Figures as JSON that cannot end the script element around it; NaN becomes null."""
-    return Markup(json.dumps(charts, cls=PlotlyJSONEncoder).replace("<", "\\u003c"))
+def script(charts: Mapping[str, Chart]) -> Markup:
+    """Charts as JSON that cannot end the script element around it; what is not finite becomes null."""
+    plain = {key: {"data": finite(chart.data), "layout": finite(chart.layout)} for key, chart in charts.items()}
+    return Markup(json.dumps(plain, allow_nan=False).replace("<", "\\u003c"))
+
+
+def finite(value: Any) -> Any:  # noqa: ANN401  # plain values
+    """Plain values, with None for each number that is not finite."""
+    if isinstance(value, Mapping):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def breakable(label: str) -> Markup:
+    """A label that a narrow column breaks between its factors, and within one after a sign."""
+    factors = (re.sub("([=_.])", r"\1<wbr>", str(escape(factor))) for factor in label.split(" "))
+    return Markup(" ".join(f'<span class="factor">{factor}</span>' for factor in factors))
+
+
+def plotly_js() -> str:
+    """The source of plotly.js, from the installed package, which is not imported."""
+    package = find_spec("plotly")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("the page needs plotly: pip install plotly")
+    return Path(package.origin).with_name("package_data").joinpath("plotly.min.js").read_text(encoding="utf-8")
 
 
 def asset(name: str) -> str:
@@ -196,10 +105,16 @@ def asset(name: str) -> str:
     return files("difflab.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def write_page(study: Study, folder: Path) -> Path:
-    """Write `folder/index.html`, which needs no other file and no network; return its path."""
-    names = [f"{k}" for k in range(1, len(study.groups) + 1)]
-    sections = [Section(study, group, name) for group, name in zip(study.groups, names, strict=True)]
+def write_page(
+    study: Study, folder: Path, metric: str | None = None, target: float | None = None, heading: str = ""
+) -> Path:
+    """Write `folder/index.html`, which needs no other file and no network; return its path.
+
+    `metric` is shown first, `target` is the value of it to be reached (by default twice its floor), and `heading` is
+    the title (by default the name of the study, or else what varies).
+    """
+    numbered = enumerate(study.groups, 1)
+    sections = [Section(study, group, f"{k}", metric, target) for k, group in numbered]
     charts = {key: chart for s in sections for named in s.charts.values() for key, chart in named.items()}
     charts["noise-levels"] = noise_level_chart(study)
     residuals = residual_charts(study)
@@ -207,28 +122,35 @@ def write_page(study: Study, folder: Path) -> Path:
     if straightness := straightness_chart(study):
         charts["straightness"] = straightness
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"metric_title": title, "counted": counted, "nfe_text": nfe_text}
+    environment.filters |= {
+        **{"metric_title": title, "counted": counted, "nfe_text": nfe_text, "better": better, "meaning": meaning},
+        "breakable": breakable,
+        "cost_text": cost_text,
+    }
     page = environment.from_string(asset("page.html.jinja")).render(
         study=study,
         sections=sections,
         facts=facts(study),
         factor_values=factor_values,
-        title=page_title(study),
+        title=heading or study.name or varied_title(study),
+        varied=varied_title(study),
         headings=HEADINGS,
         costs=list(COSTS.values()),
-        metrics=list(dict.fromkeys(metric for group in study.groups for metric in group.metrics)),
-        higher_is_better=higher_is_better,
+        metrics=list(dict.fromkeys(metric for section in sections for metric in section.metrics)),
         bars=bars,
         reading=READING,
         any_error=any_error,
         difference_text=difference_text,
         divergences=divergences,
         varied_factors=varied_factors,
-        residuals={label: chart.data[0].meta["factors"] for label, chart in residuals.items()},
+        trainings=training_differences(study),
+        samplings=sampling_differences(study),
+        training_costs=training_costs(study),
+        residuals={label: chart.data[0]["meta"]["factors"] for label, chart in residuals.items()},
         straightness=straightness is not None,
         figures=script(charts),
         style=Markup(asset("page.css")),
-        plotly=Markup(get_plotlyjs()),
+        plotly=Markup(plotly_js()),
         code=Markup(asset("page.js")),
     )
     return write_text(folder / "index.html", page)

@@ -11,9 +11,9 @@ from types import MappingProxyType
 import numpy as np
 
 from difflab.metric.direction import higher_is_better
+from difflab.report.cell import Cell
 from difflab.report.diverged import Diverged, diverged, named
 from difflab.report.statistics import LEVEL, NOISE, NOTHING, Interval, Seeds, by_repetition, estimate
-from difflab.report.study import Cell
 from difflab.report.variance import against_best
 
 

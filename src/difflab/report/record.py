@@ -11,6 +11,7 @@ from typing import Any
 
 from difflab.experiment.identity import seeds
 from difflab.experiment.run import Run
+from difflab.experiment.summary import Summary, summary_of
 from difflab.metric.card import ProtocolCard, digest
 from difflab.report.identity import typed_identity
 from difflab.report.statistics import Seeds
@@ -32,6 +33,7 @@ class Record:
     choices: Mapping[str, Any]  # of the options of sampling
     command: str
     notes: Mapping[str, str] = field(default_factory=dict)  # what a reader must know of each score
+    study: str = ""  # the name that the evaluation was given, or its training
 
     @property
     def seed(self) -> int:
@@ -60,9 +62,14 @@ class Record:
         return self.run.result or {}
 
     @cached_property
+    def summary(self) -> Summary:
+        """What only torch can compute of its run: identity, curves of noise levels, names of classes."""
+        return summary_of(self.run, self.config)
+
+    @cached_property
     def identity(self) -> dict[str, str]:
         """All that decides the trained weights, seeds apart, by dotted keys."""
-        return typed_identity(self.config)
+        return typed_identity(self.summary.identity)
 
     @cached_property
     def cell(self) -> str:
@@ -113,7 +120,8 @@ def read_record(run: Run, config: Mapping[str, Any], path: Path) -> Record:
         fields = json.loads(path.read_text())
         metrics, cost, choices, command = (fields[key] for key in ("metrics", "cost", "choices", "command"))
         card, notes = ProtocolCard(**fields["card"]), fields.get("notes", {})  # of which older evaluations have none
-        return Record(run, path.stem, config, card, metrics, cost, choices, command, notes)
+        study = fields.get("study") or config.get("study") or ""
+        return Record(run, path.stem, config, card, metrics, cost, choices, command, notes, study)
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         why = f"{type(error).__name__}: {error}"
         raise ValueError(

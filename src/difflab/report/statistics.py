@@ -9,9 +9,6 @@ from functools import lru_cache
 from statistics import NormalDist, fmean, stdev
 from typing import TypeAlias
 
-from scipy.stats import studentized_range
-from scipy.stats import t as student_t
-
 LEVEL = 0.95
 TRAININGS, NOISE = "training seeds", "noise seeds"  # what is repeated
 Seeds: TypeAlias = tuple[tuple[int, ...], int]  # of a training, and of the noise that it was sampled from
@@ -75,7 +72,9 @@ def interval(values: Sequence[float], over: str, level: float = LEVEL) -> Interv
     n, mean = len(values), fmean(values)
     if n < 2 or not math.isfinite(mean):
         return Interval(mean, math.nan, math.nan, n, over)
-    half = float(student_t.ppf((1 + level) / 2, n - 1)) * stdev(values) / math.sqrt(n)
+    from scipy.special import stdtrit  # which takes a while to load, and is needed for repetitions alone
+
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * stdev(values) / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n, over)
 
 
@@ -128,4 +127,6 @@ def range_of_equals(cells: int, freedom: float, level: float = LEVEL) -> float:
     Tukey's studentized range over sqrt(2), as the standard error is that of a difference. `freedom` are the degrees of
     freedom of the estimated variance, which need not be a whole number.
     """
+    from scipy.stats import studentized_range  # likewise
+
     return float(studentized_range.ppf(level, cells, freedom)) / math.sqrt(2)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from difflab.metric.direction import higher_is_better, title
-from difflab.report.costs import devices_note
+from difflab.metric.direction import better, meaning, title
+from difflab.report.cell import Cell
+from difflab.report.costs import SPENT, devices_note
+from difflab.report.group import Group
 from difflab.report.ranking import Place, ranking
+from difflab.report.reached import reached_text, target_of
 from difflab.report.reading import READING, any_error, difference_text
 from difflab.report.record import Record
 from difflab.report.statistics import NOISE
-from difflab.report.study import Cell, Group, Study
+from difflab.report.study import Study
 from difflab.report.text import nfe_text, short_hashes
-
-LATEX = {"^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "\\": r"\textbackslash{}"}  # others by a backslash
 
 
 def tidy(study: Study) -> list[dict[str, Any]]:
@@ -63,15 +64,15 @@ class RankingTable:
     study: Study
     group: Group
     metric: str
+    asked: float | None = None  # the value of it to be reached; None: twice the floor
 
     @property
     def title(self) -> str:
         """The metric, and the fields in which the protocol differs from those of the other groups."""
         fields = ", ".join(f"{key} {short_hashes(value)}" for key, value in self.group.differing.items())
-        direction = "higher" if higher_is_better(self.metric) else "lower"
-        return f"{title(self.metric)}, {direction} is better" + (f": {fields}" if fields else "")
+        return f"{title(self.metric)}, {better(self.metric)}" + (f": {fields}" if fields else "")
 
-    @property
+    @cached_property
     def places(self) -> list[Place]:
         """By rising NFE, then by rank."""
         cells = self.group.with_metric(self.metric)
@@ -100,12 +101,11 @@ class RankingTable:
 
     def row(self, place: Place) -> dict[str, str]:
         """The label of a cell and its value."""
-        over_noise = place.value.known and place.value.over == NOISE
-        value = f"{place.value}{'†' * over_noise}{'‡' * (place.diverged is not None)}"
+        value = marked(place)
         return {
             "NFE": nfe_text(place.cell.nfe),
             "": self.study.label(place.cell),
-            self.metric: f"**{value}**" if place.verdict is None else value,
+            title(self.metric): f"**{value}**" if place.verdict is None else value,
             "seeds": f"{place.value.n}",
         }
 
@@ -131,18 +131,25 @@ class RankingTable:
             notes.append(note)
         if any(place.value.known and place.value.over == NOISE for place in self.places):
             notes.append("† One training: the interval is over noise seeds and covers sampling noise only.")
+        if target := target_of(self.group, self.metric, self.asked):
+            notes.append(reached_text(self.study, self.group, target))
         protocol = ", ".join(f"{key} {short_hashes(value)}" for key, value in self.group.protocol.items())
         return [*notes, f"Protocol: {protocol}."]
 
 
+def marked(place: Place) -> str:
+    """The value of a place, with the signs that the notes explain."""
+    over_noise = place.value.known and place.value.over == NOISE
+    return f"{place.value}{'†' * over_noise}{'‡' * (place.diverged is not None)}"
+
+
 def costs_row(cell: Cell) -> dict[str, str]:
     """The costs of a cell: means over its evaluations and runs, with what the runs cost that it is made from."""
-    names = {"training images": "images_seen", "training NFE": "evaluations", "training seconds": "seconds"}
     spent = cell.training
     return {
         "NFE counted": f"{cell.cost['nfe']:.4g}",
         "s a sample": f"{cell.cost['seconds_per_sample']:.2g}",
-        **{name: f"{spent[key] + spent.get(f'{key}_before', 0):.0f}" for name, key in names.items() if key in spent},
+        **{name: f"{spent[key] + spent.get(f'{key}_before', 0):.0f}" for name, key in SPENT.items() if key in spent},
     }
 
 
@@ -151,28 +158,22 @@ def device_row(cell: Cell) -> dict[str, str]:
     return {"device": ", ".join(sorted(cell.devices))}
 
 
-def ranking_tables(study: Study, metric: str | None = None) -> Iterator[RankingTable]:
-    """The rankings of each group that has the metric; by default by the first metric of each group."""
+def ranking_tables(study: Study, metric: str | None = None, target: float | None = None) -> Iterator[RankingTable]:
+    """The rankings of each group that has the metric; by default by the first metric of each group.
+
+    `target` is the value of it to be reached, by default twice its floor.
+    """
     for group in study.groups:
         for key in [key for key in group.metrics if metric in (None, key)][:1]:
-            yield RankingTable(study, group, key)
+            yield RankingTable(study, group, key, target)
 
 
-def markdown(study: Study, metric: str | None = None) -> str:
+def markdown(study: Study, metric: str | None = None, target: float | None = None) -> str:
     """The rankings as Markdown."""
     return "\n".join(
-        f"### {ranked.title}\n\n{rendered(ranked, 'pipe')}\n\n{chr(10).join(f'- {note}' for note in ranked.notes)}\n"
-        for ranked in ranking_tables(study, metric)
-    )
-
-
-def latex(study: Study, metric: str | None = None) -> str:
-    """The rankings as LaTeX: needs the package booktabs."""
-    return "\n".join(
-        f"\\begin{{table}}\n\\centering\\small\n\\caption{{{escaped(ranked.title)}}}\n"
-        f"{latex_signs(rendered(ranked, 'latex_booktabs'))}\n\n\\smallskip\\footnotesize\n"
-        f"{chr(10).join(escaped(note) for note in ranked.notes)}\n\\end{{table}}\n"
-        for ranked in ranking_tables(study, metric)
+        f"### {ranked.title}\n\n{meaning(ranked.metric)}\n\n{rendered(ranked, 'pipe')}\n\n"
+        f"{chr(10).join(f'- {note}' for note in ranked.notes)}\n"
+        for ranked in ranking_tables(study, metric, target)
     )
 
 
@@ -182,17 +183,6 @@ def rendered(ranked: RankingTable, form: str) -> str:
 
     text: str = tabulate(ranked.rows, headers="keys", tablefmt=form, disable_numparse=True)
     return text
-
-
-def latex_signs(text: str) -> str:
-    """Bold text, ±, † and ‡ as LaTeX commands."""
-    bold = re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", text)
-    return bold.replace("±", r"$\pm$").replace("†", r"$^\dagger$").replace("‡", r"$^\ddagger$")
-
-
-def escaped(text: str) -> str:
-    """A text with the special characters of LaTeX escaped."""
-    return latex_signs(re.sub(r"[_%&#{}$^~\\]", lambda match: LATEX.get(match[0], f"\\{match[0]}"), text))
 
 
 def print_ranking(ranked: RankingTable) -> None:

@@ -8,7 +8,6 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import digamma, polygamma
 
 from difflab.report.statistics import range_of_equals
 
@@ -92,6 +91,8 @@ def prior(v: Array, f: Array, most: float) -> tuple[float, float]:
     Smyth 2004, section 6.2: `E log v` and `Var log v` of scaled F-distributed v. If they vary no more than chance, the
     prior is their mean.
     """
+    from scipy.special import digamma, polygamma
+
     if len(v) < 2 or not v.all():
         return most, float(v.mean())
     e = np.log(v) - digamma(f / 2) + np.log(f / 2)
@@ -104,6 +105,8 @@ def prior(v: Array, f: Array, most: float) -> tuple[float, float]:
 
 def inverse_trigamma(x: float) -> float:
     """The y > 0 with `trigamma(y) = x`, by Newton's method on 1 / trigamma (Smyth 2004, appendix)."""
+    from scipy.special import polygamma
+
     y = 0.5 + 1 / x
     for _ in range(ITERATIONS):
         trigamma = float(polygamma(1, y))

@@ -10,11 +10,13 @@ from difflab.experiment.wandb_job import WandbJob, protocol_tag
 from difflab.experiment.wandb_mirror import Wandb
 from difflab.experiment.wandb_server import attempt
 from difflab.metric.direction import higher_is_better, title
+from difflab.report.cell import Cell
 from difflab.report.costs import COSTS
-from difflab.report.factors import SAMPLED
+from difflab.report.group import Group
 from difflab.report.identity import TRAINED
 from difflab.report.record import PICTURES
-from difflab.report.study import Cell, Group, Study
+from difflab.report.study import Study
+from difflab.report.words import SAMPLED
 
 try:
     import wandb_workspaces.reports.v2.interface as wr

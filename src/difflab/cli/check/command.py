@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from difflab.cli.command import ends_in_one_line, words_of
+from difflab.cli.command import words_of
+from difflab.cli.ending import ends_in_one_line
 from difflab.cli.extensions import outside_of
 from difflab.experiment.errors import user_errors
 from difflab.experiment.extensions import installed

@@ -7,7 +7,8 @@ import inspect
 import logging
 from collections.abc import Sequence
 
-from difflab.cli.command import ends_in_one_line, words_of
+from difflab.cli.command import words_of
+from difflab.cli.ending import ends_in_one_line
 from difflab.cli.extensions import outside_of
 from difflab.cli.figure.words import IMAGE, class_of, figure_of, output_of
 from difflab.experiment.errors import UserError, user_errors

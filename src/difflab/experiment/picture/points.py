@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from PIL import Image, ImageDraw
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EXTENT = 3.0  # densities show the square -EXTENT..EXTENT
 INK = np.array([16, 42, 131])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
-from difflab.data.codec import Codec
 from difflab.experiment.picture.points import scatter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from difflab.data.codec import Codec
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's words, by channels
 CLOUD = 160  # pixels a side of a tile of points
