@@ -15,9 +15,7 @@ import tempfile
 from importlib.resources import as_file, files
 from pathlib import Path
 
-import torch
 import yaml
-from safetensors.torch import load, save
 
 from difflab.experiment.errors import UserError
 from difflab.experiment.files import read_json, write_json, write_text
@@ -54,6 +52,9 @@ def pack(source: Path, folder: Path) -> int:
 
     Without one no training takes its rounded weights for its own result.
     """
+    import torch  # here, as a report looks for runs without it
+    from safetensors.torch import load, save
+
     folder.mkdir(parents=True, exist_ok=True)
     tensors = load((source / WEIGHTS).read_bytes())
     data = save({key: value.to(torch.bfloat16) for key, value in tensors.items()})
