@@ -11,7 +11,7 @@ from PIL import Image
 
 from difflab.cli.figure import main as figure
 from difflab.cli.figure.words import figure_of, image_of
-from difflab.denoiser import continuous_bits_per_dim
+from difflab.denoiser import continuous_bits_per_dim, variational_bits_per_dim
 from difflab.experiment.errors import UserError
 from difflab.process import VP, LinearBetas
 from difflab.report.figure import FIGURES
@@ -33,7 +33,7 @@ WORDS = {**{name: [] for name in FIGURES}, **OF_RUNS, "score": ["run=points"]}
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    for name in ("digits", "points"):
+    for name in ("digits", "points", "chain"):
         write_exact_run(folder, name)
     return folder
 
@@ -133,13 +133,23 @@ def test_both_ways_of_the_density_have_the_law_at_their_ends(made):
         assert abs(float(share) - 0.2) < 0.04, name
 
 
+def test_the_terms_of_a_chain_have_its_sum(made):
+    drawing = made("likelihood", "run=chain", "n=256")
+    terms = drawing.terms
+    x0 = drawing.run.data.encoded(drawing.run.data.images.test, slice(256))
+    denoise = drawing.run.denoiser.bind(torch.zeros(256, dtype=torch.int64))
+    bound = variational_bits_per_dim(denoise, x0, levels=None)
+    assert float(terms.sums[-1] - terms.last.mean()) == pytest.approx(float(bound.diffusion.mean()), rel=0.03)
+    assert float(terms.first.mean()) == pytest.approx(float(bound.reconstruction.mean()), abs=0.1)
+
+
 def test_the_terms_of_the_bound_have_its_sum(made):
     drawing = made("likelihood", "run=points", "n=256")
     terms = drawing.terms
     x0 = drawing.run.data.encoded(drawing.run.data.images.test, slice(256))
     denoise = drawing.run.denoiser.bind(torch.zeros(256, dtype=torch.int64))
     bound = continuous_bits_per_dim(denoise, x0, n=64, levels=None)
-    assert float(terms.sums[-1] - terms.sums[0]) == pytest.approx(float(bound.diffusion.mean()), rel=0.03)
+    assert float(terms.sums[-1] - terms.last.mean()) == pytest.approx(float(bound.diffusion.mean()), rel=0.03)
     assert float(terms.last.mean()) == pytest.approx(float(bound.prior.mean()), abs=0.01)
     assert float(terms.first.mean()) == pytest.approx(float(bound.reconstruction.mean()), abs=0.1)
 

@@ -78,13 +78,21 @@ def sorted_words(name: str, cls: type[Drawing], hints: Mapping[str, Any], words:
 
 def parts_of(cls: type[Drawing], hints: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     """The parts that a figure shows, built: those named, or the figure's own choice. One, or several by their names."""
-    from difflab.cli.parts import is_setting, parts
+    from difflab.cli.parts import is_setting, options_of, parts
+    from difflab.experiment.build import build
+    from difflab.experiment.config import nodes
 
     named = {word.partition("=")[0] for word in words if not is_setting(word)}
-    own = [f"{group}={options}" for group, options in cls.options.items() if group not in named]
+    chosen = [*(f"{group}={options}" for group, options in cls.options.items() if group not in named), *words]
     found: dict[str, dict[str, Any]] = {}
-    for part in parts([*own, *words]):
-        found.setdefault(part.group, {})[part.option] = part.built
+    if any(map(is_setting, words)):
+        for part in parts(chosen):
+            found.setdefault(part.group, {})[part.option] = part.built
+    elif chosen:
+        for group, option in (pair for word in chosen for pair in options_of(word)):
+            found.setdefault(group, {})[option] = None
+        for group, each in nodes({group: [*some] for group, some in found.items()}).items():
+            found[group] = {option: build(each[option]) for option in found[group]}
     values: dict[str, Any] = {}
     for group, built in found.items():
         if get_origin(hints[group]) is not None and issubclass(get_origin(hints[group]), Mapping):

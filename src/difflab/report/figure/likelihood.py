@@ -28,7 +28,8 @@ class Terms(NamedTuple):
     """The bound's terms at K noise levels, from noise to data, of n samples, in bits/dim."""
 
     share: Tensor  # of the time axis, (K,)
-    log_snr: Tensor  # (K,)
+    log_snr: Tensor  # (K,); of a chain the middle of each step
+    ends: tuple[float, float]  # log-SNRs between which the terms add up
     each: Tensor  # for a unit of log-SNR, (K, n)
     slope: Tensor  # -dlog_snr / dshare, (K,)
     last: Tensor  # L_T, (n,)
@@ -36,9 +37,14 @@ class Terms(NamedTuple):
 
     @property
     def sums(self) -> Tensor:
-        """The bound from noise down to each level, without L_0: by trapezoids in log-SNR; (K,)."""
-        area = torch.cumulative_trapezoid(self.each.mean(1), self.log_snr)
-        return torch.cat([torch.zeros(1, dtype=torch.float64), area]) + self.last.mean()
+        """The bound from noise down to each level and at last to the data's end, without L_0; (K + 1,).
+
+        By trapezoids in log-SNR, with the first and the last value up to the ends.
+        """
+        value = self.each.mean(1)
+        noisiest, cleanest = (torch.tensor([end], dtype=torch.float64) for end in self.ends)
+        places = torch.cat([noisiest, self.log_snr, cleanest])
+        return torch.cumulative_trapezoid(torch.cat([value[:1], value, value[-1:]]), places) + self.last.mean()
 
 
 @dataclass(frozen=True)
@@ -113,8 +119,10 @@ class Likelihood(Drawing):
 
         with torch.no_grad(), autocast(denoiser.device, self.run.recipe.precision):
             each = torch.stack([term(t) for t in times]).double()
+            ends = float(log_snr[0]), float(log_snr[-1])
             if schedule.discrete:
-                width = schedule.log_snr(times - schedule.step) - log_snr  # of each term, in log-SNR
+                below = schedule.log_snr(times - schedule.step)
+                width, ends = below - log_snr, (ends[0], float(below[-1]))  # of each term, in log-SNR
                 slope, first = width * schedule.t_max / schedule.step, term(torch.tensor(schedule.step).double())
                 each = each / width[:, None]
             else:
@@ -122,7 +130,8 @@ class Likelihood(Drawing):
                 eps = torch.randn(x0.shape, generator=g).to(x0)
                 first = bits(DECODER(x0, x0 + scale((-0.5 * log_snr[-1]).exp(), eps), log_snr[-1], levels)).cpu()
         last = prior_term(log_snr[0], x0).cpu()
-        return Terms(schedule.fraction(times), log_snr, each, slope, last, first)
+        middles = (log_snr + below) / 2 if schedule.discrete else log_snr
+        return Terms(schedule.fraction(times), middles, ends, each, slope, last, first)
 
     def draw(self) -> Figure:
         """Draw the terms over the time axis, and their sum from noise to data."""
@@ -137,8 +146,8 @@ class Likelihood(Drawing):
         )
         left.set(xlabel="share of the time axis (0: data, 1: noise)", ylabel="bits/dim for a unit of the axis")
         left.set_yscale("log")
-        right.plot(terms.share, terms.sums, color=COLOURS[1], lw=1.3)
-        diffusion = float(terms.sums[-1] - terms.sums[0])
+        right.plot(torch.cat([terms.share, torch.zeros(1)]), terms.sums, color=COLOURS[1], lw=1.3)
+        diffusion = float(terms.sums[-1] - terms.last.mean())
         parts = (float(terms.last.mean()), diffusion, float(terms.first.mean()))
         right.plot([0], [sum(parts)], marker="o", color=COLOURS[1])
         right.set(xlabel="share of the time axis", ylabel="bits/dim down to here")

@@ -16,7 +16,7 @@ from difflab.report.figure.trained import check_labels, drawn, grid_name, many, 
 from difflab.sampler.base import Sampler
 from difflab.sampler.heun import Heun
 
-CONVERGED = 240  # network evaluations of the sample that errors are measured against
+CONVERGED = 160  # network evaluations of the sample that errors are measured against
 
 
 @dataclass(frozen=True)
