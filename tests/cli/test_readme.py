@@ -71,9 +71,12 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert {path.suffix for path in (tmp_path / "report").iterdir()} >= {".html", ".csv", ".md", ".tex"}
 
 
-def test_the_picture_of_the_readme_is_there():
-    (name,) = re.findall(r"!\[.*\]\((.*)\)", README.read_text())
-    assert (README.parent / name).stat().st_size > 10_000
+def test_the_pictures_of_the_readme_and_of_the_docs_are_there():
+    for page in (README, README.parent / "docs" / "figures" / "README.md"):
+        names = re.findall(r"!\[.*\]\((.*)\)", page.read_text())
+        assert names
+        for name in names:
+            assert (page.parent / name).stat().st_size > 10_000
 
 
 def test_the_notebook_of_the_readme_runs(tmp_path, monkeypatch):
