@@ -45,3 +45,12 @@ def fitting(option, **changes):
 def count(net):
     """How many trained parameters."""
     return sum(parameter.numel() for parameter in net.parameters())
+
+
+def randomised(net):
+    """The network with all its weights drawn at random, also those that begin at zero or one."""
+    g = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(0.1 * torch.randn(p.shape, generator=g) + (p.ndim == 1))
+    return net

@@ -127,6 +127,7 @@ class Autoencoder(nn.Module):
             ResidualBlock, features=features, modulation=ScaleShift if classes else Plain, groups=groups, dropout=0.0
         )
         widths = [width * m for m in multipliers]
+        self.widths, self.blocks = tuple(widths), blocks
         deepest, top = widths[-1], widths[0]
 
         def middle() -> list[nn.Module]:
