@@ -35,6 +35,7 @@ BUDGETS = {
     "difflab-search": [*(word for word in TRAINING if word != "nfe=4"), "nfe=range(4,9)", "trials=2", *SMALL],
     "difflab-report": [],
     "difflab-check": [],
+    "difflab-figure": ["formats=svg", "themes=light"],
 }
 STUDY = ["images=128", "batch_size=128", "protocol.n=16", "protocol.n_likelihood=0", "logger=local", *FEWER, *SMALL]
 STUDY += ["data=digits"]  # as the features of the 2,000 default images take long

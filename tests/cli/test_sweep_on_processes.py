@@ -49,7 +49,7 @@ def test_each_model_is_trained_once_and_each_setting_measured_once(swept):
     folder, said = swept
     assert counts(said) == [4, 2, 4, 0, 0]
     assert counts(said_here("evaluate", "-m", *SWEEP, *TWO, cwd=folder)) == [4, 0, 0, 4, 0]
-    assert "w2" in said_here("report", cwd=folder)
+    assert "Wasserstein-2" in said_here("report", cwd=folder)
 
 
 def test_the_numbers_are_those_of_one_process(swept, tmp_path):

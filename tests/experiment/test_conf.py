@@ -63,7 +63,9 @@ STEPS += [("steps", "to_data", "easy_consistency")]
 STEPS += [("distance", option, "shortcut") for option in options("distance")]
 STEPS += [("residual", option, "lagrangian_flow_map") for option in options("residual")]
 STEPS += [("drive", option, "mean_flow") for option in ("data", "own")]
+ONE_STEP = ["paradigm=vae", "backbone=autoencoder", "data=digits", "nfe=1"]
 NEEDS = {  # what an option asks of the others
+    **dict.fromkeys([("backbone", "autoencoder"), ("denoiser", "vae"), ("paradigm", "vae")], ONE_STEP),
     **{("data", toy): ["backbone=mlp", "protocol=toy"] for toy in TOYS},
     ("backbone", "mlp"): ["data=moons", "protocol=toy"],
     **{("backbone", f"dit{size}"): ["data=fashion16"] for size in ("", "_s")},

@@ -24,20 +24,25 @@ UNTRAINED = (
     "reflow",
 )
 CASES = {option: [f"paradigm={option}"] for option in options("paradigm") if option not in UNTRAINED}
-OF_IMAGES = ("ddpm", "classifier", "noisy_classifier", "draws_two", "checkpointing", "dit", "no_label_dropout")
+OF_IMAGES = ("ddpm", "classifier", "noisy_classifier", "draws_two", "checkpointing", "dit", "no_label_dropout", "vae")
 CASES |= {
+    "vae": ["paradigm=vae", "nfe=1"],
     "draws_two": ["paradigm=ddpm", "draws=two"],  # a chain is of the first images of each process: other ones
     "no_label_dropout": ["paradigm=vp_sde", "model.label_dropout=0.0"],
     "curriculum": ["paradigm=vp_sde", "times=curriculum"],
     "checkpointing": ["paradigm=improved_ddpm", "backbone.checkpointing=true"],
     "dit": ["paradigm=vp_sde", "backbone=dit", "backbone.depth=1", "backbone.heads=2", "backbone.checkpointing=true"],
 }
-NOT_OF_DIT = ("backbone.multipliers", "backbone.attention", "backbone.head_channels", "backbone.dropout")
+LACKING = {  # settings of the U-Net that another network does not have
+    "dit": ("backbone.multipliers", "backbone.attention", "backbone.head_channels", "backbone.dropout"),
+    "vae": ("backbone.attention", "backbone.head_channels", "backbone.dropout"),
+}
 
 
 def words_of(case):
     shape = IMAGES if case in OF_IMAGES else POINTS
-    return [word for word in shape if not (case == "dit" and word.startswith(NOT_OF_DIT))] + FOUR_STEPS + CASES[case]
+    absent = LACKING.get(case, ())
+    return [word for word in shape if not word.startswith(absent)] + FOUR_STEPS + CASES[case]
 
 
 def composed():
