@@ -17,11 +17,20 @@ from difflab.denoiser import AnyClassifier, Denoiser
 from difflab.guidance import Chain, ClassifierFree, ClassifierGuidance, Clip
 from difflab.objective import Chain as ChainOfDraws
 from difflab.objective import OptimalTransport
-from difflab.paradigm import EDM, Diffusion, FlowMapMatching, FlowMatching, ImprovedDDPM, Optimisation, RectifiedFlow
+from difflab.paradigm import (
+    EDM,
+    VAE,
+    Diffusion,
+    FlowMapMatching,
+    FlowMatching,
+    ImprovedDDPM,
+    Optimisation,
+    RectifiedFlow,
+)
 from difflab.paradigm.base import HELD_OUT
 from difflab.process import VP, CosineBetas, Eps
 from difflab.sampler import DDIM, Heun, Uniform, generate
-from helpers.networks import perturbed
+from helpers.networks import AffineAutoencoder, perturbed
 
 EXPORTED = [getattr(paradigm, name) for name in paradigm.__all__]
 DIFFUSIONS = [cls for cls in EXPORTED if issubclass(cls, Diffusion) and cls is not Diffusion]
@@ -62,7 +71,11 @@ def test_each_module_trains_tests_and_samples_with_its_papers_defaults(subtests)
 
 def trains_tests_and_samples(cls):
     """Two steps, one batch of held-out points, three samples."""
-    network = mlp(learned_variance=cls is ImprovedDDPM, second_time=cls is FlowMapMatching)
+    network = (
+        AffineAutoencoder()
+        if cls is VAE
+        else mlp(learned_variance=cls is ImprovedDDPM, second_time=cls is FlowMapMatching)
+    )
     model, data, plain = cls(network), points(), trainer(limit_test_batches=1)
     before = [p.clone() for p in model.denoiser.parameters()]
     plain.fit(model, data)

@@ -3,6 +3,7 @@
 import functools
 
 import torch
+from torch import nn
 
 from difflab.cli.parts import NARROW
 from difflab.experiment.build import build
@@ -54,3 +55,19 @@ def randomised(net):
         for p in net.parameters():
             p.copy_(0.1 * torch.randn(p.shape, generator=g) + (p.ndim == 1))
     return net
+
+
+class AffineAutoencoder(nn.Module):
+    """Points in the plane to one latent and back."""
+
+    shape, classes, latent_shape = (2,), 0, (1,)
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(2, 2), nn.Linear(1, 2)
+
+    def encode(self, x, label):
+        return self.encoder(x).chunk(2, dim=1)
+
+    def decode(self, z, label):
+        return self.decoder(z)
