@@ -159,9 +159,9 @@ def of_guidance(part: Part) -> Iterator[Finding]:
 
 def of_backbone(part: Part) -> Iterator[Finding]:
     """Each law of networks that generate."""
-    classifies = not hasattr(part.built, "learned_variance")
+    denoises = hasattr(part.built, "learned_variance")
     for law in backbones.LAWS:
-        yield apart(law, "it is a classifier and generates nothing") if classifies else held(law, [(part.built,)])
+        yield held(law, [(part.built,)]) if denoises else apart(law, "it does not denoise: it classifies, or encodes")
 
 
 def of_data(part: Part) -> Iterator[Finding]:
