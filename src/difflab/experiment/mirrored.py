@@ -7,14 +7,14 @@ from functools import partial
 from typing import Any
 
 from difflab.experiment.evaluation import Evaluation
-from difflab.experiment.mirror import Mirror
+from difflab.experiment.mirror import Mirrors
 from difflab.experiment.processes import agreed, rank
 from difflab.experiment.progress import Drawing, silently
 from difflab.experiment.wandb_job import WandbJob
 
 
 def evaluate_all(
-    evaluations: Sequence[Evaluation], mirror: Mirror, config: Mapping[str, Any], requested: bool
+    evaluations: Sequence[Evaluation], mirror: Mirrors, config: Mapping[str, Any], requested: bool
 ) -> list[dict[str, Any]]:
     """The results of evaluations, cached or new, each mirrored as a job of its own; `config` is the run's.
 
@@ -41,7 +41,7 @@ def evaluate_all(
     return found
 
 
-def run_and_log(evaluation: Evaluation, job: WandbJob, mirror: Mirror) -> dict[str, Any]:
+def run_and_log(evaluation: Evaluation, job: WandbJob, mirror: Mirrors) -> dict[str, Any]:
     """The result of an evaluation, mirrored by the process that makes it."""
     bar = silently if rank() else Drawing
     with bar("measuring", evaluation.protocol.n) as progress:

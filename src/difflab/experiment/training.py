@@ -14,7 +14,7 @@ from PIL.Image import Image
 from difflab.data.module import DataModule
 from difflab.data.order import share
 from difflab.denoiser.base import AnyDenoiser
-from difflab.experiment.build import build, check
+from difflab.experiment.build import build
 from difflab.experiment.callback.pictures import sample_grid
 from difflab.experiment.checkpoint import newest
 from difflab.experiment.evaluation import PARTS, Evaluation, provenance
@@ -22,6 +22,7 @@ from difflab.experiment.files import read_json
 from difflab.experiment.found_times import FoundTimes, Seen
 from difflab.experiment.hardware import best_device, settle_precision
 from difflab.experiment.identity import fingerprint, label, sources
+from difflab.experiment.mirror import Mirrors
 from difflab.experiment.origins import origins_of
 from difflab.experiment.processes import several
 from difflab.experiment.protocol import Protocol
@@ -103,7 +104,7 @@ class Training:
             )
         rows = slice(self.config["batch_size"] // place()[1])
         self.model.corrupt(self.data.encoded(training, rows), training.y[rows], 0.0, 0, 0)
-        check(self.config["logger"])
+        Mirrors.of(self.config["logger"])  # which refuses one that is not installed
         watchers(self.config)
         averagings(self.config, self.run)  # which refuses wrong decays and numbers of snapshots
         if self.learns:
