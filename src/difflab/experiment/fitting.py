@@ -15,6 +15,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.loggers.logger import DummyLogger, Logger
 
 from difflab.experiment.callback.checkpoint import Resumable
+from difflab.experiment.callback.levels import LossByLevel
 from difflab.experiment.callback.pictures import Pictures
 from difflab.experiment.callback.progress import RunProgress
 from difflab.experiment.checkpoint import newest
@@ -138,7 +139,8 @@ class Fit:
         """Lightning's Trainer, with the callbacks that average, show, and save the state."""
         ema, kept = averagings(self.job.config, self.job.run)
         saving = Resumable(self.job.run.checkpoint, self.job.every)
-        callbacks = [*watchers(self.job.config), ema, *kept, RunProgress(self.job.config["batch_size"]), saving]
+        progress = RunProgress(self.job.config["batch_size"])
+        callbacks = [*watchers(self.job.config), ema, *kept, LossByLevel(), progress, saving]
         if self.job.sampling:
             pictures = self.job.run.folder / "samples"
             callbacks.insert(0, Pictures(ema.average, self.job.samples, pictures))

@@ -11,7 +11,7 @@ from difflab.experiment.build import build
 from difflab.experiment.config import compose_job, quoted, word_for
 from difflab.experiment.errors import kept, user_errors
 from difflab.experiment.estimate import estimate
-from difflab.experiment.evaluation import PARTS, Evaluation, provenance
+from difflab.experiment.evaluation import PARTS, Evaluation
 from difflab.experiment.extensions import named
 from difflab.experiment.files import check_writable
 from difflab.experiment.fitting import finished, load
@@ -21,7 +21,7 @@ from difflab.experiment.mirror import Mirrors, mirrors
 from difflab.experiment.mirrored import evaluate_all
 from difflab.experiment.processes import agreed, rank, several
 from difflab.experiment.protocol import Protocol
-from difflab.experiment.recipe import RECIPE, trained
+from difflab.experiment.recipe import RECIPE, provenance, trained
 from difflab.experiment.references import check_training, with_runs
 from difflab.experiment.run import Run
 from difflab.experiment.search_path import Outside, using

@@ -118,7 +118,9 @@ class LightningMirror(Mirror):
         if job.folder not in self.opened:
             shown.close("success")
 
-    def log_evaluation(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+    def log_evaluation(
+        self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path], images: Path | None = None
+    ) -> None:
         """Show the scores, cost, settings and pictures of an evaluation, as a log of its own."""
         shown = self._open(job.with_result(found))
         numbers = {**found.get("metrics", {}), **found.get("cost", {})}

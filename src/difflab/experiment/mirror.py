@@ -29,11 +29,15 @@ class Mirror:
     def log_quality(self, job: WandbJob, found: Mapping[str, Any]) -> None:
         """Show the scores of a training beside its own numbers."""
 
-    def log_cached(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+    def log_cached(
+        self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path], images: Path | None = None
+    ) -> None:
         """Show a result that was there already, if someone waits for it."""
 
-    def log_evaluation(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
-        """Show a new result: the content of its file, and pictures by name."""
+    def log_evaluation(
+        self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path], images: Path | None = None
+    ) -> None:
+        """Show a new result: the content of its file, pictures by name, and the file of its first samples."""
 
     def close(self, error: BaseException | None = None) -> None:
         """Send what is left; `error` is what ended the command, if anything did."""
@@ -80,15 +84,19 @@ class Mirrors:
         for mirror in self.each:
             mirror.log_quality(job, found)
 
-    def log_cached(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+    def log_cached(
+        self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path], images: Path | None = None
+    ) -> None:
         """As `Mirror.log_cached`."""
         for mirror in self.each:
-            mirror.log_cached(job, found, pictures)
+            mirror.log_cached(job, found, pictures, images)
 
-    def log_evaluation(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+    def log_evaluation(
+        self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path], images: Path | None = None
+    ) -> None:
         """As `Mirror.log_evaluation`."""
         for mirror in self.each:
-            mirror.log_evaluation(job, found, pictures)
+            mirror.log_evaluation(job, found, pictures, images)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def evaluate_all(
             requested and k == 0,
         )
         if known := agreed(partial(getattr, evaluation, "cached_result")):
-            told = known, evaluation.pictures
+            told = known, evaluation.pictures, evaluation.images
             if not rank() and not evaluation.given(partial(mirror.log_evaluation, job, *told)):
                 mirror.log_cached(job, *told)
         else:
@@ -45,4 +45,6 @@ def run_and_log(evaluation: Evaluation, job: WandbJob, mirror: Mirrors) -> dict[
     """The result of an evaluation, mirrored by the process that makes it."""
     bar = silently if rank() else Drawing
     with bar("measuring", evaluation.protocol.n) as progress:
-        return evaluation(progress, lambda found: mirror.log_evaluation(job, found, evaluation.pictures))
+        return evaluation(
+            progress, lambda found: mirror.log_evaluation(job, found, evaluation.pictures, evaluation.images)
+        )

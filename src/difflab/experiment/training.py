@@ -17,7 +17,7 @@ from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.build import build
 from difflab.experiment.callback.pictures import sample_grid
 from difflab.experiment.checkpoint import newest
-from difflab.experiment.evaluation import PARTS, Evaluation, provenance
+from difflab.experiment.evaluation import PARTS, Evaluation
 from difflab.experiment.files import read_json
 from difflab.experiment.found_times import FoundTimes, Seen
 from difflab.experiment.hardware import best_device, settle_precision
@@ -26,7 +26,7 @@ from difflab.experiment.mirror import Mirrors
 from difflab.experiment.origins import origins_of
 from difflab.experiment.processes import several
 from difflab.experiment.protocol import Protocol
-from difflab.experiment.recipe import Recipe
+from difflab.experiment.recipe import Recipe, provenance
 from difflab.experiment.reflow import Teacher
 from difflab.experiment.run import SUFFIX, Run
 from difflab.experiment.snapshots import averagings

@@ -12,6 +12,7 @@ from typing import Any
 import wandb
 from lightning.pytorch.loggers import Logger
 
+from difflab.experiment.image_rows import read_rows
 from difflab.experiment.mirror import Mirror
 from difflab.experiment.wandb_job import AGENT, WandbJob, outside_sweep, redacted, secrets_in
 from difflab.experiment.wandb_server import FAILED, Mode, attempt, finish, mode, said_while_waiting, server
@@ -74,16 +75,21 @@ class Wandb(Mirror):
         else:
             self._write(job, lambda run: run.summary.update(scores))
 
-    def log_cached(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+    def log_cached(
+        self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path], images: Path | None = None
+    ) -> None:
         """Mirror what was found before, if a W&B sweep waits for it."""
         if job.swept and job.folder not in self.sessions:
-            self.log_evaluation(job, found, pictures)
+            self.log_evaluation(job, found, pictures, images)
 
-    def log_evaluation(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+    def log_evaluation(
+        self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path], images: Path | None = None
+    ) -> None:
         """Mirror what a job found: the content of its file, and pictures by name.
 
         Metrics and cost are in the summary under their own names, with the card; as `eval/*` they stand against
-        `eval/nfe`, and in a table of one row, which W&B joins with those of other jobs, beside the pictures.
+        `eval/nfe`, and in a table of one row, which W&B joins with those of other jobs, beside the pictures. Another
+        table, `images`, has a row for each of the first samples.
         """
         job = job.with_result(found)
         numbers = {**found.get("metrics", {}), **found.get("cost", {})}
@@ -97,7 +103,10 @@ class Wandb(Mirror):
             run.summary.update(others | numbers)
             if pictures:
                 cells = {"job": job.name, **job.choices, **numbers, **shown(pictures)}
-                run.log({"evaluation": wandb.Table([*cells], [[*cells.values()]])}, step=first + 1)
+                tables = {"evaluation": wandb.Table([*cells], [[*cells.values()]])}
+                if images and images.exists():
+                    tables["images"] = image_table(images, found["card"])
+                run.log(tables, step=first + 1)
 
         self._write(job, write)
 
@@ -203,6 +212,17 @@ def hide_secrets(run: wandb.Run, secrets: Collection[str]) -> None:
         send(stream, redacted(text, secrets))
 
     run._console_raw_callback = send_redacted  # type: ignore[assignment,method-assign]  # of this one run
+
+
+def image_table(images: Path, card: Mapping[str, Any]) -> wandb.Table:
+    """A row for each of the first samples of an evaluation: what it is, how it was drawn, and its nearest neighbour."""
+    how = [card["seed"], card["sampler"], card["nfe"], card["guidance"]]
+    columns = ["k", "image", "class", "seed", "sampler", "nfe", "guidance", "nearest", "nearest_index", "closeness"]
+    rows = [
+        [row.k, wandb.Image(row.image), row.label, *how, wandb.Image(row.nearest), row.nearest_index, row.closeness]
+        for row in read_rows(images)
+    ]
+    return wandb.Table(columns, rows)
 
 
 def shown(pictures: Mapping[str, Path]) -> dict[str, object]:
