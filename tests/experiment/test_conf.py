@@ -112,6 +112,8 @@ NOT_HERE = {  # tested elsewhere
     ("protocol", "paper"),
     ("trainer", "ddp"),
     ("trainer", "fsdp"),
+    ("logger", "mlflow"),
+    ("logger", "tensorboard"),
     ("guidance", "classifier"),
     ("guidance", "autoguidance"),
     *(("backbone", f"dit_{size}") for size in ("b", "l", "xl")),

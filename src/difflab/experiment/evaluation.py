@@ -221,7 +221,7 @@ class Evaluation:
         likest, neighbours = copies.pairs(PAIRS)
         most = self.protocol.n if codec.cloud else SHOWN * min(self.classes, WIDEST) or UNLABELLED
         first = torch.arange(min(most, self.protocol.n))
-        each = torch.arange(0 if codec.cloud else min(ROWS, self.protocol.n))
+        each = torch.arange(min(ROWS, self.protocol.n))
         shown, alike, one_by_one = (gather_rows(samples, mine, wanted) for wanted in (first, likest, each))
         if rank():
             return
@@ -231,10 +231,9 @@ class Evaluation:
         below = footer(self.run.folder.name, self.recipe, nfe, self.seed)
         for what, sheet in measured_sheets(shown, way, pairs, labels, names, codec, below).items():
             save_png(sheet.image, self.beside(what))
-        if len(each):
-            nearest = codec.show(images.train.x[copies.neighbour[each]])
-            about = labels[each], copies.neighbour[each], copies.closeness[each]
-            save_rows(self.images, codec.show(one_by_one), nearest, *about, names)
+        if not codec.cloud:
+            about = labels[each], (nearest := copies.neighbour[each]), copies.closeness[each]
+            save_rows(self.images, codec.show(one_by_one), codec.show(images.train.x[nearest]), *about, names)
 
     def beside(self, what: str) -> Path:
         """A picture's path."""

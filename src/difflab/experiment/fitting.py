@@ -18,6 +18,7 @@ from difflab.experiment.callback.checkpoint import Resumable
 from difflab.experiment.callback.levels import LossByLevel
 from difflab.experiment.callback.pictures import Pictures
 from difflab.experiment.callback.progress import RunProgress
+from difflab.experiment.callback.selection import Selection
 from difflab.experiment.checkpoint import newest
 from difflab.experiment.files import write_json
 from difflab.experiment.held_out import denoising_error, residuals
@@ -144,6 +145,8 @@ class Fit:
         if self.job.sampling:
             pictures = self.job.run.folder / "samples"
             callbacks.insert(0, Pictures(ema.average, self.job.samples, pictures))
+        if self.job.data.selection:
+            callbacks.insert(0, Selection(ema.average, self.job.selection_scores))
         return trainer(self.job.config, self.job.run.folder, callbacks, self.job.steps, self.job.every)
 
     def export(self) -> None:

@@ -99,6 +99,9 @@ def done(training: Training, requested: Requested) -> Result | None:
 def trained_and_measured(training: Training, requested: Requested, shown: Mirrors) -> Result | None:
     """The same, shown by mirrors that are open from the first step to the last score."""
     training, new = finished(training, requested == "train", shown)
+    job = training.wandb_job(requested == "train")
+    if new and not rank():
+        shown.log_model(job, training.run)
     evaluations = training.evaluations
     missing = agreed(lambda: [each.seed for each in evaluations if each.cached_result is None])
     if missing:
@@ -108,7 +111,6 @@ def trained_and_measured(training: Training, requested: Requested, shown: Mirror
         return None
     counts = {"trained": int(new), "measured": len(missing), "cached": len(evaluations) - len(missing)}
     result = {**(training.run.result or {}), **(found[0] if found else {}), **counts}
-    job = training.wandb_job(requested == "train")
     if new or missing:
         shown.log_quality(job, result)
     shown.log_cached(job, result, {})

@@ -155,8 +155,8 @@ class TensorBoard(LightningMirror):
 
     def logger(self, job: WandbJob) -> Logger:
         """Its logger; what a training that goes on logs again replaces what was there."""
-        again = {"purge_step": step + 1} if (step := last_step(job)) and job.job_type == "train" else {}
-        return TensorBoardLogger(job.folder, "tensorboard", job.name, default_hp_metric=False, **again)
+        again = last_step(job) + 1 if rows_of(job) else None
+        return TensorBoardLogger(job.folder, "tensorboard", job.name, default_hp_metric=False, purge_step=again)
 
 
 @dataclass(frozen=True)

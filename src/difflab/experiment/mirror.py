@@ -13,6 +13,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from PIL.Image import Image
 
 from difflab.experiment.build import build
+from difflab.experiment.run import Run
 from difflab.experiment.wandb_job import WandbJob
 
 
@@ -25,6 +26,9 @@ class Mirror:
     def __call__(self, job: WandbJob) -> Logger:
         """The logger of a training."""
         return DummyLogger()
+
+    def log_model(self, job: WandbJob, run: Run) -> None:
+        """Show the weights of a training that is finished."""
 
     def log_quality(self, job: WandbJob, found: Mapping[str, Any]) -> None:
         """Show the scores of a training beside its own numbers."""
@@ -78,6 +82,11 @@ class Mirrors:
     def loggers(self, job: WandbJob) -> list[Logger]:
         """The loggers of a training."""
         return [mirror(job) for mirror in self.each]
+
+    def log_model(self, job: WandbJob, run: Run) -> None:
+        """As `Mirror.log_model`."""
+        for mirror in self.each:
+            mirror.log_model(job, run)
 
     def log_quality(self, job: WandbJob, found: Mapping[str, Any]) -> None:
         """As `Mirror.log_quality`."""

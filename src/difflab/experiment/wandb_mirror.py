@@ -14,6 +14,8 @@ from lightning.pytorch.loggers import Logger
 
 from difflab.experiment.image_rows import read_rows
 from difflab.experiment.mirror import Mirror
+from difflab.experiment.run import Run
+from difflab.experiment.wandb_artifacts import log_evaluation, log_model, use
 from difflab.experiment.wandb_job import AGENT, WandbJob, outside_sweep, redacted, secrets_in
 from difflab.experiment.wandb_server import FAILED, Mode, attempt, finish, mode, said_while_waiting, server
 from difflab.experiment.wandb_training import TrainingMirror
@@ -39,6 +41,7 @@ class Wandb(Mirror):
     """Mirror each job as a run of this W&B project: online where there is a key, else offline.
 
     - project, entity: where on W&B; group, notes, tags: of all runs, the group by default the study or the sweep.
+    - artifacts: send the weights of trainings and what evaluations found, linked to what they were made from.
     - alerts: when a training fails, diverges, or skips a gradient that is not finite.
     - system, console, git, requirements, code: also send measurements of the machine, what is printed, the git commit,
       the installed packages, and difflab's source. Values of secret settings are removed from what is printed.
@@ -51,6 +54,7 @@ class Wandb(Mirror):
     group: str | None = None
     notes: str | None = None
     tags: Sequence[str] = ()
+    artifacts: bool = True
     alerts: bool = True
     system: bool = False
     console: bool = False
@@ -66,6 +70,11 @@ class Wandb(Mirror):
             self.sessions[job.folder] = TrainingMirror(self._open(job), job.config["batch_size"], self.alerts)
             self.sessions[job.folder].catch_up(job.folder)
         return self.sessions[job.folder]
+
+    def log_model(self, job: WandbJob, run: Run) -> None:
+        """Send the weights of a training, linked to its data."""
+        if self.artifacts and job.folder in self.sessions:
+            self.sessions[job.folder].tell(lambda session: log_model(session, job, run))
 
     def log_quality(self, job: WandbJob, found: Mapping[str, Any]) -> None:
         """Write the scores of a training into the summary of its run, as columns that one sorts by."""
@@ -107,17 +116,22 @@ class Wandb(Mirror):
                 if images and images.exists():
                     tables["images"] = image_table(images, found["card"])
                 run.log(tables, step=first + 1)
+            if self.artifacts and job.job_type == "evaluate":
+                log_evaluation(run, job, found, pictures)
 
         self._write(job, write)
 
-    def log_table(self, job: WandbJob, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str | None:
+    def log_table(
+        self, job: WandbJob, columns: Sequence[str], rows: Sequence[Sequence[object]], used: Sequence[str] = ()
+    ) -> str | None:
         """Push a table, in which a path is a picture; return its address, or the folder for `wandb sync`.
 
-        None if W&B failed.
+        It is linked to the artifacts that were `used`. None if W&B failed.
         """
 
         def write(run: wandb.Run) -> None:
             cells = [[wandb.Image(str(cell)) if isinstance(cell, Path) else cell for cell in row] for row in rows]
+            use(run, used)
             run.log({"comparison": wandb.Table([*columns], cells)})
 
         return self._write(job, write)
@@ -222,7 +236,7 @@ def image_table(images: Path, card: Mapping[str, Any]) -> wandb.Table:
         [row.k, wandb.Image(row.image), row.label, *how, wandb.Image(row.nearest), row.nearest_index, row.closeness]
         for row in read_rows(images)
     ]
-    return wandb.Table(columns, rows)
+    return wandb.Table([*columns], rows)
 
 
 def shown(pictures: Mapping[str, Path]) -> dict[str, object]:
