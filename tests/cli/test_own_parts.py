@@ -66,7 +66,7 @@ OPTIONS = {  # a class, and its settings
     "callbacks": ("Note", ""),
     "extractor": ("Means", ""),
 }
-NAMED = ("guidance", "callbacks")  # whose options stand under their own name
+NAMED = ("guidance", "callbacks", "logger")  # whose options stand under their own name
 WORDS = [
     "experiment=toy",
     "data=moons",

@@ -14,7 +14,9 @@ from difflab.experiment.training import Training
 from helpers.conf import composed
 from helpers.wandb_server import wandb_server
 
-SWEEPS = sorted(Path(__file__).parents[2].glob("sweeps/*.yaml"))
+ALL = sorted(Path(__file__).parents[2].glob("sweeps/*.yaml"))
+EARLY = [path for path in ALL if "early_terminate" in path.read_text()]  # which Hydra has no twin of
+SWEEPS = [path for path in ALL if path not in EARLY]
 LIGHT = ["trainer.accelerator=cpu", "precision=fp32", "protocol=toy"]
 SMALL = ["data=digits", "backbone.width=16", "backbone.attention=[]", "protocol.n=0", "logger=local"]
 POINTS = ["data=moons", "backbone=mlp", "range=clip_points", "model.label_dropout=0", "protocol.n=64"]
@@ -101,3 +103,37 @@ def test_wandbs_agent_starts_the_command_and_hears_the_score(tmp_path):
     assert (training.about["jobType"], training.about.get("sweep")) == ("train", None)
     for run in (swept, training):
         assert (run.about["groupName"], run.exitcode) == ("schedules_by_nfe", 0), "one group"
+
+
+def test_a_sweep_ends_trainings_early_by_a_distance_to_images_that_were_set_aside(tmp_path):
+    """W&B's agent stops the first run once it has a distance; its state is kept, and no final score exists."""
+    (path,) = EARLY
+    sweep = read(path)
+    assert sweep["metric"]["name"].startswith("selection/")
+    listed = {key: each for key, each in sweep["parameters"].items() if "values" in each}
+    for words in points({"parameters": listed}):
+        Training.of(composed(*words, *LIGHT, *SMALL, "data.selection=100", f"runs_dir={tmp_path}"))
+    tiny = [
+        "experiment=toy",
+        *LIGHT,
+        *POINTS[:1],
+        "data.selection=100",
+        "images=6400000",
+        "check_every=640",
+        *MOMENTS[1:2],
+    ]
+    sweep["command"] = ["${env}", "${program}", *tiny, *MOMENTS[3:], "${args_no_hyphens}"]
+    sweep["parameters"] = {"seed": {"values": [0]}}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    with wandb_server() as server:
+        server.stops = lambda run: any("selection/w2" in row for row in run.history)
+        scripts = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        environment = {**os.environ, **server.environment, "PATH": scripts, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", AGENT]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stdout + done.stderr
+    swept = server.runs["swept0"]
+    assert (swept.about["jobType"], swept.about["sweep"]) == ("train", "sweep1")
+    assert swept.summary["selection/w2"] > 0
+    assert "w2" not in swept.summary
+    assert list(tmp_path.glob("runs/*/checkpoints/last.ckpt"))

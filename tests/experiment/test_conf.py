@@ -114,6 +114,8 @@ NOT_HERE = {  # tested elsewhere
     ("protocol", "paper"),
     ("trainer", "ddp"),
     ("trainer", "fsdp"),
+    ("logger", "mlflow"),
+    ("logger", "tensorboard"),
     ("guidance", "classifier"),
     ("guidance", "autoguidance"),
     *(("backbone", f"dit_{size}") for size in ("b", "l", "xl")),
@@ -202,7 +204,7 @@ def test_the_two_sides_of_conf_match():
     named = set()
     for path in Path(conf_dir()).glob("*/*.yaml"):
         node = yaml.safe_load(path.read_text())
-        if path.parent.name in ("guidance", "callbacks"):  # whose options are merged, each under its own name
+        if path.parent.name in ("guidance", "callbacks", "logger"):  # whose options are merged, each under its own name
             assert [*node] == [path.stem]
             node = node[path.stem]
         node = node["optimizer"] if path.parent.name == "optimizer" else node  # beside its learning rate

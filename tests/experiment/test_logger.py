@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 
@@ -16,6 +17,7 @@ from difflab.experiment.mirror import Local
 from difflab.experiment.wandb_job import WandbJob, protocol_tag
 from difflab.experiment.wandb_mirror import QUIET, TrainingMirror, Wandb
 from difflab.experiment.wandb_server import mode
+from difflab.paradigm.divergence import Diverged
 from helpers.studies import card
 from helpers.wandb_server import wandb_server
 
@@ -54,11 +56,12 @@ def evaluation(folder, **more):
 
 
 def train(folder, losses=(1.0, 0.5), start=0):
-    logger = Wandb()(training(folder))
+    mirror = Wandb()
+    logger = mirror(training(folder))
     for k, loss in enumerate(losses, start):
         logger.log_metrics({"train/loss": loss, "epoch": 0}, 10 * k)
     logger.log_picture("samples", Image.new("L", (8, 8)), 10)
-    logger.finalize("success")
+    mirror.close()
 
 
 def measure(folder, job=None):
@@ -176,15 +179,16 @@ def test_what_lies_offline_is_synced_later(server, tmp_path, monkeypatch):
 def test_in_a_sweep_the_job_that_was_asked_for_is_the_agents_run(server, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
     monkeypatch.setenv("WANDB_RUN_ID", "swept0")
-    logger = Wandb()(training(tmp_path, requested=False))
-    logger.log_metrics({"train/loss": 1.0}, 0)
-    logger.finalize("success")
-    measure(tmp_path)
+    mirror = Wandb()
+    mirror(training(tmp_path, requested=False)).log_metrics({"train/loss": 1.0}, 0)
+    mirror.log_evaluation(evaluation(tmp_path), FOUND, {})
+    mirror.log_quality(training(tmp_path, requested=False), FOUND)
+    mirror.close()
     trained, measured = server.runs
     assert (trained, measured) == (training(tmp_path, requested=False).id, "swept0")
     assert server.runs[trained].about.get("sweep") is None
     assert server.runs[measured].about["sweep"] == "sweep1"
-    assert server.runs[measured].summary["fd_lite0"] == 3.5
+    assert server.runs[measured].summary["fd_lite0"] == server.runs[trained].summary["fd_lite0"] == 3.5
 
 
 def test_what_was_known_is_told_to_a_sweep_alone(server, tmp_path, monkeypatch):
@@ -255,14 +259,100 @@ def test_a_server_that_goes_in_the_midst_is_waited_for_once_and_that_is_said(ser
     soon = QUIET.model_copy(update={"finish_timeout": 4.0})
     monkeypatch.setattr("difflab.experiment.wandb_mirror.QUIET", soon)
     monkeypatch.setattr("difflab.experiment.wandb_server.PATIENCE", 0.2)
-    logger = Wandb()(training(tmp_path))
+    mirror = Wandb()
+    logger = mirror(training(tmp_path))
     logger.log_metrics({"train/loss": 1.0}, 0)
     server.status = 503  # which its client takes for a moment's weakness
     logger.log_metrics({"train/loss": 0.5}, 10)
-    logger.finalize("success")
+    mirror.close()
     said = f"W&B: waiting for {server.url} to take the rest of vp_sde-digits-s1-01234567, at most 60 s"
     assert said in capsys.readouterr().out
     assert mode() == "offline", "the next jobs do not wait for it"
     measure(tmp_path)
     assert len(list(tmp_path.glob("evaluations/wandb/offline-run-*/*.wandb"))) == 1
     assert "waiting" not in capsys.readouterr().out
+
+
+def records(folder):
+    """All records of the one offline run under a folder, as W&B's own program prints them."""
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
+    lines = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def of_kind(kind, found):
+    return [record[kind] for record in found if record["type"] == kind]
+
+
+def test_a_failure_and_a_gradient_that_is_not_finite_raise_alerts(tmp_path):
+    mirror = Wandb()
+    logger = mirror(training(tmp_path))
+    logger.log_metrics({"train/loss": 1.0, "train/skipped": 1.0}, 9)
+    logger.log_metrics({"train/loss": 1.0, "train/skipped": 2.0}, 19)
+    mirror.close(Diverged("the gradient was not finite; token=hush"))
+    found = records(tmp_path)
+    titles = [(each["title"].partition(":")[0], each["level"]) for each in of_kind("alert", found)]
+    assert titles == [("a gradient is not finite", "WARN"), ("diverged", "ERROR")]
+    assert [each["exit_code"] for each in of_kind("exit", found)] == [1]
+    assert "hush" not in json.dumps(found)
+
+
+def test_a_stop_is_no_failure_and_alerts_can_be_off(tmp_path):
+    for folder, error, alerts in (("a", KeyboardInterrupt(), True), ("b", ValueError("wrong"), False)):
+        mirror = Wandb(alerts=alerts)
+        mirror(training(tmp_path / folder)).log_metrics({"train/loss": 1.0}, 0)
+        mirror.close(error)
+        assert not of_kind("alert", records(tmp_path / folder))
+
+
+def test_notes_tags_and_group_are_ones_own(tmp_path):
+    mirror = Wandb(group="mine", notes="a first look", tags=["thesis"])
+    mirror(training(tmp_path)).log_metrics({"train/loss": 1.0}, 0)
+    mirror.close()
+    (about,) = of_kind("run", records(tmp_path))
+    assert (about["run_group"], about["notes"]) == ("mine", "a first look")
+    assert {"thesis", "data:digits"} < set(about["tags"])
+
+
+def test_without_a_study_the_group_is_the_sweep(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    assert replace(training(tmp_path), study=None).group == "sweep1"
+    assert training(tmp_path).group == "a-study"
+
+
+def test_console_commit_and_packages_are_there_on_request_without_secrets(tmp_path, monkeypatch):
+    repository = tmp_path / "repository"
+    git = ["git", "-C", str(repository), "-c", "user.name=n", "-c", "user.email=e"]
+    subprocess.run(["git", "init", "-q", str(repository)], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+    monkeypatch.chdir(repository)
+    mirror = Wandb(console=True, git=True, requirements=True)
+    mirror(training(tmp_path)).log_metrics({"train/loss": 1.0}, 0)
+    print("a line for the console; the password is hush")
+    mirror.close()
+    found = records(tmp_path)
+    text = json.dumps(found)
+    assert "a line for the console; the password is ..." in text
+    assert "hush" not in text
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    assert commit in text
+    files = next(tmp_path.glob("wandb/offline-run-*/files"))
+    assert "torchmetrics" in (files / "requirements.txt").read_text()
+    assert "hush" not in (files / "output.log").read_text()
+    quiet = Wandb()
+    quiet(training(tmp_path / "quiet")).log_metrics({"train/loss": 1.0}, 0)
+    print("a line for the console")
+    quiet.close()
+    text = json.dumps(records(tmp_path / "quiet"))
+    assert commit not in text
+    assert "a line for the console" not in text
+    assert not list((tmp_path / "quiet").glob("wandb/offline-run-*/files/*"))
+
+
+def test_how_to_send_an_offline_run_is_printed_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(tmp_path / "a run")
+    (folder,) = tmp_path.glob("a run/wandb/offline-run-*")
+    printed = capsys.readouterr().out
+    assert f"wandb sync '{folder.relative_to(tmp_path)}'\n" in printed

@@ -85,14 +85,15 @@ def test_a_finished_run_returns_at_once_and_touches_nothing(finished):
 
 
 def test_wandb_has_the_same_numbers(finished):
-    _, run, said = finished
+    folder, run, said = finished
     assert "W&B failed" not in said
-    training, final = sorted((run.folder / "wandb").glob("offline-run-*/*.wandb"))
-    assert training.name == final.name, "one run, taken up again"
-    lines = []
-    for file in (training, final):
-        inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-        lines += subprocess.run(inspect, capture_output=True, text=True, check=True).stdout.splitlines()
+    (training,) = (run.folder / "wandb").glob("offline-run-*/*.wandb")  # one session, from the first step to the scores
+    assert f"wandb sync {training.parent.relative_to(folder)} " in said
+    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(training)]
+    lines = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout.splitlines()
+    summaries = [json.loads(line)["summary"] for line in lines if '"type":"summary"' in line]
+    score = measured(run)["metrics"]["fd_lite0"]
+    assert any(each.get("update", {}).get("fd_lite0") == pytest.approx(score) for each in summaries), summaries
     items = [json.loads(line).get("history", {}).get("item", {}) for line in lines if '"type":"history"' in line]
     mirrored = [item["train/loss"] for item in items if "train/loss" in item]
     rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]

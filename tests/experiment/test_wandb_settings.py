@@ -1,9 +1,12 @@
 """What is kept from W&B, and whether it is asked at all."""
 
+from pathlib import Path
+
 import pytest
 import wandb
 
-from difflab.experiment.wandb_job import without_secrets
+from difflab.experiment.wandb_job import WandbJob, redacted, secrets_in, without_secrets
+from difflab.experiment.wandb_mirror import Wandb
 from difflab.experiment.wandb_server import mode
 
 pytestmark = pytest.mark.usefixtures("sessions")
@@ -30,3 +33,20 @@ def test_without_a_key_it_is_offline(monkeypatch, tmp_path):
     assert mode() == "online"
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert mode() == "disabled"
+
+
+def test_values_of_secrets_are_found_and_hidden_in_text(monkeypatch):
+    monkeypatch.setenv("MY_PASSWORD", "swordfish")
+    secrets = secrets_in({"data": {"source": {"hf_token": "hush-hush", "repo": "a/b"}}})
+    assert {"swordfish", "hush-hush"} <= secrets
+    assert "a/b" not in secrets
+    assert redacted("log in by hush-hush, then key=abc", secrets) == "log in by ..., then key=..."
+
+
+def test_what_is_sent_beside_a_job_is_a_choice():
+    job = WandbJob(Path(), "name", "train", {})
+    quiet, open_ = Wandb().settings(job), Wandb(system=True, console=True, git=True, requirements=True).settings(job)
+    sent = [
+        (s.x_disable_stats, s.console, s.disable_git, s.x_save_requirements, s.x_disable_meta) for s in (quiet, open_)
+    ]
+    assert sent == [(True, "off", True, False, True), (False, "wrap_raw", False, True, True)]

@@ -1,6 +1,7 @@
 """A W&B server for tests, on loopback: it answers what wandb's own programs ask, and remembers what they sent."""
 
 import gzip
+import hashlib
 import itertools
 import json
 import re
@@ -28,6 +29,28 @@ class Remembered:
         return {key: entry["value"] for key, entry in json.loads(self.about["config"]).items()}
 
 
+@dataclass
+class Stored:
+    """An artifact, as it arrived."""
+
+    id: str
+    about: dict
+    aliases: set
+    state: str = "PENDING"
+
+    @property
+    def name(self):
+        return collection_of(self.about)
+
+    def named(self, name):
+        return name.partition(":")[0].rpartition("/")[2] == self.name
+
+
+def collection_of(given):
+    """The name under which an artifact is sent."""
+    return given.get("artifactCollectionName") or given["artifactCollectionNames"][0]
+
+
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -36,9 +59,14 @@ class Server(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.runs = defaultdict(Remembered)
         self.sweep = None  # the configuration of the sweep that was made
+        self.stops = lambda run: False  # whether the sweep ends a run early
         self.points = iter(())  # what its agents have still to do
         self.status = 200  # of all answers
         self.workspaces = []
+        self.artifacts = {}  # by id
+        self.uploads = {}  # bytes by path
+        self.used = []  # (run, id of an artifact)
+        self.alerts = []  # (run, title)
         self.refused = []  # questions that it has no answer to
 
     @property
@@ -70,10 +98,47 @@ class Server(ThreadingHTTPServer):
                 self.runs[given["run"]].files |= set(given["files"])
                 return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": links}}
             case "CreateArtifact":
-                artifact = {"id": "a", "state": "COMMITTED", "artifactSequence": {"id": "s", "name": "t"}}
-                return {"createArtifact": {"artifact": artifact}}
+                return {"createArtifact": {"artifact": self.create(given["input"])}}
+            case "CreateArtifactManifest" | "UpdateArtifactManifest":
+                key = given.get("artifactID") or given["artifactManifestID"]
+                link = {"id": "f", "uploadUrl": f"{self.url}/upload/{key}/manifest", "uploadHeaders": []}
+                name = operation[0].lower() + operation[1:]
+                return {name: {"artifactManifest": {"id": key, "file": link}}}
+            case "CreateArtifactFiles":
+                nodes = [self.place(each) for each in given["input"]["artifactFiles"]]
+                return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
+            case "CommitArtifact":
+                artifact = self.artifacts[given["artifactID"]]
+                artifact.state = "COMMITTED"
+                return {"commitArtifact": {"artifact": {"id": artifact.id, "digest": artifact.about["digest"]}}}
+            case "UseArtifact":
+                use = given.get("input", given)
+                self.used.append((use["runName"], use["artifactID"]))
+                return {"useArtifact": {"artifact": self.described(self.artifacts[use["artifactID"]])}}
+            case "AddAliases":
+                for artifact in self.artifacts.values():
+                    if artifact.id == given["input"]["artifactID"]:
+                        artifact.aliases |= {each["alias"] for each in given["input"]["aliases"]}
+                return {"result": {"success": True}}
+            case "UpdateArtifact":
+                artifact = self.artifacts[given["input"]["artifactID"]]
+                return {"result": {"artifact": self.described(artifact)}}
+            case "ArtifactMembershipByName":
+                found = self.find(given["name"])
+                return {"project": {"artifactCollectionMembership": found and self.membership(found)}}
+            case "ArtifactByID":
+                return {"artifact": self.described(self.artifacts[given["id"]])}
+            case "FetchArtifactManifest":
+                link = {"directUrl": f"{self.url}/upload/{given['id']}/manifest"}
+                return {"artifact": {"currentManifest": {"file": link}}}
+            case "NotifyScriptableRunAlert":
+                self.alerts.append((given["runName"], given["title"]))
+                return {"notifyScriptableRunAlert": {"success": True}}
             case "ArtifactType":
-                return {"project": {"artifact": {"artifactType": {"name": "run_table"}}}}
+                kinds = [
+                    each.about["artifactTypeName"] for each in self.artifacts.values() if each.named(given["name"])
+                ]
+                return {"project": {"artifact": {"artifactType": {"name": kinds[0]}} if kinds else None}}
             case "Viewer" | "GetDefaultEntity":
                 teams = {"edges": []}
                 return {"viewer": {"id": "u", "entity": "ent", "username": "u", "flags": "{}", "teams": teams}}
@@ -94,11 +159,80 @@ class Server(ThreadingHTTPServer):
             case "UpsertView2":
                 self.workspaces.append(given)
                 return {"upsertView": {"view": {"id": "v", "name": given["name"]}, "inserted": True}}
-            case "ServerFeaturesQuery":
+            case "ServerFeaturesQuery" | "OrganizationCoreWeaveOrganizationID":
                 return {}
             case _:
                 self.refused.append(operation)
                 return {}
+
+    def create(self, given):
+        """A new artifact, or the one that has arrived with the same name and content."""
+        aliases = {each["alias"] for each in given.get("aliases") or []}
+        for known in self.artifacts.values():
+            if (known.name, known.about["digest"]) == (collection_of(given), given["digest"]):
+                known.aliases |= aliases
+                return self.described(known)
+        for each in self.artifacts.values():
+            if each.name == collection_of(given):
+                each.aliases -= aliases
+        stored = Stored(f"artifact{len(self.artifacts)}", given, aliases)
+        self.artifacts[stored.id] = stored
+        return self.described(stored)
+
+    def place(self, file):
+        path = f"/upload/{file['artifactID']}/{file['name']}"
+        node = {"storagePath": path, "uploadUrl": self.url + path, "uploadHeaders": [], "uploadMultipartUrls": None}
+        return {**node, "name": file["name"], "displayName": file["name"], "artifact": {"id": file["artifactID"]}}
+
+    def find(self, name):
+        collection, _, alias = name.partition(":")
+        for artifact in self.artifacts.values():
+            if artifact.name == collection and alias in artifact.aliases:
+                return artifact
+        return None
+
+    def described(self, artifact):
+        """An artifact as W&B's programs ask for it."""
+        project = {"id": "p", "internalId": "p", "name": "difflab", "entity": {"name": "ent"}}
+        sequence = {"__typename": "ArtifactSequence", "id": "s", "name": artifact.name, "project": project}
+        aliases = [
+            {"__typename": "ArtifactAlias", "id": alias, "alias": alias, "artifactCollection": sequence}
+            for alias in sorted(artifact.aliases)
+        ]
+        return {
+            "__typename": "Artifact",
+            "id": artifact.id,
+            "artifactSequence": {**sequence, "latestArtifact": None},
+            "versionIndex": [*self.artifacts].index(artifact.id),
+            "artifactType": {"name": artifact.about["artifactTypeName"]},
+            "description": None,
+            "metadata": artifact.about.get("metadata"),
+            "ttlDurationSeconds": -2,
+            "ttlIsInherited": True,
+            "tags": [],
+            "historyStep": None,
+            "state": artifact.state,
+            "size": 1000,
+            "digest": artifact.about["digest"],
+            "digestAlgorithm": artifact.about.get("digestAlgorithm", "MANIFEST_MD5"),
+            "commitHash": "c",
+            "fileCount": 5,
+            "createdAt": "2026-01-01T00:00:00",
+            "updatedAt": "2026-01-01T00:00:00",
+            "aliases": aliases,
+        }
+
+    def membership(self, artifact):
+        about = self.described(artifact)
+        kept = {key: about[key] for key in ("versionIndex", "createdAt", "aliases")}
+        collection = about["artifactSequence"]
+        return {
+            "__typename": "ArtifactCollectionMembership",
+            "id": "m",
+            **kept,
+            "artifactCollection": collection,
+            "artifact": about,
+        }
 
     def resumed(self, name):
         """What a run that goes on is told of what has arrived; None of one that is new."""
@@ -113,8 +247,8 @@ class Server(ThreadingHTTPServer):
 
     def orders(self, given):
         """The next point of the sweep when the agent is idle, and the end after the last."""
-        if json.loads(given["runState"]):
-            return []
+        if running := [*json.loads(given["runState"])]:
+            return [{"type": "stop", "run_id": run} for run in running if self.stops(self.runs[run])]
         point = next(self.points, None)
         if point is None:
             return [{"type": "exit"}]
@@ -122,6 +256,13 @@ class Server(ThreadingHTTPServer):
         self.runs[name]
         args = {key: {"value": value} for key, value in point.items()}
         return [{"type": "run", "run_id": name, "program": self.sweep["program"], "args": args}]
+
+    def by_digest(self, path, digest):
+        """The uploaded file whose MD5 stands in a path."""
+        for data in self.uploads.values():
+            if hashlib.md5(data).hexdigest() in path:
+                return data
+        return None
 
     def stream(self, run, body):
         for name, chunk in body.get("files", {}).items():
@@ -163,11 +304,24 @@ class Handler(BaseHTTPRequestHandler):
             self.reply({"exitcode": None, "limits": {}})
 
     def do_PUT(self):
-        self.body()
+        self.server.uploads[self.path] = self.body()
         self.reply({})
 
     def do_GET(self):
-        self.reply({})
+        if self.path.startswith("/artifactsV2/"):  # /artifactsV2/REGION/ENTITY/KEY/...: a file by its content
+            digest = self.path.split("/")[-1] if "?" not in self.path else self.path.split("?")[0].split("/")[-1]
+            self.give(self.server.by_digest(self.path, digest))
+        elif self.path in self.server.uploads:
+            self.give(self.server.uploads[self.path])
+        else:
+            self.reply({})
+
+    def give(self, data):
+        self.send_response(self.server.status if data is not None else 404)
+        data = data or b""
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
 
     def log_message(self, *_):
         """Nothing."""

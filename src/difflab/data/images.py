@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -58,11 +58,28 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """A training split, a held-out split, and the class names (none: unlabelled)."""
+    """A training split, a held-out split, the class names (none: unlabelled), and what was set aside for selection."""
 
     train: Split
     test: Split
     names: tuple[str, ...] = ()
+    selection: Split | None = None
+
+    def set_aside(self, n: int) -> Images:
+        """The same with n held-out samples, spread over their order, in `selection` and no longer in `test`.
+
+        Raises ValueError unless two are left in either.
+        """
+        if not n:
+            return self
+        if not 2 <= n <= len(self.test) - 2:
+            raise ValueError(
+                f"data.selection={n} of {len(self.test)} held-out samples: leave two at least in each part"
+            )
+        chosen = torch.zeros(len(self.test), dtype=torch.bool)
+        chosen[torch.linspace(0, len(self.test) - 1, n).round().long()] = True
+        aside, rest = (Split(self.test.x[rows], self.test.y[rows]) for rows in (chosen, ~chosen))
+        return replace(self, test=rest, selection=aside)
 
 
 class Source(Protocol):

@@ -77,6 +77,7 @@ class DataModule(LightningDataModule):
     - pairs: a file of noise and samples made of it (see `load_pairs`), to train and validate on in place of the
       source, which is still what samples are measured against; batches then have eps as well.
     - codec: how samples are stored, seen by models, shown and measured; None: see `codec_of_shape`.
+    - selection: held-out samples that are set aside, to choose settings by; they are no reference of an evaluation.
 
     Training is one long Lightning epoch of `Trainer(max_steps=...)` that starts at the trainer's global step, so that a
     resumed run goes on with the next batch. The shards of several processes are made here. Raises ValueError for a
@@ -86,7 +87,7 @@ class DataModule(LightningDataModule):
     """
 
     # What a run's identity leaves out: samples enter it by their content, and the others change no weights.
-    outside_identity: ClassVar[tuple[str, ...]] = ("source", "pairs", "workers", "max_distance")
+    outside_identity: ClassVar[tuple[str, ...]] = ("source", "pairs", "workers", "max_distance", "selection")
     paths: ClassVar[tuple[str, ...]] = ("pairs",)
 
     def __init__(
@@ -102,8 +103,10 @@ class DataModule(LightningDataModule):
         pairs: str | None = None,
         max_distance: float = 50.0,
         codec: Codec | None = None,
+        selection: int = 0,
     ) -> None:
         super().__init__()
+        self.selection = selection
         self.codec = codec or codec_of_shape(shape)
         if flip and not self.codec.mirrors:
             raise ValueError(f"flip=true mirrors images: data of shape={list(shape)} have no left and right")
@@ -133,7 +136,7 @@ class DataModule(LightningDataModule):
                 f"shape={list(self.shape)} and classes={self.classes} are declared, but {type(self.source).__name__} "
                 f"holds shape={list(shape)} and classes={classes}"
             )
-        return images
+        return images.set_aside(self.selection)
 
     @cached_property
     def _splits(self) -> tuple[Split, Split]:

@@ -3,6 +3,7 @@
 import importlib
 
 _MODULES = {
+    "CSV": "lightning_mirrors",
     "Classes": "task.classes",
     "Draw": "task.draw",
     "Edit": "task.edit",
@@ -10,7 +11,9 @@ _MODULES = {
     "Interpolate": "task.interpolate",
     "Invert": "task.invert",
     "Local": "mirror",
+    "MLflow": "lightning_mirrors",
     "Restore": "task.restore",
+    "TensorBoard": "lightning_mirrors",
     "TrainedClassifier": "trained_classifier",
     "Trajectory": "task.trajectory",
     "UserError": "errors",

@@ -15,6 +15,8 @@ MOVED = {
     "guidance.clip_points.limit": "range.limit",
     "guidance.dynamic_threshold.limit": "range.limit",
     "guidance.dynamic_threshold.quantile": "range.quantile",
+    "logger.project": "logger.wandb.project",
+    "logger.entity": "logger.wandb.entity",
 }
 LIMITS = ("clip", "clip_points", "dynamic_threshold")  # options of guidance= once, of range= today
 
@@ -22,7 +24,7 @@ LIMITS = ("clip", "clip_points", "dynamic_threshold")  # options of guidance= on
 def refuse_earlier(command: str, word: str) -> None:
     """Raise UserError, with the word of today, for a `KEY=VALUE` of an earlier version."""
     key, _, value = word.partition("=")
-    if (today := MOVED.get(key.lstrip("+~"))) and (command == "train" or today.startswith("range.")):
+    if (today := MOVED.get(key.lstrip("+~"))) and (command == "train" or today.startswith(("range.", "logger."))):
         raise UserError(f"{word}: the word for it is {today}, as {today}={value or '...'}")
     options = re.findall(r"\w+", value)
     if key.endswith("guidance") and (limits := [option for option in options if option in LIMITS]):

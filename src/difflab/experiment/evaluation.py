@@ -18,6 +18,7 @@ from difflab.experiment.files import read_json, write_json
 from difflab.experiment.hardware import device_name, peak_memory
 from difflab.experiment.held_out import likelihood
 from difflab.experiment.identity import line
+from difflab.experiment.image_rows import ROWS, save_rows
 from difflab.experiment.lock import locked
 from difflab.experiment.picture.files import save_png
 from difflab.experiment.picture.measured import FOLLOWED, PAIRS, POINTS, SHOWN, UNLABELLED, measured_sheets
@@ -220,7 +221,8 @@ class Evaluation:
         likest, neighbours = copies.pairs(PAIRS)
         most = self.protocol.n if codec.cloud else SHOWN * min(self.classes, WIDEST) or UNLABELLED
         first = torch.arange(min(most, self.protocol.n))
-        shown, alike = (gather_rows(samples, mine, wanted) for wanted in (first, likest))
+        each = torch.arange(min(ROWS, self.protocol.n))
+        shown, alike, one_by_one = (gather_rows(samples, mine, wanted) for wanted in (first, likest, each))
         if rank():
             return
         way = self.recipe.estimates(self.model.denoiser, labels[: POINTS if codec.cloud else FOLLOWED], self.seed)
@@ -229,19 +231,20 @@ class Evaluation:
         below = footer(self.run.folder.name, self.recipe, nfe, self.seed)
         for what, sheet in measured_sheets(shown, way, pairs, labels, names, codec, below).items():
             save_png(sheet.image, self.beside(what))
+        if not codec.cloud:
+            about = labels[each], (nearest := copies.neighbour[each]), copies.closeness[each]
+            save_rows(self.images, codec.show(one_by_one), codec.show(images.train.x[nearest]), *about, names)
 
     def beside(self, what: str) -> Path:
         """A picture's path."""
         return self.path.with_name(f"{self.path.stem}-{what}.png")
 
     @property
+    def images(self) -> Path:
+        """The file of the first samples one by one; there is none of points."""
+        return self.path.with_name(f"{self.path.stem}-images.safetensors")
+
+    @property
     def pictures(self) -> dict[str, Path]:
         """The pictures that are there, by name."""
         return {what: self.beside(what) for what in PICTURES if self.beside(what).exists()}
-
-
-def provenance(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Chosen options of sampling, command and study of a configuration."""
-    choices = config.get("choices", {})
-    sampling = {key: choices[key] for key in RECIPE if key in choices}
-    return {"choices": sampling, "command": config.get("command", ""), "study": config.get("study")}

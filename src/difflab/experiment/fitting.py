@@ -6,6 +6,7 @@ import copy
 import logging
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,16 +14,18 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.loggers.logger import DummyLogger, Logger
 
-from difflab.experiment.build import build
 from difflab.experiment.callback.checkpoint import Resumable
+from difflab.experiment.callback.levels import LossByLevel
 from difflab.experiment.callback.pictures import Pictures
 from difflab.experiment.callback.progress import RunProgress
+from difflab.experiment.callback.selection import Selection
 from difflab.experiment.checkpoint import newest
 from difflab.experiment.files import write_json
 from difflab.experiment.held_out import denoising_error, residuals
 from difflab.experiment.launch import together
 from difflab.experiment.lock import locked
 from difflab.experiment.metrics_file import MetricsFile
+from difflab.experiment.mirror import Mirrors, mirrors
 from difflab.experiment.network_cost import evaluations_an_image
 from difflab.experiment.picture.files import save_png
 from difflab.experiment.processes import agreed, rank, several
@@ -41,11 +44,12 @@ from difflab.paradigm.power_average import parts
 log = logging.getLogger(__name__)
 
 
-def finished(job: Training, requested: bool = True) -> tuple[Training, bool]:
+def finished(job: Training, requested: bool = True, shown: Mirrors | None = None) -> tuple[Training, bool]:
     """Train, unless that is done: the job at the run that is now finished, and whether this call trained it.
 
     In as many processes as there are devices. While another job is at the run, say so and wait. `requested`: the
-    command was started for this job, and not for another that needs it first.
+    command was started for this job, and not for another that needs it first. `shown` are the mirrors of the command,
+    where it goes on after the training; None: the job's own, closed at its end.
     """
     if job.complete:
         return job, False
@@ -54,7 +58,8 @@ def finished(job: Training, requested: bool = True) -> tuple[Training, bool]:
     else:
         with locked(job.claim, f"{job.run.folder} is being trained", agreed):
             if new := not agreed(lambda: job.there.complete):
-                Fit(job, requested).run()
+                with nullcontext(shown) if shown else mirrors(job.config["logger"]) as opened:
+                    Fit(job, requested, opened).run()
     return job.there, new
 
 
@@ -70,7 +75,8 @@ def load(job: Training) -> None:
     except Damaged as error:
         print(f"{error}; it is made again", flush=True)
         agreed(lambda: job.run.facts.unlink(missing_ok=True))
-        Fit(job, requested=False).run()
+        with mirrors(job.config["logger"]) as opened:
+            Fit(job, False, opened).run()
         load_into(job.model.learned, job.run)
     job.model.learned.to(job.device).eval().requires_grad_(False)
 
@@ -87,10 +93,11 @@ def spent_before(job: Training) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Fit:
-    """What is left to do of a training, by all processes of its job; `requested` as in `finished`."""
+    """What is left to do of a training, by all processes of its job; `requested` and `shown` as in `finished`."""
 
     job: Training
     requested: bool
+    shown: Mirrors
 
     def run(self) -> None:
         """Train to the exported weights and to `result.json`, from wherever that was left."""
@@ -134,10 +141,13 @@ class Fit:
         """Lightning's Trainer, with the callbacks that average, show, and save the state."""
         ema, kept = averagings(self.job.config, self.job.run)
         saving = Resumable(self.job.run.checkpoint, self.job.every)
-        callbacks = [*watchers(self.job.config), ema, *kept, RunProgress(self.job.config["batch_size"]), saving]
+        progress = RunProgress(self.job.config["batch_size"])
+        callbacks = [*watchers(self.job.config), ema, *kept, LossByLevel(), progress, saving]
         if self.job.sampling:
             pictures = self.job.run.folder / "samples"
             callbacks.insert(0, Pictures(ema.average, self.job.samples, pictures))
+        if self.job.data.selection:
+            callbacks.insert(0, Selection(ema.average, self.job.selection_scores))
         return trainer(self.job.config, self.job.run.folder, callbacks, self.job.steps, self.job.every)
 
     def export(self) -> None:
@@ -162,7 +172,7 @@ class Fit:
         if rank():
             return [DummyLogger()]  # for callbacks that refuse a trainer without a log
         metrics = MetricsFile(self.job.run.folder / "metrics.jsonl", self.job.config["batch_size"], start, LOG_EVERY)
-        return [metrics, build(self.job.config["logger"])(self.job.wandb_job(self.requested))]
+        return [metrics, *self.shown.loggers(self.job.wandb_job(self.requested))]
 
     def finish(self) -> None:
         """Write `result.json`, which makes the run finished: held-out losses, cost, errors by noise level, samples."""

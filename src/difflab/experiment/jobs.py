@@ -11,16 +11,17 @@ from difflab.experiment.build import build
 from difflab.experiment.config import compose_job, quoted, word_for
 from difflab.experiment.errors import kept, user_errors
 from difflab.experiment.estimate import estimate
-from difflab.experiment.evaluation import PARTS, Evaluation, provenance
+from difflab.experiment.evaluation import PARTS, Evaluation
 from difflab.experiment.extensions import named
 from difflab.experiment.files import check_writable
 from difflab.experiment.fitting import finished, load
 from difflab.experiment.identity import flat, sources
 from difflab.experiment.launch import together
+from difflab.experiment.mirror import Mirrors, mirrors
 from difflab.experiment.mirrored import evaluate_all
 from difflab.experiment.processes import agreed, rank, several
 from difflab.experiment.protocol import Protocol
-from difflab.experiment.recipe import RECIPE, trained
+from difflab.experiment.recipe import RECIPE, provenance, trained
 from difflab.experiment.references import check_training, with_runs
 from difflab.experiment.run import Run
 from difflab.experiment.search_path import Outside, using
@@ -91,18 +92,28 @@ def train_in_one_process(config: Mapping[str, Any], requested: Requested) -> Res
 
 def done(training: Training, requested: Requested) -> Result | None:
     """Train and measure, in all processes of the job; the result, in the first of them."""
-    training, new = finished(training, requested == "train")
+    with mirrors(training.config["logger"]) as shown:
+        return trained_and_measured(training, requested, shown)
+
+
+def trained_and_measured(training: Training, requested: Requested, shown: Mirrors) -> Result | None:
+    """The same, shown by mirrors that are open from the first step to the last score."""
+    training, new = finished(training, requested == "train", shown)
+    job = training.wandb_job(requested == "train")
+    if new and not rank():
+        shown.log_model(job, training.run)
     evaluations = training.evaluations
     missing = agreed(lambda: [each.seed for each in evaluations if each.cached_result is None])
     if missing:
         load(training)
-    mirror = build(training.config["logger"])
-    found = evaluate_all(evaluations, mirror, training.config, requested == "evaluate")
+    found = evaluate_all(evaluations, shown, training.config, requested == "evaluate")
     if rank():
         return None
     counts = {"trained": int(new), "measured": len(missing), "cached": len(evaluations) - len(missing)}
     result = {**(training.run.result or {}), **(found[0] if found else {}), **counts}
-    mirror.log_cached(training.wandb_job(requested == "train"), result, {})
+    if new or missing:
+        shown.log_quality(job, result)
+    shown.log_cached(job, result, {})
     folder = training.run.folder
     name = word_for(folder.name if training.config["runs_dir"] == "runs" else str(folder))  # what commands find it by
     said = {"run": folder.name, "folder": str(folder), "next": training.model.hint.format(run=name)}
@@ -156,7 +167,8 @@ def measured(
 ) -> Result | None:
     """Measure a run, in all processes of the job; the result, in the first of them."""
     missing = agreed(lambda: [each.seed for each in evaluations if each.cached_result is None])
-    found = evaluate_all(evaluations, build(config["logger"] or own["logger"]), own, requested=True)
+    with mirrors(config["logger"] or own["logger"]) as shown:
+        found = evaluate_all(evaluations, shown, own, requested=True)
     if rank():
         return None
     counts = {"measured": len(missing), "cached": len(found) - len(missing)}
@@ -185,6 +197,7 @@ def evaluations_of(config: Mapping[str, Any]) -> tuple[Run, list[Evaluation], di
     words = config["protocol"] or own["protocol"]
     if "references" not in words:
         raise ValueError(f"{run.folder.name} is of an older difflab, whose protocol reads otherwise: protocol=quick")
+    Mirrors.of(config["logger"] or own["logger"])  # which refuses one that is not installed
     chosen = {key: config[key] for key in MEASURED if config[key] is not None}
     beside = (config if config["protocol"] else own)["runs_dir"]  # where the classifier that it names lies
     protocol = Protocol.of({**words, **chosen}, denoiser.device, beside)
@@ -203,7 +216,7 @@ def evaluations_of(config: Mapping[str, Any]) -> tuple[Run, list[Evaluation], di
     extensions = sources([parts[key] for key in PARTS])
     evaluations = [Evaluation(*known, seed, cache, about, extensions, home) for seed in protocol.seeds]
     sampling = {key: config[key] for key in RECIPE if config[key] is not None}
-    return run, evaluations, {**own, **sampling, "choices": about["choices"]}
+    return run, evaluations, {**own, **sampling, "choices": choices}
 
 
 def whole(config: Mapping[str, Any], command: str = "train") -> dict[str, Any]:

@@ -7,14 +7,14 @@ from functools import partial
 from typing import Any
 
 from difflab.experiment.evaluation import Evaluation
-from difflab.experiment.mirror import Mirror
+from difflab.experiment.mirror import Mirrors
 from difflab.experiment.processes import agreed, rank
 from difflab.experiment.progress import Drawing, silently
 from difflab.experiment.wandb_job import WandbJob
 
 
 def evaluate_all(
-    evaluations: Sequence[Evaluation], mirror: Mirror, config: Mapping[str, Any], requested: bool
+    evaluations: Sequence[Evaluation], mirror: Mirrors, config: Mapping[str, Any], requested: bool
 ) -> list[dict[str, Any]]:
     """The results of evaluations, cached or new, each mirrored as a job of its own; `config` is the run's.
 
@@ -32,7 +32,7 @@ def evaluate_all(
             requested and k == 0,
         )
         if known := agreed(partial(getattr, evaluation, "cached_result")):
-            told = known, evaluation.pictures
+            told = known, evaluation.pictures, evaluation.images
             if not rank() and not evaluation.given(partial(mirror.log_evaluation, job, *told)):
                 mirror.log_cached(job, *told)
         else:
@@ -41,8 +41,10 @@ def evaluate_all(
     return found
 
 
-def run_and_log(evaluation: Evaluation, job: WandbJob, mirror: Mirror) -> dict[str, Any]:
+def run_and_log(evaluation: Evaluation, job: WandbJob, mirror: Mirrors) -> dict[str, Any]:
     """The result of an evaluation, mirrored by the process that makes it."""
     bar = silently if rank() else Drawing
     with bar("measuring", evaluation.protocol.n) as progress:
-        return evaluation(progress, lambda found: mirror.log_evaluation(job, found, evaluation.pictures))
+        return evaluation(
+            progress, lambda found: mirror.log_evaluation(job, found, evaluation.pictures, evaluation.images)
+        )

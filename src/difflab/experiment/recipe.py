@@ -228,3 +228,10 @@ def located(run: Run, root: str | None) -> dict[str, Any]:
 def balanced(n: int, classes: int) -> Tensor:
     """Labels 0, 1, .. classes - 1, 0, 1, ..; without classes the null label, 0."""
     return torch.arange(n) % max(classes, 1)
+
+
+def provenance(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Chosen options of sampling, command and study of a configuration."""
+    choices = config.get("choices", {})
+    sampling = {key: choices[key] for key in RECIPE if key in choices}
+    return {"choices": sampling, "command": config.get("command", ""), "study": config.get("study")}

@@ -139,9 +139,13 @@ def stamp(path: Path) -> str:
 def find(runs_dir: Path, name: str, word: str = "run") -> Run:
     """The run that a folder, a run's name or the unique beginning of one stands for; `word` is the key of the name.
 
-    `demo` is the run that comes with the package, unless one in `runs_dir` has that name. Raises ValueError if there is
-    none, or more than one.
+    `wandb:ENTITY/PROJECT/NAME:ALIAS` is a model on W&B, which is downloaded; `demo` is the run that comes with the
+    package, unless one in `runs_dir` has that name. Raises ValueError if there is none, or more than one.
     """
+    if name.startswith("wandb:"):
+        from difflab.experiment.wandb_artifacts import taken_from_wandb  # here, as few runs come from there
+
+        return taken_from_wandb(name, runs_dir)
     if os.path.isfile(os.path.join(name, "config.yaml")):  # a name that is too long for a path is none
         folder = Path(name)
         return Run(folder.resolve() if folder.name in ("", "..") else folder)  # run=. has a name, too

@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from difflab.experiment.build import build
+from difflab.experiment.callback.norms import Norms
 from difflab.experiment.errors import suggestion
 from difflab.experiment.processes import environment, meet
 from difflab.experiment.strategy import Copies, Shards
@@ -99,13 +100,13 @@ def placed(config: Mapping[str, Any]) -> list[torch.device]:
 def watchers(config: Mapping[str, Any]) -> list[pl.Callback]:
     """The callbacks that a user has chosen. They watch the training and change no weights: no part of its identity.
 
-    Raises ValueError for a class that is no callback.
+    Raises ValueError for a class that is no callback, and for another `watch` than there are.
     """
     found = {name: build(node) for name, node in (config["callbacks"] or {}).items()}
     for name, each in found.items():
         if not isinstance(each, pl.Callback):
             raise ValueError(f"callbacks.{name}: {type(each).__name__} is no callback of Lightning")
-    return [*found.values()]
+    return [*found.values(), *([Norms(config["watch"])] if config.get("watch") else [])]
 
 
 def hush() -> None:

@@ -11,21 +11,24 @@ from typing import Any, NamedTuple, cast
 import torch
 from PIL.Image import Image
 
+from difflab.data.images import Split
 from difflab.data.module import DataModule
 from difflab.data.order import share
 from difflab.denoiser.base import AnyDenoiser
-from difflab.experiment.build import build, check
+from difflab.experiment.build import build
 from difflab.experiment.callback.pictures import sample_grid
+from difflab.experiment.callback.selection import selection_scores
 from difflab.experiment.checkpoint import newest
-from difflab.experiment.evaluation import PARTS, Evaluation, provenance
+from difflab.experiment.evaluation import PARTS, Evaluation
 from difflab.experiment.files import read_json
 from difflab.experiment.found_times import FoundTimes, Seen
 from difflab.experiment.hardware import best_device, settle_precision
 from difflab.experiment.identity import fingerprint, label, sources
+from difflab.experiment.mirror import Mirrors
 from difflab.experiment.origins import origins_of
 from difflab.experiment.processes import several
 from difflab.experiment.protocol import Protocol
-from difflab.experiment.recipe import Recipe
+from difflab.experiment.recipe import Recipe, provenance
 from difflab.experiment.reflow import Teacher
 from difflab.experiment.run import SUFFIX, Run
 from difflab.experiment.snapshots import averagings
@@ -91,6 +94,8 @@ class Training:
             self.sampling.protocol.dry_run(self.data)
         if self.config["draws"] and "draws" not in self.config["model"]:
             raise ValueError("draws= belongs to DDPM: choose paradigm=ddpm, ddim or improved_ddpm, or leave it out")
+        if self.data.selection and not self.sampling:
+            raise ValueError("data.selection= is for models that generate: leave it out")
         if self.data.pairs and not self.model.couples:
             raise ValueError("pairs straighten a flow: choose paradigm=rectified_flow, flow_matching or ot_flow")
         training = self.data.images.train if self.teacher else self.data.training
@@ -103,7 +108,7 @@ class Training:
             )
         rows = slice(self.config["batch_size"] // place()[1])
         self.model.corrupt(self.data.encoded(training, rows), training.y[rows], 0.0, 0, 0)
-        check(self.config["logger"])
+        Mirrors.of(self.config["logger"])  # which refuses one that is not installed
         watchers(self.config)
         averagings(self.config, self.run)  # which refuses wrong decays and numbers of snapshots
         if self.learns:
@@ -186,7 +191,14 @@ class Training:
     def wandb_job(self, requested: bool) -> WandbJob:
         """The training as W&B sees it."""
         folder = self.run.folder
-        return WandbJob(folder, folder.name, "train", self.config, self.config.get("study"), requested)
+        config = {**self.config, "origins": dict(self.origins)}
+        return WandbJob(folder, folder.name, "train", config, self.config.get("study"), requested)
+
+    def selection_scores(self, denoiser: AnyDenoiser) -> dict[str, float]:
+        """The scores against the held-out samples that were set aside for choosing settings."""
+        cache = TensorCache(Path(self.config["runs_dir"]) / ".cache")
+        split = cast(Split, self.data.images.selection)
+        return selection_scores(denoiser, *cast(Sampling, self.sampling), self.data, split, cache)
 
     def samples(self, denoiser: AnyDenoiser, step: int) -> Image:
         """A grid of samples at a step, a class a column; of points their density."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from difflab.experiment.files import write_text
+from difflab.experiment.identity import flat
 from difflab.experiment.lock import locked
 from difflab.metric.card import AXES, digest
 
 TAGGED = ("paradigm", "data", "backbone", "schedule", "target", "weighting", "sampler", "grid", "guidance", "range")
 SECRET = "key|token|secret|passw|credential"  # in the name of a setting
+SHORTEST = 4  # letters of a secret; a shorter one would be found in other words
 AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")  # by which a sweep's agent names its job
 
 
@@ -39,6 +41,11 @@ class WandbJob:
     def swept(self) -> bool:
         """Whether a W&B sweep waits for this job."""
         return self.requested and "WANDB_SWEEP_ID" in os.environ
+
+    @property
+    def group(self) -> str | None:
+        """What it is grouped by: its study, or else the sweep that waits for it."""
+        return self.study or (os.environ["WANDB_SWEEP_ID"] if self.swept else None)
 
     @property
     def id(self) -> str:
@@ -85,14 +92,29 @@ def without_secrets(value: Any) -> Any:  # noqa: ANN401  # plain values
         return {k: without_secrets(v) for k, v in value.items() if not re.search(SECRET, str(k), re.IGNORECASE)}
     if isinstance(value, list):
         return [without_secrets(item) for item in value]
-    if isinstance(value, str):
-        return re.sub(rf"(?i)([\w.]*({SECRET})\w*=)\S+", r"\1...", value)
-    return value
+    return redacted(value) if isinstance(value, str) else value
+
+
+def redacted(text: str, secrets: Collection[str] = ()) -> str:
+    """Text without the `secrets`, and without what a `NAME=VALUE` gives to a name that tells of a secret."""
+    for secret in secrets:
+        text = text.replace(secret, "...")
+    return re.sub(rf"(?i)([\w.]*({SECRET})\w*=)\S+", r"\1...", text)
+
+
+def secrets_in(config: Mapping[str, Any]) -> set[str]:
+    """The values of a configuration and of the environment whose name tells of a secret."""
+    named = {**os.environ, **flat(config)}
+    values = {str(value) for name, value in named.items() if value and re.search(SECRET, name, re.IGNORECASE)}
+    return {value for value in values if len(value) >= SHORTEST}
 
 
 @contextmanager
 def outside_sweep() -> Iterator[None]:
-    """Keep from W&B that an agent started this process, for a job that the sweep knows nothing of."""
+    """Keep from W&B that an agent started this process.
+
+    It reads the agent's variables once, for all jobs of a process: the job that the sweep waits for is given them.
+    """
     hidden = {name: os.environ.pop(name) for name in AGENT if name in os.environ}
     try:
         yield

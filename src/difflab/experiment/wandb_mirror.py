@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
-from itertools import groupby
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import wandb
 from lightning.pytorch.loggers import Logger
-from PIL.Image import Image
-from PIL.Image import open as open_image
 
-from difflab.experiment.metrics_file import parsed
-from difflab.experiment.wandb_job import WandbJob, outside_sweep
+from difflab.experiment.image_rows import read_rows
+from difflab.experiment.mirror import Mirror
+from difflab.experiment.run import Run
+from difflab.experiment.wandb_artifacts import log_evaluation, log_model, use
+from difflab.experiment.wandb_job import AGENT, WandbJob, outside_sweep, redacted, secrets_in
 from difflab.experiment.wandb_server import FAILED, Mode, attempt, finish, mode, said_while_waiting, server
+from difflab.experiment.wandb_training import TrainingMirror
 
-log = logging.getLogger(__name__)
-
-
-LOGGED = ("train/*", "val/*", "final/*", "samples")  # by a training, over the images seen
-COUNTED = ("step", "images_seen")  # in a row of the file; the mirror counts them itself
 PROVENANCE = ("metrics", "cost", "choices", "command", "study")  # of what was found, said otherwise
+STOPPED = (KeyboardInterrupt, SystemExit)  # by a user or a scheduler: no failure
 QUIET = wandb.Settings(
     console="off",
     silent=True,
@@ -41,91 +36,69 @@ QUIET = wandb.Settings(
 )
 
 
-class TrainingMirror(Logger):
-    """A training on W&B, over the images seen; the first failure ends the mirror, never the training.
-
-    Each row has its optimiser step, so that what a resumed training logs again is not counted twice.
-    """
-
-    def __init__(self, run: wandb.Run | None, batch_size: int) -> None:
-        super().__init__()
-        self.run, self.batch_size = run, batch_size
-        self._tell(lambda run: run.define_metric("images_seen"))
-        self._tell(lambda run: [run.define_metric(key, step_metric="images_seen") for key in LOGGED])
-
-    @property
-    def name(self) -> str:
-        """The kind of log."""
-        return "wandb"
-
-    @property
-    def version(self) -> str | None:
-        """The id on W&B."""
-        return self.run.id if self.run else None
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Mirror a row."""
-        row = {key: value for key, value in metrics.items() if key != "epoch" and math.isfinite(value)}
-        seen = ((step or 0) + 1) * self.batch_size
-        self._tell(lambda run: run.log({**row, "images_seen": seen}, step=(step or 0) + ("final/loss" in row)))
-
-    def catch_up(self, folder: Path) -> None:
-        """Send what a run's files have and the server has not: a killed process takes along what it has not sent."""
-        run = self.run
-        if run is None or run.offline:
-            return
-        path, first = folder / "metrics.jsonl", run.step
-        rows = filter(None, map(parsed, path.read_text().splitlines() if path.exists() else []))
-        for step, logged in groupby((row for row in rows if row["step"] >= first), lambda row: int(row["step"])):
-            for row in logged:
-                self.log_metrics({key: value for key, value in row.items() if key not in COUNTED}, step)
-            if (picture := folder / "samples" / f"step-{step + 1:07d}.png").exists():
-                with open_image(picture) as image:
-                    self.log_picture("samples", image, step + 1)
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # Lightning's signature
-        """Nothing: the configuration was given at the start."""
-
-    def log_picture(self, key: str, image: Image, step: int) -> None:
-        """Mirror a picture."""
-        seen, at = step * self.batch_size, max(0, step - 1)
-        self._tell(lambda run: run.log({key: wandb.Image(image), "images_seen": seen}, step=at))
-
-    def _tell(self, action: Callable[[wandb.Run], object]) -> None:
-        run = self.run
-        if run and not attempt(lambda: action(run)):
-            self.finalize("failed")
-
-    def finalize(self, status: str) -> None:
-        """Close the W&B run."""
-        run, self.run = self.run, None
-        if run:
-            finish(run, 0 if status == "success" else 1)
-
-
 @dataclass(frozen=True)
-class Wandb:
-    """Mirror each job as a run of this W&B project: online where there is a key, else offline."""
+class Wandb(Mirror):
+    """Mirror each job as a run of this W&B project: online where there is a key, else offline.
+
+    - project, entity: where on W&B; group, notes, tags: of all runs, the group by default the study or the sweep.
+    - artifacts: send the weights of trainings and what evaluations found, linked to what they were made from.
+    - alerts: when a training fails, diverges, or skips a gradient that is not finite.
+    - system, console, git, requirements, code: also send measurements of the machine, what is printed, the git commit,
+      the installed packages, and difflab's source. Values of secret settings are removed from what is printed.
+
+    A training and what follows it in one command are one session of its run. Nothing of it is part of a run's identity.
+    """
 
     project: str = "difflab"
     entity: str | None = None
+    group: str | None = None
+    notes: str | None = None
+    tags: Sequence[str] = ()
+    artifacts: bool = True
+    alerts: bool = True
+    system: bool = False
+    console: bool = False
+    git: bool = False
+    requirements: bool = False
+    code: bool = False
+    sessions: dict[Path, TrainingMirror] = field(default_factory=dict, init=False, repr=False, compare=False)
+    offline: list[Path] = field(default_factory=list, init=False, repr=False, compare=False)  # their folders
 
     def __call__(self, job: WandbJob) -> Logger:
-        """The mirror of a training."""
-        mirror = TrainingMirror(self._open(job), job.config["batch_size"])
-        mirror.catch_up(job.folder)
-        return mirror
+        """The mirror of a training, the same until it is closed."""
+        if job.folder not in self.sessions:
+            self.sessions[job.folder] = TrainingMirror(self._open(job), job.config["batch_size"], self.alerts)
+            self.sessions[job.folder].catch_up(job.folder)
+        return self.sessions[job.folder]
 
-    def log_cached(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+    def log_model(self, job: WandbJob, run: Run) -> None:
+        """Send the weights of a training, linked to its data."""
+        if self.artifacts and job.folder in self.sessions:
+            self.sessions[job.folder].tell(lambda session: log_model(session, job, run))
+
+    def log_quality(self, job: WandbJob, found: Mapping[str, Any]) -> None:
+        """Write the scores of a training into the summary of its run, as columns that one sorts by."""
+        scores = found.get("metrics", {})
+        if job.folder in self.sessions:
+            self.sessions[job.folder].tell(lambda run: run.summary.update(scores))
+        else:
+            self._write(job, lambda run: run.summary.update(scores))
+
+    def log_cached(
+        self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path], images: Path | None = None
+    ) -> None:
         """Mirror what was found before, if a W&B sweep waits for it."""
-        if job.swept:
-            self.log_evaluation(job, found, pictures)
+        if job.swept and job.folder not in self.sessions:
+            self.log_evaluation(job, found, pictures, images)
 
-    def log_evaluation(self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+    def log_evaluation(
+        self, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path], images: Path | None = None
+    ) -> None:
         """Mirror what a job found: the content of its file, and pictures by name.
 
         Metrics and cost are in the summary under their own names, with the card; as `eval/*` they stand against
-        `eval/nfe`, and in a table of one row, which W&B joins with those of other jobs, beside the pictures.
+        `eval/nfe`, and in a table of one row, which W&B joins with those of other jobs, beside the pictures. Another
+        table, `images`, has a row for each of the first samples.
         """
         job = job.with_result(found)
         numbers = {**found.get("metrics", {}), **found.get("cost", {})}
@@ -139,21 +112,41 @@ class Wandb:
             run.summary.update(others | numbers)
             if pictures:
                 cells = {"job": job.name, **job.choices, **numbers, **shown(pictures)}
-                run.log({"evaluation": wandb.Table([*cells], [[*cells.values()]])}, step=first + 1)
+                tables = {"evaluation": wandb.Table([*cells], [[*cells.values()]])}
+                if images and images.exists():
+                    tables["images"] = image_table(images, found["card"])
+                run.log(tables, step=first + 1)
+            if self.artifacts and job.job_type == "evaluate":
+                log_evaluation(run, job, found, pictures)
 
         self._write(job, write)
 
-    def log_table(self, job: WandbJob, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str | None:
+    def log_table(
+        self, job: WandbJob, columns: Sequence[str], rows: Sequence[Sequence[object]], used: Sequence[str] = ()
+    ) -> str | None:
         """Push a table, in which a path is a picture; return its address, or the folder for `wandb sync`.
 
-        None if W&B failed.
+        It is linked to the artifacts that were `used`. None if W&B failed.
         """
 
         def write(run: wandb.Run) -> None:
             cells = [[wandb.Image(str(cell)) if isinstance(cell, Path) else cell for cell in row] for row in rows]
+            use(run, used)
             run.log({"comparison": wandb.Table([*columns], cells)})
 
         return self._write(job, write)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Close the runs that are open, with an alert for an error; print how to send those that lie on disk."""
+        for session in self.sessions.values():
+            if error and self.alerts and not isinstance(error, STOPPED):
+                text = redacted(str(error) or type(error).__name__)
+                session.alert("diverged" if isinstance(error, ArithmeticError) else "failed", text, "ERROR")
+            session.close(0 if error is None else 1)
+        self.sessions.clear()
+        if self.offline:
+            print(f"W&B is offline: wandb sync {' '.join(map(shell_path, self.offline))}", flush=True)
+            self.offline.clear()
 
     def owner(self) -> str:
         """Whose the project is; empty where there is no server to keep it."""
@@ -167,7 +160,8 @@ class Wandb:
             return None
         done = attempt(lambda: action(run))
         closed = finish(run, 0 if done else 1)
-        return (run.url or str(Path(run.dir).parent)) if done and closed else None
+        place = str(Path(run.dir).parent) if run.offline else run.url
+        return place if done and closed else None
 
     def _open(self, job: WandbJob) -> wandb.Run | None:
         """A job's W&B run: offline if the server fails, None if that fails too."""
@@ -179,30 +173,78 @@ class Wandb:
             FAILED.update([where] if asked == "online" else [])
             attempt(wandb.teardown)  # of what an unreachable server left half open
             attempt(lambda: opened.append(self._begin(job, "offline")))
+        for run in opened:
+            if run.settings.mode == "offline":
+                self.offline.append(Path(run.dir).parent)
         return opened[0] if opened else None
 
     def _begin(self, job: WandbJob, mode: Mode) -> wandb.Run:
         os.environ.setdefault("WANDB_SILENT", "true")  # its failures are ours to report
-        if "WANDB_SWEEP_ID" in os.environ:
-            wandb.teardown()  # it reads the agent's variables once, for all jobs of a process
-        with nullcontext() if job.swept else outside_sweep():
-            return wandb.init(
+        chosen, name, group = self.settings(job), job.id, self.group or job.group  # of the agent's variables
+        with outside_sweep():
+            run = wandb.init(
                 project=self.project,
                 entity=self.entity,
-                id=job.id,
+                id=name,
                 name=job.name,
-                group=job.study,
+                group=group,
+                notes=self.notes,
                 job_type=job.job_type,
-                tags=job.tags,
+                tags=(*job.tags, *self.tags),
                 config=job.public,
                 dir=job.folder.absolute(),  # its service may have another working directory
                 mode=mode,
                 resume="allow",
                 reinit="create_new",
-                settings=QUIET,
+                settings=chosen,
             )
+        if self.console:
+            hide_secrets(run, secrets_in(job.config))
+        if self.code:
+            run.log_code(str(Path(__file__).parents[1]))
+        return run
+
+    def settings(self, job: WandbJob) -> wandb.Settings:
+        """W&B's settings of a job: what is sent beside it, and the sweep that waits for it."""
+        sweep = {"sweep_id": AGENT[0], "sweep_param_path": AGENT[2]} if job.swept else {}
+        return QUIET.model_copy(
+            update={
+                "console": "wrap_raw" if self.console else "off",
+                "x_disable_stats": not self.system,
+                "disable_git": not self.git,
+                "x_save_requirements": self.requirements,
+                **{key: os.environ[name] for key, name in sweep.items() if name in os.environ},
+            }
+        )
+
+
+def hide_secrets(run: wandb.Run, secrets: Collection[str]) -> None:
+    """Have the printed text that goes to W&B pass through `redacted` first."""
+    send = run._console_raw_callback  # there is no public hook
+
+    def send_redacted(stream: str, text: str) -> None:
+        send(stream, redacted(text, secrets))
+
+    run._console_raw_callback = send_redacted  # type: ignore[assignment,method-assign]  # of this one run
+
+
+def image_table(images: Path, card: Mapping[str, Any]) -> wandb.Table:
+    """A row for each of the first samples of an evaluation: what it is, how it was drawn, and its nearest neighbour."""
+    how = [card["seed"], card["sampler"], card["nfe"], card["guidance"]]
+    columns = ["k", "image", "class", "seed", "sampler", "nfe", "guidance", "nearest", "nearest_index", "closeness"]
+    rows = [
+        [row.k, wandb.Image(row.image), row.label, *how, wandb.Image(row.nearest), row.nearest_index, row.closeness]
+        for row in read_rows(images)
+    ]
+    return wandb.Table([*columns], rows)
 
 
 def shown(pictures: Mapping[str, Path]) -> dict[str, object]:
     """Pictures by name."""
     return {name: wandb.Image(str(path)) for name, path in pictures.items()}
+
+
+def shell_path(path: Path) -> str:
+    """A path as a word for the shell, as short as it can be from here."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

@@ -13,6 +13,8 @@ from urllib.parse import urlparse
 
 import wandb
 
+from difflab.experiment.wandb_job import outside_sweep
+
 log = logging.getLogger(__name__)
 
 Mode = Literal["online", "offline", "disabled", "shared"]
@@ -56,7 +58,8 @@ def said_while_waiting(what: str) -> Iterator[None]:
 
 def server() -> str:
     """The address of W&B's server."""
-    return str(wandb.setup().settings.base_url)
+    with outside_sweep():
+        return str(wandb.setup().settings.base_url)
 
 
 def mode() -> Mode:

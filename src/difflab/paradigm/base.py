@@ -155,9 +155,9 @@ class Paradigm(pl.LightningModule):
         progress = step / int(self.trainer.estimated_stepping_batches)
         noised = self.corrupt(x0, label, self.label_dropout, *key, eps=eps, progress=progress)
         losses = self.loss(noised)
-        self.noised_at = noised.t
+        self.noised_at, self.loss_at = noised.t, torch.stack(list(losses.values())).detach().sum(0)
         if self.times.observes:
-            total = gathered(torch.stack(list(losses.values())).detach().sum(0), self.device).cpu()
+            total = gathered(self.loss_at, self.device).cpu()
             if total.isfinite().all():
                 self.times.observe(self.schedule, gathered(noised.t, self.device), total)
         terms = {k: scale(noised.weight, v).mean() for k, v in losses.items()}

@@ -17,14 +17,20 @@ class Diverged(ArithmeticError):
     """A loss, gradient, weight or sample is not finite."""
 
 
+def norms_by_block(learned: nn.Module, gradients: bool) -> dict[str, Tensor]:
+    """The norm of the gradient, or of the weights, of each block of a network that has parameters to train."""
+    blocks: dict[str, list[Tensor]] = {}
+    for name, p in learned.named_parameters():
+        value = p.grad if gradients else p.detach()
+        if value is not None:
+            blocks.setdefault(".".join(name.split(".")[:2]), []).append(full(value.norm()))
+    return {block: torch.stack(each).norm() for block, each in blocks.items()}
+
+
 def diagnosis(learned: nn.Module, schedule: Schedule, t: Tensor, step: int) -> str:
     """Where a gradient is not finite: the step, the noise levels of its batch at times t, and the norms by block."""
     levels = schedule.log_snr(t)
-    blocks: dict[str, list[Tensor]] = {}
-    for name, p in learned.named_parameters():
-        if p.grad is not None:
-            blocks.setdefault(".".join(name.split(".")[:2]), []).append(full(p.grad.norm()))
-    norms = {block: float(torch.stack(each).norm()) for block, each in blocks.items()}
+    norms = {block: float(norm) for block, norm in norms_by_block(learned, gradients=True).items()}
     finite = ", ".join(f"{block} {norm:.3g}" for block, norm in norms.items() if math.isfinite(norm))
     broken = ", ".join(block for block, norm in norms.items() if not math.isfinite(norm))
     return (

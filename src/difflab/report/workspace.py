@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from difflab.experiment.files import write_json
+from difflab.experiment.wandb_artifacts import BEST, PREFIX, mark_best
 from difflab.experiment.wandb_job import WandbJob, protocol_tag
 from difflab.experiment.wandb_mirror import Wandb
 from difflab.experiment.wandb_server import attempt
@@ -42,12 +43,24 @@ def push_group(study: Study, group: Group, out: Path, mirror: Wandb) -> list[str
     name = f"report-{protocol_tag(card).partition(':')[2]}"
     rows = [table_row(study, group, cell) for cell in group.cells]
     job = WandbJob(out, name, "report", {"card": card})
-    table = mirror.log_table(job, [*rows[0]], [[*row.values()] for row in rows])
+    used = [f"{record.run.folder.name}-{record.card.fingerprint}:latest" for record in group.records]
+    table = mirror.log_table(job, [*rows[0]], [[*row.values()] for row in rows], used)
     owner = mirror.owner()
     board = workspace(study, group, mirror.project, owner)
     path = write_json(out / f"workspace-{name}.json", definition(board))
     saved = [f"workspace: {board.url}"] if owner and attempt(board.save) else []
-    return [f"table: {table or 'W&B failed'}", f"definition: {path}", *saved]
+    best = f"{owner}/{mirror.project}/{best_model(group)}"
+    marked = [f"best: {PREFIX}{best.rpartition(':')[0]}:{BEST}"] if owner and mark_best(best) else []
+    return [f"table: {table or 'W&B failed'}", f"definition: {path}", *saved, *marked]
+
+
+def best_model(group: Group) -> str:
+    """The artifact of the best training by the first score of a group, as DATA:RUN."""
+    metric = group.metrics[0]
+    sign = -1 if higher_is_better(metric) else 1
+    cell = min(group.with_metric(metric), key=lambda cell: sign * cell.estimate(metric).mean)
+    record = min(cell.records, key=lambda record: sign * record.metrics[metric])
+    return f"{record.config['choices']['data']}:{record.run.folder.name}"
 
 
 def protocol_card(group: Group) -> dict[str, Any]:

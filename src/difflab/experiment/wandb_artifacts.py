@@ -1,0 +1,109 @@
+"""Models, data and evaluations as artifacts on W&B, with what each was made from; and runs taken from there.
+
+The trainings of one data set are versions of one artifact, which has the name of the data; the name of a run is an
+alias of its version, and so is `best`, which a report gives.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import wandb
+import yaml
+
+from difflab.experiment.files import read_json, write_text
+from difflab.experiment.run import Run
+from difflab.experiment.wandb_job import WandbJob, without_secrets
+from difflab.experiment.wandb_server import attempt
+
+WEIGHTS, FACTS, CONFIG, RESULT, CARD = "weights.safetensors", "weights.json", "config.json", "result.json", "card.json"
+BEST = "best"
+PREFIX = "wandb:"  # of a word that names a run on W&B
+PATIENCE = 60  # seconds in which a model must arrive, so that what follows can be linked to it
+
+
+def log_model(session: wandb.Run, job: WandbJob, run: Run) -> None:
+    """Log a training's weights, with how to build them and what made them, and link them to the data."""
+    origin = job.config.get("origins", {}).get("data", {})
+    if not session.offline:  # links need a server
+        data = wandb.Artifact(f"{job.choices['data']}-data", "dataset", metadata=plain(origin))
+        with data.new_file("data.json") as file:
+            json.dump(plain({**job.config["data"], **origin}), file)
+        attempt(lambda: session.use_artifact(data))
+    facts = {**(read_json(run.facts) or {}), "snapshots": {}}  # which stay here
+    card = {"run": run.folder.name, "choices": dict(job.choices), "training": facts.get("training", {})}
+    model = wandb.Artifact(job.choices["data"], "model", metadata=plain(card))
+    model.add_file(str(run.weights), WEIGHTS)
+    config = {**run.config, "runs_dir": "runs"}
+    for name, content in {FACTS: facts, CONFIG: config, RESULT: run.result or {}, CARD: card}.items():
+        with model.new_file(name) as file:
+            json.dump(plain(content), file)
+    logged = session.log_artifact(model, aliases=["latest", run.folder.name])
+    if not session.offline:
+        logged.wait(PATIENCE)
+
+
+def log_evaluation(session: wandb.Run, job: WandbJob, found: Mapping[str, Any], pictures: Mapping[str, Path]) -> None:
+    """Log what an evaluation found, with its pictures, and link it to the model that was measured."""
+    use(session, [f"{job.choices['data']}:{job.name.rpartition('-')[0]}"])
+    measured = wandb.Artifact(job.name, "evaluation", metadata=plain(found.get("metrics", {})))
+    with measured.new_file("evaluation.json") as file:
+        json.dump(plain(found), file)
+    for name, path in pictures.items():
+        measured.add_file(str(path), f"{name}.png")
+    session.log_artifact(measured)
+
+
+def use(session: wandb.Run, names: Sequence[str]) -> None:
+    """Link a W&B run to the artifacts that it was made from, as far as they are there."""
+    for name in names if not session.offline else ():
+        with suppress(Exception):  # it was never sent, or W&B fails, which its next call says
+            session.use_artifact(name)
+
+
+def mark_best(place: str) -> bool:
+    """Give the alias `best` to the model ENTITY/PROJECT/DATA:RUN: whether W&B could."""
+
+    def mark() -> None:
+        model = wandb.Api().artifact(place)
+        model.aliases.append(BEST)
+        model.save()
+
+    return attempt(mark)
+
+
+def taken_from_wandb(word: str, runs_dir: Path) -> Run:
+    """The run that `wandb:ENTITY/PROJECT/NAME:ALIAS` stands for, downloaded to `runs_dir/wandb/ENTITY/PROJECT/RUN`.
+
+    It is a stranger's run: tensors and JSON alone are read, and it lies where no training takes it for its own.
+    Raises ValueError for what is no model of difflab, and if W&B does not answer.
+    """
+    name = word.removeprefix(PREFIX)
+    if not re.fullmatch(r"(\w[\w.-]*/){2}\w[\w.-]*:[\w.-]+", name):
+        raise ValueError(f"{word} should be {PREFIX}ENTITY/PROJECT/NAME:ALIAS, as {PREFIX}me/difflab/digits:{BEST}")
+    entity, project, _ = name.split("/")
+    place = runs_dir / "wandb" / entity / project
+    try:
+        model = wandb.Api().artifact(name, type="model")
+        card = json.loads(Path(model.get_entry(CARD).download(str(place / ".incoming"))).read_text())
+        if not re.fullmatch(r"\w[\w.+-]*", str(card["run"])):
+            raise ValueError(f"{card['run']!r} is no name of a run")
+        folder = place / card["run"]
+        for entry in (FACTS, RESULT, CONFIG, WEIGHTS):
+            model.get_entry(entry).download(str(folder))
+        config = json.loads((folder / CONFIG).read_text())
+        (folder / CONFIG).unlink()
+    except Exception as error:
+        raise ValueError(f"{word}: W&B gives no such model: {error}") from error
+    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    return Run(folder)
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401  # plain values
+    """Plain values for JSON, without secrets."""
+    return without_secrets(json.loads(json.dumps(value, default=str)))
