@@ -143,9 +143,9 @@ def find(runs_dir: Path, name: str, word: str = "run") -> Run:
     package, unless one in `runs_dir` has that name. Raises ValueError if there is none, or more than one.
     """
     if name.startswith("wandb:"):
-        from difflab.experiment.wandb_artifacts import taken_from_wandb  # here, as few runs come from there
+        from difflab.experiment.wandb_download import downloaded  # here, as few runs come from there
 
-        return taken_from_wandb(name, runs_dir)
+        return Run(downloaded(name, runs_dir))
     if os.path.isfile(os.path.join(name, "config.yaml")):  # a name that is too long for a path is none
         folder = Path(name)
         return Run(folder.resolve() if folder.name in ("", "..") else folder)  # run=. has a name, too

@@ -1,4 +1,4 @@
-"""Models, data and evaluations as artifacts on W&B, with what each was made from; and runs taken from there.
+"""Models, data and evaluations as artifacts on W&B, with what each was made from.
 
 The trainings of one data set are versions of one artifact, which has the name of the data; the name of a run is an
 alias of its version, and so is `best`, which a report gives.
@@ -7,23 +7,19 @@ alias of its version, and so is `best`, which a report gives.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import wandb
-import yaml
 
-from difflab.experiment.files import read_json, write_text
+from difflab.experiment.files import read_json
 from difflab.experiment.run import Run
+from difflab.experiment.wandb_download import BEST, CARD, CONFIG, FACTS, RESULT, WEIGHTS
 from difflab.experiment.wandb_job import WandbJob, without_secrets
 from difflab.experiment.wandb_server import attempt
 
-WEIGHTS, FACTS, CONFIG, RESULT, CARD = "weights.safetensors", "weights.json", "config.json", "result.json", "card.json"
-BEST = "best"
-PREFIX = "wandb:"  # of a word that names a run on W&B
 PATIENCE = 60  # seconds in which a model must arrive, so that what follows can be linked to it
 
 
@@ -75,33 +71,6 @@ def mark_best(place: str) -> bool:
         model.save()
 
     return attempt(mark)
-
-
-def taken_from_wandb(word: str, runs_dir: Path) -> Run:
-    """The run that `wandb:ENTITY/PROJECT/NAME:ALIAS` stands for, downloaded to `runs_dir/wandb/ENTITY/PROJECT/RUN`.
-
-    It is a stranger's run: tensors and JSON alone are read, and it lies where no training takes it for its own.
-    Raises ValueError for what is no model of difflab, and if W&B does not answer.
-    """
-    name = word.removeprefix(PREFIX)
-    if not re.fullmatch(r"(\w[\w.-]*/){2}\w[\w.-]*:[\w.-]+", name):
-        raise ValueError(f"{word} should be {PREFIX}ENTITY/PROJECT/NAME:ALIAS, as {PREFIX}me/difflab/digits:{BEST}")
-    entity, project, _ = name.split("/")
-    place = runs_dir / "wandb" / entity / project
-    try:
-        model = wandb.Api().artifact(name, type="model")
-        card = json.loads(Path(model.get_entry(CARD).download(str(place / ".incoming"))).read_text())
-        if not re.fullmatch(r"\w[\w.+-]*", str(card["run"])):
-            raise ValueError(f"{card['run']!r} is no name of a run")
-        folder = place / card["run"]
-        for entry in (FACTS, RESULT, CONFIG, WEIGHTS):
-            model.get_entry(entry).download(str(folder))
-        config = json.loads((folder / CONFIG).read_text())
-        (folder / CONFIG).unlink()
-    except Exception as error:
-        raise ValueError(f"{word}: W&B gives no such model: {error}") from error
-    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-    return Run(folder)
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401  # plain values

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from difflab.experiment.files import write_json
-from difflab.experiment.wandb_artifacts import BEST, PREFIX, mark_best
+from difflab.experiment.wandb_artifacts import mark_best
+from difflab.experiment.wandb_download import BEST, PREFIX
 from difflab.experiment.wandb_job import WandbJob, protocol_tag
 from difflab.experiment.wandb_mirror import Wandb
 from difflab.experiment.wandb_server import attempt
