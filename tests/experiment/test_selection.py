@@ -47,3 +47,14 @@ def test_what_generates_nothing_has_no_use_for_it(tmp_path):
     words = ["paradigm=classifier", "data=digits", "backbone.width=16", "backbone.attention=[]", "trainer=cpu"]
     with pytest.raises(ValueError, match=r"data\.selection= is for models that generate"):
         Training.of(composed(*words, "data.selection=100", f"runs_dir={tmp_path}"))
+
+
+def test_a_configuration_of_before_keeps_its_fingerprint(tmp_path):
+    """One without the settings of later versions that change no weights, with one logger and no name for it."""
+    now = composed(*TOY, f"runs_dir={tmp_path}")
+    data = {key: value for key, value in now["data"].items() if key != "selection"}
+    before = {**now, "data": data, "logger": {"_target_": "difflab.experiment.Local"}}
+    del before["watch"]
+    later = composed(*TOY, "watch=all", "data.selection=32", "logger=csv", f"runs_dir={tmp_path}")
+    names = {Training.of(config).fingerprint for config in (before, now, later)}
+    assert len(names) == 1

@@ -295,7 +295,9 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def do_POST(self):
-        body = json.loads(self.body())
+        if not (data := self.body()):  # of a program that was ended
+            return
+        body = json.loads(data)
         if self.path.startswith("/graphql"):
             operation = body.get("operationName") or re.search(r"(?:query|mutation)\s+(\w+)", body["query"])[1]
             self.reply({"data": self.server.answer(operation, body.get("variables") or {})})

@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -97,7 +97,7 @@ class Fit:
 
     job: Training
     requested: bool
-    shown: Mirrors
+    shown: Mirrors = field(default_factory=lambda: Mirrors(()))
 
     def run(self) -> None:
         """Train to the exported weights and to `result.json`, from wherever that was left."""
