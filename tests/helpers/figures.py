@@ -50,8 +50,8 @@ def dull(figure, most=0.9):
     """The pictures of a figure that are blank, or of which more than a share is black or white."""
     found = []
     for image in figure.findobj(AxesImage):
-        values = np.asarray(image.get_array(), float)
-        ends = (values <= values.min()) | (values >= values.max())
-        if values.std() == 0 or (values.dtype == np.uint8 and ends.mean() > most):
+        values = np.asarray(image.get_array())
+        saturated = values.dtype == np.uint8 and np.isin(values, (0, 255)).mean() > most
+        if saturated or values.std() == 0:
             found.append(values.shape)
     return found

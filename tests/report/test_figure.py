@@ -12,7 +12,6 @@ from PIL import Image
 from difflab.cli.figure import main as figure
 from difflab.cli.figure.words import figure_of, image_of
 from difflab.denoiser import continuous_bits_per_dim, variational_bits_per_dim
-from difflab.experiment.errors import UserError
 from difflab.process import VP, LinearBetas
 from difflab.report.figure import FIGURES
 from difflab.report.figure.base import themed, wrapped
@@ -224,11 +223,6 @@ def test_themes_leave_the_settings_of_others_alone():
     with themed("dark"):
         assert matplotlib.rcParams["text.color"] != before["text.color"]
     assert dict(matplotlib.rcParams) == before
-
-
-def test_errors_are_user_errors():
-    with pytest.raises(UserError):
-        figure_of("nothing", [])
 
 
 def test_the_table_of_the_docs_names_every_figure_and_no_other():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +65,7 @@ class Tower(nn.Module):
         if self.middle_first:
             h = self.through_middle(h, condition)
         for k, level in enumerate(self.levels):
-            for block in level:  # type: ignore[attr-defined]  # a ModuleList can be iterated over
+            for block in cast(nn.ModuleList, level):
                 h = block(h, condition)
             if k < len(self.between):
                 h = self.between[k](h)

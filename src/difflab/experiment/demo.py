@@ -26,7 +26,7 @@ WEIGHTS = "weights.safetensors"
 
 
 def unpack(runs_dir: Path) -> Path:
-    """Copy the packaged run to `runs_dir/demo`, where what is made of it is kept; its folder.
+    """Copy the packaged run to `runs_dir/demo`, and return that folder. Samples and evaluations are written into it.
 
     Several processes may do so at once. Raises UserError where nothing can be written.
     """

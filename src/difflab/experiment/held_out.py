@@ -72,7 +72,7 @@ def denoising_error(model: Diffusion, data: DataModule) -> dict[str, float]:
 def residuals(model: FlowMapMatching, data: DataModule) -> list[list[float | None]]:
     """`E |R|^2` per dimension of the method's own residual on held-out samples, by the ends of the step.
 
-    It is that of the exported weights against themselves, whatever weights the residual was regressed on in training.
+    It is that of the exported weights against themselves, also where training regressed on other weights.
     Row i is of steps from the time `(i + 1) / PARTS` of the axis, column j of steps to `j / PARTS`, for j up to i. None
     where it is not finite. Residuals of two methods are not comparable; those of two trainings by one method are.
     """

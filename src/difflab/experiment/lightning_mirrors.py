@@ -61,11 +61,11 @@ class Careful(Logger):
                 self.tell(lambda inner: inner.experiment.log_image(inner.run_id, image, f"{key}-{step:07d}.png"))
 
     def save(self) -> None:
-        """Write what is held back."""
+        """Flush the log."""
         self.tell(lambda inner: inner.save())
 
     def finalize(self, status: str) -> None:
-        """Write what is held back; the log stays open for what the command does after the training."""
+        """Flush the log. It stays open for the scores that follow the training."""
         self.save()
 
     def close(self, status: str) -> None:

@@ -44,7 +44,7 @@ class Mirror:
         """Show a new result: the content of its file, pictures by name, and the file of its first samples."""
 
     def close(self, error: BaseException | None = None) -> None:
-        """Send what is left; `error` is what ended the command, if anything did."""
+        """Send the rest and close; `error` is the exception that ended the command, or None."""
 
 
 @runtime_checkable
@@ -70,7 +70,7 @@ class Mirrors:
     def of(cls, config: Mapping[str, Any]) -> Mirrors:
         """Those of a configuration's `logger`: by name, or one without a name, as earlier versions stored it.
 
-        Raises ValueError for what is no mirror, and ImportError for one whose package is not installed.
+        Raises ValueError for an object that is no mirror, and ImportError for one whose package is not installed.
         """
         found = {"": config} if "_target_" in config else config
         made = {name: build(node) for name, node in found.items()}
@@ -110,7 +110,7 @@ class Mirrors:
 
 @contextmanager
 def mirrors(config: Mapping[str, Any]) -> Iterator[Mirrors]:
-    """The mirrors of a configuration's `logger`, closed when the command ends, whatever ends it."""
+    """The mirrors of a configuration's `logger`, closed at the end of the command, also after an error."""
     found = Mirrors.of(config)
     error: BaseException | None = None
     try:

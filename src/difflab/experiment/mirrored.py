@@ -32,9 +32,9 @@ def evaluate_all(
             requested and k == 0,
         )
         if known := agreed(partial(getattr, evaluation, "cached_result")):
-            told = known, evaluation.pictures, evaluation.images
-            if not rank() and not evaluation.given(partial(mirror.log_evaluation, job, *told)):
-                mirror.log_cached(job, *told)
+            files = evaluation.pictures, evaluation.images
+            if not rank() and not evaluation.given(partial(mirror.log_evaluation, job, known, *files)):
+                mirror.log_cached(job, known, *files)
         else:
             known = run_and_log(evaluation, job, mirror)
         found.append(known)

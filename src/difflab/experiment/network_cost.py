@@ -18,7 +18,7 @@ SAMPLES = 64
 def evaluations_an_image(model: Paradigm, data: DataModule) -> float:
     """Network evaluations that the loss takes for each image, a mean over `SAMPLES` held-out ones or a batch.
 
-    The trained network, its held copy and a teacher count alike, whatever their sizes; guidance adds evaluations of the
+    The trained network, its held copy and a teacher each count as one, of any size; guidance adds evaluations of the
     teacher. Backward passes are not counted, and a derivative in forward mode counts as one evaluation.
     """
     split = data.held_out

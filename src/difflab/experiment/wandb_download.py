@@ -20,14 +20,16 @@ def downloaded(word: str, runs_dir: Path) -> Path:
     """The folder of the run that `wandb:ENTITY/PROJECT/NAME:ALIAS` stands for, downloaded unless it is there.
 
     It is `runs_dir/wandb/ENTITY/PROJECT/NAME-VERSION/RUN`. It is a stranger's run: tensors and JSON alone are read, and
-    it lies where no training takes it for its own. Raises ValueError for what is no model of difflab, and if W&B does
-    not answer.
+    it lies where no training takes it for its own. Raises ValueError for an artifact that is no model of difflab, and
+    if W&B does not answer.
     """
     name = word.removeprefix(PREFIX)
     if not re.fullmatch(r"(\w[\w.-]*/){2}\w[\w.-]*:[\w.-]+", name):
         raise ValueError(f"{word} should be {PREFIX}ENTITY/PROJECT/NAME:ALIAS, as {PREFIX}me/difflab/digits:{BEST}")
     try:
         model = wandb.Api().artifact(name, type="model")
+        if not re.fullmatch(r"v\d+", str(model.version)):
+            raise ValueError(f"{model.version!r} is no version")
         version = runs_dir / "wandb" / f"{name.partition(':')[0]}-{model.version}"
         card = json.loads(Path(model.get_entry(CARD).download(str(version))).read_text())
         if not re.fullmatch(r"\w[\w.+-]*", str(card["run"])):

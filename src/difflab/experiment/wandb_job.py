@@ -87,7 +87,7 @@ def protocol_tag(card: Mapping[str, Any]) -> str:
 
 
 def without_secrets(value: Any) -> Any:  # noqa: ANN401  # plain values
-    """Plain values without keys whose name tells of a secret, at any depth, and without what NAME=... gives them."""
+    """Plain values, at any depth, without keys that are named as secrets are; texts are `redacted`."""
     if isinstance(value, Mapping):
         return {k: without_secrets(v) for k, v in value.items() if not re.search(SECRET, str(k), re.IGNORECASE)}
     if isinstance(value, list):
@@ -96,7 +96,7 @@ def without_secrets(value: Any) -> Any:  # noqa: ANN401  # plain values
 
 
 def redacted(text: str, secrets: Collection[str] = ()) -> str:
-    """Text without the `secrets`, and without what a `NAME=VALUE` gives to a name that tells of a secret."""
+    """Text without the `secrets`, and without the value in each `NAME=VALUE` whose name is that of a secret."""
     for secret in secrets:
         text = text.replace(secret, "...")
     return re.sub(rf"(?i)([\w.]*({SECRET})\w*=)\S+", r"\1...", text)

@@ -85,6 +85,13 @@ class Drawing(ABC):
         return paths
 
 
+def at_least(least: int, **settings: int) -> None:
+    """Raise ValueError for a setting that is smaller."""
+    for name, value in settings.items():
+        if value < least:
+            raise ValueError(f"{name}={value} must be {least} or more")
+
+
 @contextmanager
 def themed(theme: str) -> Iterator[None]:
     """Draw on a light or a dark ground."""

@@ -17,8 +17,8 @@ from difflab.data.module import DataModule
 from difflab.denoiser.exact import Mixture
 from difflab.process.noise import SampleNoise
 from difflab.process.schedule import Schedule
-from difflab.report.figure.base import SMALL, WIDTH, Drawing
-from difflab.report.figure.laws import follow, law_of, on_a_line, spread_of, square
+from difflab.report.figure.base import SMALL, WIDTH, Drawing, at_least
+from difflab.report.figure.plane import follow, law_of, on_a_line, spread_of, square
 from difflab.sampler.base import Sampler
 from difflab.sampler.euler_maruyama import EulerMaruyama
 from difflab.sampler.heun import Heun
@@ -49,8 +49,8 @@ class Density(Drawing):
     def __post_init__(self) -> None:
         if self.dimensions not in (1, 2):
             raise ValueError(f"dimensions={self.dimensions}: choose 1, the first coordinate over time, or 2, the plane")
-        if min(self.particles, self.steps, self.columns - 1) < 1:
-            raise ValueError("particles and steps must be 1 at least, columns 2")
+        at_least(1, particles=self.particles, steps=self.steps)
+        at_least(2, columns=self.columns)
         _ = self.law
 
     @cached_property

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from difflab.process.noise import SampleNoise
 from difflab.process.schedule import Schedule
-from difflab.report.figure.base import Drawing, Picture, grid_height, picture_grid
+from difflab.report.figure.base import Drawing, Picture, at_least, grid_height, picture_grid
 
 CLEAN, NOISY = 8.0, -8.0  # log-SNR of the first and of the last column
 
@@ -32,8 +32,7 @@ class Forward(Drawing):
     options: ClassVar[Mapping[str, str]] = {"schedule": "ddpm_linear,ddpm_cosine,vp,ve,linear"}
 
     def __post_init__(self) -> None:
-        if self.columns < 2:
-            raise ValueError(f"columns={self.columns}: choose two at least")
+        at_least(2, columns=self.columns)
 
     @property
     def caption(self) -> str:

@@ -21,8 +21,8 @@ from difflab.denoiser.exact_flow import ExactFlowMap
 from difflab.experiment.picture.files import save_gif
 from difflab.process.noise import SampleNoise
 from difflab.process.schedule import Linear, Schedule
-from difflab.report.figure.base import FORMATS, WIDTH, Drawing, ink, themed
-from difflab.report.figure.laws import follow, law_of
+from difflab.report.figure.base import FORMATS, WIDTH, Drawing, at_least, ink, themed
+from difflab.report.figure.plane import follow, law_of
 from difflab.report.figure.score import draw_density
 from difflab.sampler.base import Sampler
 from difflab.sampler.ddim import DDIM
@@ -51,8 +51,7 @@ class Paths(Drawing):
     options: ClassVar[Mapping[str, str]] = {"data": "eight_gaussians", "schedule": "vp"}
 
     def __post_init__(self) -> None:
-        if min(self.particles, self.steps) < 1:
-            raise ValueError("particles and steps must be 1 at least")
+        at_least(1, particles=self.particles, steps=self.steps)
         _ = self.law
 
     @cached_property

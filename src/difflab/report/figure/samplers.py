@@ -53,9 +53,10 @@ class Samplers(Drawing):
         """The samples by a sampler; None where the evaluations do not pay for a step."""
         recipe = replace(self.run.recipe, sampler=sampler, nfe=nfe, path=None)
         try:
-            return drawn(self.run, recipe, repeated(self.label, many(self.run)), self.seed)
-        except ValueError:
+            recipe.times(self.run.denoiser)
+        except ValueError:  # at the largest number of evaluations the same recipe was found to work
             return None
+        return drawn(self.run, recipe, repeated(self.label, many(self.run)), self.seed)
 
     @cached_property
     def cells(self) -> list[tuple[list[Picture | None], list[str]]]:

@@ -19,7 +19,7 @@ from difflab.experiment.recipe import Trained
 from difflab.process.gaussian import scale
 from difflab.process.schedule import Schedule
 from difflab.report.figure.base import SMALL, WIDTH, Drawing
-from difflab.report.figure.laws import law_of, spread_of, square
+from difflab.report.figure.plane import law_of, spread_of, square
 
 ARROWS, FINE = 15, 80  # a side: of arrows, and of the log-density
 FADED = 12.0  # nats below the highest log-density at which the shading ends

@@ -14,7 +14,7 @@ from difflab.process.gaussian import Mix, bridge
 from difflab.process.noise import SampleNoise
 from difflab.process.schedule import Schedule
 from difflab.process.target import Target
-from difflab.report.figure.base import Drawing, Picture, grid_height, picture_grid
+from difflab.report.figure.base import Drawing, Picture, at_least, grid_height, picture_grid
 from difflab.report.figure.forward import grey_or_rgb
 
 
@@ -34,8 +34,7 @@ class Targets(Drawing):
     options: ClassVar[Mapping[str, str]] = {"target": "x0,eps,v,velocity,score", "schedule": "vp"}
 
     def __post_init__(self) -> None:
-        if self.columns < 2:
-            raise ValueError(f"columns={self.columns}: choose two at least")
+        at_least(2, columns=self.columns)
 
     @property
     def caption(self) -> str:

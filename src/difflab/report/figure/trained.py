@@ -46,17 +46,15 @@ def many(run: Trained, n: int = 1) -> int:
     return CLOUD if run.data.codec.cloud else n
 
 
-def drawn(run: Trained, recipe: Recipe, labels: Tensor, seed: int, same: bool = True) -> Tensor:
-    """Samples of the labels, from the same noise where that is asked for: sample 0 of the seed for each."""
-    cloud = run.data.codec.cloud
-    indices = [0] * len(labels) if same and not cloud else None
+def drawn(run: Trained, recipe: Recipe, labels: Tensor, seed: int) -> Tensor:
+    """Samples of the labels: images all from the same noise, sample 0 of the seed; points from noise of their own."""
+    indices = None if run.data.codec.cloud else [0] * len(labels)
     return recipe.draw(run.denoiser, labels, seed, indices).x
 
 
-def about(run: Trained, recipe: Recipe | None = None) -> str:
-    """A sentence that says which run and recipe a figure shows."""
-    recipe = recipe or run.recipe
-    return f"Run {run.run.folder.name}, {run.weights}, {recipe.nfe} network evaluations a sample."
+def about(run: Trained) -> str:
+    """A sentence that says which run a figure shows, and with how many evaluations."""
+    return f"Run {run.run.folder.name}, {run.weights}, {run.recipe.nfe} network evaluations a sample."
 
 
 def repeated(label: int, n: int) -> Tensor:

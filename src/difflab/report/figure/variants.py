@@ -25,35 +25,38 @@ ROWS = 5  # classes that are shown where none are named
 
 @dataclass(frozen=True)
 class Varied(Drawing):
-    """Base class: a column for each value, a row for each class, all from the same noise."""
+    """Base class: a column for each value, a row for each class, all from the same noise.
+
+    label: the classes; empty: the first five. seed: of the noise.
+    """
 
     run: Trained
+    label: tuple[int, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_labels(self.run, self.label)
+        for recipe in self.columns().values():
+            recipe.guided(self.run.denoiser)  # refused now
 
     @abstractmethod
     def columns(self) -> dict[str, Recipe]:
         """A recipe for each value, by its title."""
 
     @property
-    @abstractmethod
     def labels(self) -> Sequence[int]:
-        """The classes of the rows."""
+        """The classes of the rows; the null label, 0, where there are none."""
+        return self.label or range(max(1, min(ROWS, classes_of(self.run))))
 
     @cached_property
     def cells(self) -> list[list[Picture]]:
-        """The pictures, row by row."""
-        recipes = self.columns().values()
-        if self.run.data.codec.cloud:
-            rows = [
-                [drawn(self.run, r, repeated(label, many(self.run)), self.seed_of()) for r in recipes]
-                for label in self.labels
-            ]
-            return [[pictures(self.run, x)[0] for x in row] for row in rows]
-        each = [pictures(self.run, drawn(self.run, r, torch.tensor(self.labels), self.seed_of())) for r in recipes]
+        """The pictures, row by row; of points each a density."""
+        run, recipes = self.run, self.columns().values()
+        if run.data.codec.cloud:
+            rows = [[drawn(run, r, repeated(label, many(run)), self.seed) for r in recipes] for label in self.labels]
+            return [[pictures(run, x)[0] for x in row] for row in rows]
+        each = [pictures(run, drawn(run, recipe, torch.tensor(self.labels), self.seed)) for recipe in recipes]
         return [list(row) for row in zip(*each, strict=True)]
-
-    @abstractmethod
-    def seed_of(self) -> int:
-        """The seed of the noise."""
 
     def notes(self) -> list[str]:
         """What stands under each column."""
@@ -79,20 +82,12 @@ class Guidance(Varied):
     """
 
     scale: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
-    label: tuple[int, ...] = ()
-    seed: int = 0
     title: ClassVar[str] = "Guidance from weak to strong"
 
     def __post_init__(self) -> None:
-        check_labels(self.run, self.label)
         if not classes_of(self.run):
             raise ValueError(f"{self.run.run.folder.name} is unconditional: choose a run with classes")
-        [*self.columns().values()][-1].guided(self.run.denoiser)
-
-    @property
-    def labels(self) -> Sequence[int]:
-        """Those named, or the first."""
-        return self.label or range(min(ROWS, classes_of(self.run)))
+        super().__post_init__()
 
     @property
     def caption(self) -> str:
@@ -107,10 +102,6 @@ class Guidance(Varied):
     def columns(self) -> dict[str, Recipe]:
         """The recipe at each scale."""
         return {f"s = {scale:g}": scaled(self.run.recipe, scale) for scale in self.scale}
-
-    def seed_of(self) -> int:
-        """The seed of the noise."""
-        return self.seed
 
     def notes(self) -> list[str]:
         """Class accuracy and recall at each scale, where the run has an evaluation of it."""
@@ -153,18 +144,7 @@ class Eta(Varied):
     """
 
     eta: tuple[float, ...] = (0.0, 0.2, 0.5, 0.8, 1.0)
-    label: tuple[int, ...] = ()
-    seed: int = 0
     title: ClassVar[str] = "From DDIM to DDPM"
-
-    def __post_init__(self) -> None:
-        check_labels(self.run, self.label)
-        self.columns()
-
-    @property
-    def labels(self) -> Sequence[int]:
-        """Those named, or the first."""
-        return self.label or range(max(1, min(ROWS, classes_of(self.run))))
 
     @property
     def caption(self) -> str:
@@ -178,7 +158,3 @@ class Eta(Varied):
     def columns(self) -> dict[str, Recipe]:
         """The recipe at each eta."""
         return {f"η = {eta:g}": replace(self.run.recipe, sampler=DDIM(eta), path=None) for eta in self.eta}
-
-    def seed_of(self) -> int:
-        """The seed of the noise."""
-        return self.seed
