@@ -67,8 +67,8 @@ class Generator(AnyDenoiser):
         """The samples of noise `(B, *)` at the last time, for labels `(B,)`; where the step ends does not matter."""
         if bool((t < self.schedule.t_max).any()):
             raise ValueError(
-                f"{type(self).__name__} goes from noise to samples in one step, and knows no noise level between: "
-                f"choose sampler=ddim nfe=1 grid=uniform"
+                f"{type(self).__name__} makes a sample of noise in one step and knows no noise level between: it is "
+                f"sampled by sampler=ddim nfe=1 grid=uniform, and has no flow that could be followed"
             )
         x0 = cast(LatentNetwork, self.backbone).decode(self.latent(x), label)
         return Estimate(x0, x, x0)

@@ -30,7 +30,7 @@ class VAE(Diffusion):
     """
 
     defaults: ClassVar[Defaults] = Defaults(Linear(), X0(), Sampling(DDIM(), nfe=1))
-    hint: ClassVar[str] = "difflab-sample run={run} task=interpolate"
+    hint: ClassVar[str] = "difflab-sample run={run} n=100"
     scores: ClassVar[Sequence[str]] = (ElboBound.score,)
     denoiser: VariationalAutoencoder
 

@@ -49,9 +49,15 @@ class Edit:
         job.held_out(job.seed)
 
     def times(self, job: Job) -> Tensor:
-        """The last steps of the grid, the share `strength` of them."""
+        """The last steps of the grid, the share `strength` of them. Raises ValueError where that is less than one."""
         steps = len(job.stops) - 1
-        return job.stops[steps - round(self.strength * steps) :]
+        kept = round(self.strength * steps)
+        if self.strength and not kept:
+            raise ValueError(
+                f"task.strength={self.strength:g} of {steps} step{'s' * (steps > 1)} is not one step, and would change "
+                f"nothing: give a larger nfe or task.strength"
+            )
+        return job.stops[steps - kept :]
 
     def noised(self, job: Job, x0: Tensor, times: Tensor) -> Samples:
         """The samples at `times[0]`, and the network evaluations that each took."""
