@@ -123,7 +123,7 @@ def image_of(word: str) -> Any:  # noqa: ANN401  # torch loads later
             with Image.open(path) as opened:
                 side = min(*opened.size, 256)
             stored = torch.from_numpy(read(path, (3, side, side)).copy())[None]
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise UserError(f"image={word} cannot be read: {error}") from error
     return Pixels().encode(stored)[0]
 
