@@ -100,7 +100,8 @@ def trained_and_measured(training: Training, requested: Requested, shown: Mirror
     """The same, shown by mirrors that are open from the first step to the last score."""
     training, new = finished(training, requested == "train", shown)
     job = training.wandb_job(requested == "train")
-    if new and not rank():
+    owed = not rank() and (new or shown.owed(job))
+    if owed:
         shown.log_model(job, training.run)
     evaluations = training.evaluations
     missing = agreed(lambda: [each.seed for each in evaluations if each.cached_result is None])
@@ -111,7 +112,7 @@ def trained_and_measured(training: Training, requested: Requested, shown: Mirror
         return None
     counts = {"trained": int(new), "measured": len(missing), "cached": len(evaluations) - len(missing)}
     result = {**(training.run.result or {}), **(found[0] if found else {}), **counts}
-    if new or missing:
+    if owed or missing:
         shown.log_quality(job, result)
     shown.log_cached(job, result, {})
     folder = training.run.folder

@@ -27,6 +27,10 @@ class Mirror:
         """The logger of a training."""
         return DummyLogger()
 
+    def owes(self, job: WandbJob) -> bool:
+        """Whether a process that was killed left something of a training unsent; its logger, made again, sends it."""
+        return False
+
     def log_model(self, job: WandbJob, run: Run) -> None:
         """Show the weights of a training that is finished."""
 
@@ -82,6 +86,10 @@ class Mirrors:
     def loggers(self, job: WandbJob) -> list[Logger]:
         """The loggers of a training."""
         return [mirror(job) for mirror in self.each]
+
+    def owed(self, job: WandbJob) -> bool:
+        """Open the mirrors of a training that are owed something of it, which sends it; whether there are any."""
+        return len([mirror(job) for mirror in self.each if mirror.owes(job)]) > 0
 
     def log_model(self, job: WandbJob, run: Run) -> None:
         """As `Mirror.log_model`."""

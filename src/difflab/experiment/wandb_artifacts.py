@@ -15,6 +15,7 @@ from typing import Any
 import wandb
 
 from difflab.experiment.files import read_json
+from difflab.experiment.image_rows import read_rows
 from difflab.experiment.run import Run
 from difflab.experiment.wandb_download import BEST, CARD, CONFIG, FACTS, RESULT, WEIGHTS
 from difflab.experiment.wandb_job import WandbJob, without_secrets
@@ -76,3 +77,14 @@ def mark_best(place: str) -> bool:
 def plain(value: Any) -> Any:  # noqa: ANN401  # plain values
     """Plain values for JSON, without secrets."""
     return without_secrets(json.loads(json.dumps(value, default=str)))
+
+
+def image_table(images: Path, card: Mapping[str, Any]) -> wandb.Table:
+    """A row for each of the first samples of an evaluation: what it is, how it was drawn, and its nearest neighbour."""
+    how = [card["seed"], card["sampler"], card["nfe"], card["guidance"]]
+    columns = ["k", "image", "class", "seed", "sampler", "nfe", "guidance", "nearest", "nearest_index", "closeness"]
+    rows = [
+        [row.k, wandb.Image(row.image), row.label, *how, wandb.Image(row.nearest), row.nearest_index, row.closeness]
+        for row in read_rows(images)
+    ]
+    return wandb.Table([*columns], rows)

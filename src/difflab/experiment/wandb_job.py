@@ -58,6 +58,11 @@ class WandbJob:
         return given or path.read_text()
 
     @property
+    def owed(self) -> Path:
+        """A file that is there while W&B may not have all of the job."""
+        return self.folder / "wandb" / f".{self.name}.owed"
+
+    @property
     def choices(self) -> dict[str, str]:
         """The options chosen, by group; of a list the options joined by +."""
         chosen: Mapping[str, Any] = self.config.get("choices", {})

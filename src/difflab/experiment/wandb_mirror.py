@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,20 @@ from typing import Any
 import wandb
 from lightning.pytorch.loggers import Logger
 
-from difflab.experiment.image_rows import read_rows
 from difflab.experiment.mirror import Mirror
 from difflab.experiment.run import Run
-from difflab.experiment.wandb_artifacts import log_evaluation, log_model, use
+from difflab.experiment.wandb_artifacts import image_table, log_evaluation, log_model, use
 from difflab.experiment.wandb_job import AGENT, WandbJob, outside_sweep, redacted, secrets_in
-from difflab.experiment.wandb_server import FAILED, Mode, attempt, finish, mode, said_while_waiting, server
+from difflab.experiment.wandb_server import (
+    FAILED,
+    Mode,
+    attempt,
+    finish,
+    hide_secrets,
+    mode,
+    said_while_waiting,
+    server,
+)
 from difflab.experiment.wandb_training import TrainingMirror
 
 PROVENANCE = ("metrics", "cost", "choices", "command", "study")  # of what was found, said otherwise
@@ -67,9 +75,13 @@ class Wandb(Mirror):
     def __call__(self, job: WandbJob) -> Logger:
         """The mirror of a training, the same until it is closed."""
         if job.folder not in self.sessions:
-            self.sessions[job.folder] = TrainingMirror(self._open(job), job.config["batch_size"], self.alerts)
+            self.sessions[job.folder] = TrainingMirror(self._open(job), job.config["batch_size"], self.alerts, job.owed)
             self.sessions[job.folder].catch_up(job.folder)
         return self.sessions[job.folder]
+
+    def owes(self, job: WandbJob) -> bool:
+        """Whether a process was killed while it had the training's run open."""
+        return job.owed.exists()
 
     def log_model(self, job: WandbJob, run: Run) -> None:
         """Send the weights of a training, linked to its data."""
@@ -216,27 +228,6 @@ class Wandb(Mirror):
                 **{key: os.environ[name] for key, name in sweep.items() if name in os.environ},
             }
         )
-
-
-def hide_secrets(run: wandb.Run, secrets: Collection[str]) -> None:
-    """Have the printed text that goes to W&B pass through `redacted` first."""
-    send = run._console_raw_callback  # there is no public hook
-
-    def send_redacted(stream: str, text: str) -> None:
-        send(stream, redacted(text, secrets))
-
-    run._console_raw_callback = send_redacted  # type: ignore[assignment,method-assign]  # of this one run
-
-
-def image_table(images: Path, card: Mapping[str, Any]) -> wandb.Table:
-    """A row for each of the first samples of an evaluation: what it is, how it was drawn, and its nearest neighbour."""
-    how = [card["seed"], card["sampler"], card["nfe"], card["guidance"]]
-    columns = ["k", "image", "class", "seed", "sampler", "nfe", "guidance", "nearest", "nearest_index", "closeness"]
-    rows = [
-        [row.k, wandb.Image(row.image), row.label, *how, wandb.Image(row.nearest), row.nearest_index, row.closeness]
-        for row in read_rows(images)
-    ]
-    return wandb.Table([*columns], rows)
 
 
 def shown(pictures: Mapping[str, Path]) -> dict[str, object]:

@@ -6,14 +6,14 @@ import logging
 import netrc
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Literal, cast
 from urllib.parse import urlparse
 
 import wandb
 
-from difflab.experiment.wandb_job import outside_sweep
+from difflab.experiment.wandb_job import outside_sweep, redacted
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,16 @@ def finish(run: wandb.Run, exit_code: int) -> bool:
         done = attempt(lambda: run.finish(exit_code=exit_code))
     FAILED.update([where] if not done and not run.offline else [])
     return done
+
+
+def hide_secrets(run: wandb.Run, secrets: Collection[str]) -> None:
+    """Have the printed text that goes to W&B pass through `redacted` first."""
+    send = run._console_raw_callback  # there is no public hook
+
+    def send_redacted(stream: str, text: str) -> None:
+        send(stream, redacted(text, secrets))
+
+    run._console_raw_callback = send_redacted  # type: ignore[assignment,method-assign]  # of this one run
 
 
 @contextmanager

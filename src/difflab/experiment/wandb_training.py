@@ -25,12 +25,14 @@ class TrainingMirror(Logger):
     """A training on W&B, over the images seen; the first failure ends the mirror, never the training.
 
     Each row has its optimiser step, so that what a resumed training logs again is not counted twice. With `alerts` the
-    first gradient that is not finite raises an alert.
+    first gradient that is not finite raises an alert. The file `owed` is there while the run is open.
     """
 
-    def __init__(self, run: wandb.Run | None, batch_size: int, alerts: bool = False) -> None:
+    def __init__(self, run: wandb.Run | None, batch_size: int, alerts: bool = False, owed: Path | None = None) -> None:
         super().__init__()
-        self.run, self.batch_size, self.alerts = run, batch_size, alerts
+        self.run, self.batch_size, self.alerts, self.owed = run, batch_size, alerts, owed
+        if run and owed:
+            owed.touch()
         self.tell(lambda run: run.define_metric("images_seen"))
         self.tell(lambda run: [run.define_metric(key, step_metric="images_seen") for key in LOGGED])
 
@@ -48,7 +50,7 @@ class TrainingMirror(Logger):
         """Mirror a row."""
         row = {key: value for key, value in metrics.items() if key != "epoch" and math.isfinite(value)}
         seen = ((step or 0) + 1) * self.batch_size
-        self.tell(lambda run: run.log({**row, "images_seen": seen}, step=(step or 0) + ("final/loss" in row)))
+        self.tell(lambda run: run.log({**row, "images_seen": seen}, step=step_of({"step": step or 0, **row})))
         if self.alerts and "train/skipped" in row:
             self.alerts = False  # one is enough
             self.alert("a gradient is not finite", f"The step near {step} changes no weights; ten in a row end it.")
@@ -63,13 +65,13 @@ class TrainingMirror(Logger):
         if run is None or run.offline:
             return
         path, first = folder / "metrics.jsonl", run.step
-        rows = filter(None, map(parsed, path.read_text().splitlines() if path.exists() else []))
-        for step, logged in groupby((row for row in rows if row["step"] >= first), lambda row: int(row["step"])):
-            for row in logged:
-                self.log_metrics({key: value for key, value in row.items() if key not in COUNTED}, step)
-            if (picture := folder / "samples" / f"step-{step + 1:07d}.png").exists():
+        found = filter(None, map(parsed, path.read_text().splitlines() if path.exists() else []))
+        for at, rows in groupby((row for row in found if step_of(row) >= first), step_of):
+            for row in rows:
+                self.log_metrics({key: value for key, value in row.items() if key not in COUNTED}, row["step"])
+            if (picture := folder / "samples" / f"step-{at + 1:07d}.png").exists():
                 with open_image(picture) as image:
-                    self.log_picture("samples", image, step + 1)
+                    self.log_picture("samples", image, at + 1)
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # Lightning's signature
         """Nothing: the configuration was given at the start."""
@@ -93,3 +95,10 @@ class TrainingMirror(Logger):
         run, self.run = self.run, None
         if run:
             finish(run, exit_code)
+            if self.owed:
+                self.owed.unlink(missing_ok=True)
+
+
+def step_of(row: Mapping[str, Any]) -> int:
+    """The step of a row on W&B: the last row of a training follows the pictures of its last step."""
+    return int(row["step"]) + ("final/loss" in row)

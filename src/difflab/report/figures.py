@@ -19,6 +19,7 @@ from difflab.report.cell import Cell
 from difflab.report.costs import COSTS, devices_note
 from difflab.report.group import Group
 from difflab.report.noise_levels import denoising_errors
+from difflab.report.print import PRINT, print_figure
 from difflab.report.ranking import finite, pareto
 from difflab.report.statistics import shown
 from difflab.report.study import Study
@@ -26,17 +27,6 @@ from difflab.report.style import FLOOR, FRONT, Style, Styles
 from difflab.report.tables import ranking_tables
 
 FORMATS = ("pdf", "svg")
-PRINT: dict[Any, Any] = {  # by names that matplotlib types one by one
-    "font.size": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 8,
-    "legend.frameon": False,
-    "lines.markersize": 3.5,
-    "pdf.fonttype": 42,  # text stays text
-    "svg.fonttype": "none",
-    "svg.hashsalt": "difflab",  # the same study, the same file
-}
 
 
 def quality_figure(study: Study, group: Group, metric: str, cost: str) -> Figure:
@@ -163,12 +153,8 @@ def figures(study: Study, metric: str | None = None) -> Iterator[tuple[str, Figu
 def write_figures(study: Study, folder: Path, metric: str | None = None) -> list[Path]:
     """Write all figures as PDF and SVG; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
+    paths: list[Path] = []
     with matplotlib.rc_context(PRINT):
         for name, figure in figures(study, metric):
-            figure.draw_without_rendering()  # lays it out, once for both files
-            figure.set_layout_engine("none")
-            for form in FORMATS:
-                paths.append(folder / f"{name}.{form}")
-                figure.savefig(paths[-1], metadata={"CreationDate" if form == "pdf" else "Date": None})
+            paths += print_figure(figure, folder, name, FORMATS)
     return paths

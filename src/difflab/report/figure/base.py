@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
-from difflab.report.figures import PRINT
+from difflab.report.print import PRINT, print_figure
 
 WIDTH = 6.3  # inches: a page's text
 SMALL, NOTE = 7.0, 6.0  # points: of captions and of notes under pictures
@@ -25,7 +25,6 @@ LINE = 1.25 / 72  # inches of a line of text for each point of its size
 TITLE, LEGEND = 0.34, 0.19  # inches of the title, and of a line of legends below it
 FORMATS = ("svg", "pdf", "png")
 LARGEST = 0.8  # inches of a picture in a grid
-RESOLUTION = 200  # dots per inch of a PNG
 INK = {"light": ("#ffffff", "#1f2328"), "dark": ("#0d1117", "#e6edf3")}  # background, text and lines
 DENSITY = {"light": "Blues", "dark": "GnBu_r"}  # colour maps that begin at the background
 
@@ -72,16 +71,11 @@ class Drawing(ABC):
     ) -> list[Path]:
         """Write NAME.svg, NAME.pdf and NAME.png, and the same in the dark theme as NAME-dark; return their paths."""
         folder.mkdir(parents=True, exist_ok=True)
-        paths = []
+        paths: list[Path] = []
         for theme in themes:
             stem = name if theme == "light" else f"{name}-{theme}"
             with themed(theme):
-                figure = self.draw()
-                for form in formats:
-                    paths.append(folder / f"{stem}.{form}")
-                    stamp = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(form)
-                    figure.savefig(paths[-1], dpi=RESOLUTION, metadata=stamp)
-                    figure.set_layout_engine("none")  # it is laid out once for all formats
+                paths += print_figure(self.draw(), folder, stem, formats)
         return paths
 
 
