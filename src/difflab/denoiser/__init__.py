@@ -4,6 +4,7 @@ from difflab.denoiser.base import AnyDenoiser, Backbone, Bound, Denoise, Denoise
 from difflab.denoiser.classifier import AnyClassifier, Classifier, ClassifierBackbone
 from difflab.denoiser.exact import Empirical, Exact, Gaussian, Known, Mixture
 from difflab.denoiser.exact_flow import ExactFlowMap, KnownFlowMap
+from difflab.denoiser.first_stage import FirstStage
 from difflab.denoiser.flow_map import FlowMap, Fraction, TimeCode
 from difflab.denoiser.generator import Elbo, ElboBound, Generator, VariationalAutoencoder
 from difflab.denoiser.likelihood import (
@@ -44,6 +45,7 @@ __all__ = [
     "Exact",
     "ExactFlowMap",
     "ExactTrace",
+    "FirstStage",
     "FlatPrior",
     "FlowLikelihood",
     "FlowMap",

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol, cast
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from difflab.denoiser.base import AnyDenoiser, Bound, Denoise, Estimate
+from difflab.denoiser.first_stage import LatentNetwork, kl_to_standard_normal, latent_network
 from difflab.denoiser.likelihood.decoder import bits, surprise
 from difflab.process.noise import keyed
 from difflab.process.schedule import Linear
 from difflab.process.target import X0
-
-
-class LatentNetwork(Protocol):
-    """A network between samples and latents; see `difflab.backbone.Autoencoder`."""
-
-    shape: Sequence[int]
-    classes: int
-    latent_shape: tuple[int, ...]
-
-    def encode(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean and the log-variance of the latents."""
-
-    def decode(self, z: Tensor, label: Tensor) -> Tensor:
-        """The samples of latents."""
 
 
 class Generator(AnyDenoiser):
@@ -45,11 +31,7 @@ class Generator(AnyDenoiser):
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
-        network = cast(LatentNetwork, backbone)
-        if not hasattr(backbone, "latent_shape"):
-            raise ValueError(
-                f"{type(backbone).__name__} has no latents: choose backbone=autoencoder, or another paradigm"
-            )
+        network = latent_network(backbone)
         self.backbone = backbone
         self.schedule, self.target = Linear(), X0()
         self.shape, self.classes, self.latent_shape = tuple(network.shape), network.classes, network.latent_shape
@@ -70,8 +52,12 @@ class Generator(AnyDenoiser):
                 f"{type(self).__name__} makes a sample of noise in one step and knows no noise level between: it is "
                 f"sampled by sampler=ddim nfe=1 grid=uniform, and has no flow that could be followed"
             )
-        x0 = cast(LatentNetwork, self.backbone).decode(self.latent(x), label)
+        x0 = self.decode(self.latent(x), label)
         return Estimate(x0, x, x0)
+
+    def decode(self, z: Tensor, label: Tensor) -> Tensor:
+        """The samples `(B, *shape)` of latents `(B, *latent_shape)`."""
+        return cast(LatentNetwork, self.backbone).decode(z, label)
 
 
 class Elbo(NamedTuple):
@@ -108,10 +94,9 @@ class VariationalAutoencoder(Generator):
         """The parts of the bound, with one draw of the latents by the first numbers of `eps` `(B, *shape)`."""
         mean, log_var = self.posterior(x0, label)
         z = mean + (0.5 * log_var).exp() * self.latent(eps)
-        decoded = cast(LatentNetwork, self.backbone).decode(z, label)
+        decoded = self.decode(z, label)
         reconstruction = surprise(x0, decoded, self.log_var.to(decoded).expand_as(decoded), levels)
-        kl = 0.5 * (mean**2 + log_var.exp() - log_var - 1)
-        return Elbo(reconstruction.flatten(1).sum(1), kl.flatten(1).sum(1))
+        return Elbo(reconstruction.flatten(1).sum(1), kl_to_standard_normal(mean, log_var))
 
 
 @dataclass(frozen=True)

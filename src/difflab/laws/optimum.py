@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -112,7 +113,7 @@ def at_the_optimum(model: Paradigm, off: float = 0.0) -> Paradigm:
     if isinstance(learned, AnyClassifier):
         exact = Bayes(learned, off)
     else:
-        exact = OptimalMap(learned, off) if isinstance(learned, FlowMap) else Optimal(learned, off)
+        exact = OptimalMap(learned, off) if isinstance(learned, FlowMap) else Optimal(cast(AnyDenoiser, learned), off)
     setattr(model, model.learns, exact)
     if isinstance(model, FlowMapMatching):
         model.rule = Current()  # the held weights are those of the optimum, too
