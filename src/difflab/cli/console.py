@@ -20,6 +20,11 @@ def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     scores = [key.removesuffix("_floor") for key in metrics if key.endswith("_floor")]
     scores = [key for key in scores if key not in ("n", *LIKELIHOODS)]
     rows = [(key, f"{metrics[key]:.4g}", f"{metrics[f'{key}_floor']:.4g}") for key in scores]
+    decoded = {key: value for key, value in metrics.items() if key.endswith("_reconstruction")}
+    rows += [
+        (f"{key.removesuffix('_reconstruction')}, held-out, decoded", f"{value:.4g}", "")
+        for key, value in decoded.items()
+    ]
     card, cost = found["card"], found["cost"]
     for key, words in LIKELIHOODS.items():
         if key not in metrics:
@@ -36,6 +41,7 @@ def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("n", f"{metrics['n']} against {metrics['n_reference']} of {card['reference']}", floor_counts(metrics)),
         ("sampler", f"{card['sampler']} on {card['grid']}{path}", ""),
         ("guidance", f"{card['guidance'] or 'none'}, {card['weights']}", ""),
+        *([("space", card["space"], "")] if card.get("space") else []),
         ("NFE", f"{cost['nfe']:g}", ""),
         ("sampling seconds", f"{cost['seconds']:.1f}", ""),
         ("of the measuring in the network", f"{cost['network_share']:.0%}", ""),

@@ -14,9 +14,10 @@ from difflab.data.fashion16 import Fashion16
 from difflab.data.fashion_mnist import FashionMNIST
 from difflab.data.folder import Folder
 from difflab.data.gaussian_array import GaussianArray
-from difflab.data.images import Images, Source, Split
+from difflab.data.images import Batch, Images, Source, Split
 from difflab.data.labels import Labels
-from difflab.data.module import Batch, DataModule
+from difflab.data.latents import FrozenStage, Latents, Whitening
+from difflab.data.module import DataModule
 from difflab.data.toy import Checkerboard, EightGaussians, Gaussian, Mixture, Moons, SCurve, SwissRoll
 
 __all__ = [
@@ -31,10 +32,12 @@ __all__ = [
     "FashionMNIST",
     "FloatImages",
     "Folder",
+    "FrozenStage",
     "Gaussian",
     "GaussianArray",
     "Images",
     "Labels",
+    "Latents",
     "Mixture",
     "Moons",
     "Pixels",
@@ -43,4 +46,5 @@ __all__ = [
     "Source",
     "Split",
     "SwissRoll",
+    "Whitening",
 ]

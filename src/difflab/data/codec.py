@@ -25,6 +25,11 @@ class Codec:
     mirrors: ClassVar[bool] = False  # the last axis runs from left to right, so that samples can be mirrored
 
     @property
+    def space(self) -> str:
+        """Whose latents models see, for protocol cards; empty where they see the samples themselves."""
+        return ""
+
+    @property
     def levels(self) -> int | None:
         """Encoded samples lie on so many equidistant values of [-1, 1]; None: they are continuous."""
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -80,6 +80,14 @@ class Images:
         chosen[torch.linspace(0, len(self.test) - 1, n).round().long()] = True
         aside, rest = (Split(self.test.x[rows], self.test.y[rows]) for rows in (chosen, ~chosen))
         return replace(self, test=rest, selection=aside)
+
+
+class Batch(NamedTuple):
+    """Samples, their labels, and the noise that each sample was generated from, where the data are such pairs."""
+
+    x: Tensor
+    y: Tensor
+    eps: Tensor | None = None
 
 
 class Source(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,17 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from difflab.data.codec import Codec, codec_of_shape
-from difflab.data.images import Images, Source, Split
-from difflab.data.order import Block, Divided, Order, Shard, share
+from difflab.data.images import Batch, Images, Source, Split
+from difflab.data.latents import FrozenStage, Latents
+from difflab.data.order import HELD_OUT, Block, Divided, Order, Shard, share
 from difflab.data.pairs import load_pairs
-
-
-class Batch(NamedTuple):
-    """Samples, their labels, and the noise that each sample was generated from, where the data are such pairs."""
-
-    x: Tensor
-    y: Tensor
-    eps: Tensor | None = None
 
 
 class Blocks(Dataset[Batch]):
@@ -78,6 +71,7 @@ class DataModule(LightningDataModule):
       source, which is still what samples are measured against; batches then have eps as well.
     - codec: how samples are stored, seen by models, shown and measured; None: see `codec_of_shape`.
     - selection: held-out samples that are set aside, to choose settings by; they are no reference of an evaluation.
+    - stage: a frozen first stage, whose latents models see; x is then `(B, *latent_shape)`, a new draw in each step.
 
     Training is one long Lightning epoch of `Trainer(max_steps=...)` that starts at the trainer's global step, so that a
     resumed run goes on with the next batch. The shards of several processes are made here. Raises ValueError for a
@@ -87,7 +81,7 @@ class DataModule(LightningDataModule):
     """
 
     # What a run's identity leaves out: samples enter it by their content, and the others change no weights.
-    outside_identity: ClassVar[tuple[str, ...]] = ("source", "pairs", "workers", "max_distance", "selection")
+    outside_identity: ClassVar[tuple[str, ...]] = ("source", "pairs", "workers", "max_distance", "selection", "stage")
     paths: ClassVar[tuple[str, ...]] = ("pairs",)
 
     def __init__(
@@ -104,6 +98,7 @@ class DataModule(LightningDataModule):
         max_distance: float = 50.0,
         codec: Codec | None = None,
         selection: int = 0,
+        stage: FrozenStage | None = None,
     ) -> None:
         super().__init__()
         self.selection = selection
@@ -118,6 +113,8 @@ class DataModule(LightningDataModule):
         self.source, self.shape, self.classes, self.sigma_data = source, tuple(shape), classes, sigma_data
         self.batch_size, self.seed, self.flip = batch_size, seed, flip
         self.workers, self.pairs, self.max_distance = workers, pairs, max_distance
+        if stage:
+            self.codec = Latents(self.codec, stage, lambda: self.images.train, flip)
 
     @cached_property
     def images(self) -> Images:
@@ -167,8 +164,16 @@ class DataModule(LightningDataModule):
         """Samples of a split as models see them, float (n, *shape), where those of pairs are already."""
         return self.codec.encode(split.x[rows]) if split.eps is None else split.x[rows]
 
+    def like(self, split: Split, rows: slice) -> Tensor:
+        """Samples of the shape and type that models see, at no cost: of latents zeros."""
+        if isinstance(self.codec, Latents) and split.eps is None:
+            return torch.zeros(len(split.y[rows]), *self.codec.stage.network.latent_shape)
+        return self.encoded(split, rows)
+
     def samples(self) -> tuple[Tensor, Tensor]:
         """All training samples as models see them, float (N, *shape), and their labels (N,)."""
+        if isinstance(self.codec, Latents) and self.training.eps is None:
+            return self.codec.drawn(self.training), self.training.y
         return self.encoded(self.training), self.training.y
 
     @property
@@ -190,16 +195,19 @@ class DataModule(LightningDataModule):
             raise ValueError("training is counted in steps: give the Trainer max_steps")
         else:
             shard = Shard(order, trainer.global_step, trainer.max_steps, trainer.global_rank, trainer.world_size)
-        return StepLoader(Blocks(self.training), sampler=shard, batch_size=None, num_workers=self.workers)
+        return StepLoader(
+            self.blocks(self.training, self.flip), sampler=shard, batch_size=None, num_workers=self.workers
+        )
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The held-out samples in order, each once over all processes, which slice the batches as in training."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         n, size = len(self.held_out), share(self.batch_size, world)
         whole = Block(np.arange(n), np.zeros(n, bool))
-        blocks = [whole.cut(start, start + size) for start in range(rank * size, n, self.batch_size)]
-        mine = Divided(blocks, self.batch_size)
-        return DataLoader(Blocks(self.held_out), sampler=mine, batch_size=None, num_workers=self.workers)
+        batches = [whole.cut(at, at + self.batch_size).numbered(HELD_OUT, at) for at in range(0, n, self.batch_size)]
+        parts = [batch.cut(rank * size, (rank + 1) * size) for batch in batches]
+        mine = Divided([part for part in parts if len(part.images)], self.batch_size)
+        return DataLoader(self.blocks(self.held_out), sampler=mine, batch_size=None, num_workers=self.workers)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """The same."""
@@ -210,5 +218,12 @@ class DataModule(LightningDataModule):
         return self.val_dataloader()
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Encode on the device; pairs are as models see them already."""
-        return batch if batch.eps is not None else batch._replace(x=self.codec.encode(batch.x))
+        """Encode on the device; pairs and latents are as models see them already."""
+        done = batch.eps is not None or isinstance(self.codec, Latents)
+        return batch if done else batch._replace(x=self.codec.encode(batch.x))
+
+    def blocks(self, split: Split, flip: bool = False) -> Dataset[Batch]:
+        """A split indexed by whole blocks."""
+        if isinstance(self.codec, Latents) and split.eps is None:
+            return self.codec.blocks(split, self.seed, flip)
+        return Blocks(split)

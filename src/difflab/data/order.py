@@ -7,21 +7,40 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DistributedSampler
 
 T = TypeVar("T")
 
 
+TRAINING, HELD_OUT = 0, 1  # streams of batches
+NORMAL = 1  # ends the keys of normal numbers, which no key of an order does
+
+
 class Block(NamedTuple):
-    """Which images make a batch, and which of them are mirrored."""
+    """Which images make a batch, and which of them are mirrored; its key, and the place of the first image in it."""
 
     images: NDArray[np.int64]
     mirrored: NDArray[np.bool_]
+    key: tuple[int, int] = (TRAINING, 0)  # the stream and the number of the batch
+    first: int = 0
 
     def cut(self, start: int, stop: int) -> Block:
         """The images start..stop-1 of this block."""
-        return Block(self.images[start:stop], self.mirrored[start:stop])
+        return self._replace(
+            images=self.images[start:stop], mirrored=self.mirrored[start:stop], first=self.first + start
+        )
+
+    def numbered(self, stream: int, number: int) -> Block:
+        """The block as a batch of its own."""
+        return self._replace(key=(stream, number), first=0)
+
+    def normal(self, seed: int, shape: Sequence[int]) -> Tensor:
+        """Standard normal numbers `(len, *shape)`: a function of the seed, the key and the place in the batch."""
+        rng = np.random.default_rng((seed, *self.key, NORMAL))
+        return torch.from_numpy(rng.standard_normal((self.first + len(self.images), *shape), np.float32)[self.first :])
 
 
 @dataclass(frozen=True)
@@ -62,7 +81,8 @@ class Order:
             order = self.epoch(epoch)
             last = min(self.steps_per_epoch, first + stop - step)
             for b in range(first, last):
-                yield order.cut(b * self.batch_size, (b + 1) * self.batch_size)
+                block = order.cut(b * self.batch_size, (b + 1) * self.batch_size)
+                yield block.numbered(TRAINING, step + b - first)
             step += last - first
 
 

@@ -90,6 +90,11 @@ class VariationalAutoencoder(Generator):
         """The mean and the log-variance of `q(z | x0)`, each `(B, *latent_shape)`."""
         return cast(LatentNetwork, self.backbone).encode(x0, label)
 
+    def reconstruct(self, x0: Tensor, label: Tensor, noise: Tensor) -> Tensor:
+        """The mean of `p(x | z)` at a draw of `q(z | x0)`, made of the first numbers of `noise` `(B, *shape)`."""
+        mean, log_var = self.posterior(x0, label)
+        return self.decode(mean + (0.5 * log_var).exp() * self.latent(noise), label)
+
     def elbo(self, x0: Tensor, eps: Tensor, label: Tensor, levels: int | None) -> Elbo:
         """The parts of the bound, with one draw of the latents by the first numbers of `eps` `(B, *shape)`."""
         mean, log_var = self.posterior(x0, label)

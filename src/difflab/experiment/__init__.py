@@ -12,6 +12,7 @@ _MODULES = {
     "Invert": "task.invert",
     "Local": "mirror",
     "MLflow": "lightning_mirrors",
+    "Reconstruct": "task.reconstruct",
     "Restore": "task.restore",
     "TensorBoard": "lightning_mirrors",
     "TrainedClassifier": "trained_classifier",

@@ -71,8 +71,8 @@ class Evaluation:
 
     @cached_property
     def likelihoods(self) -> Sequence[BitsPerDim]:
-        """The ways to bits/dim that are measured; none where the protocol wants none, or there is no density."""
-        if not self.protocol.n_likelihood or not self.model.denoiser.has_density:
+        """The ways to bits/dim that are measured: none of latents, without a density, or for n_likelihood=0."""
+        if not self.protocol.n_likelihood or not self.model.denoiser.has_density or self.data.codec.space:
             return ()
         every = self.model.likelihoods(self.recipe.sampler)
         return [each for each in every if self.protocol.flow_likelihood or each.score != FlowLikelihood.score]
@@ -105,6 +105,7 @@ class Evaluation:
             seed=self.seed,
             noise=NOISE,
             likelihood=", ".join(map(line, self.likelihoods)),
+            space=self.data.codec.space,
             extensions=", ".join(f"{package} {sha256[:12]}" for package, sha256 in self.extensions.items()),
         )
 

@@ -203,4 +203,5 @@ def label(config: Mapping[str, Any]) -> str:
     choices = config.get("choices", {})
     words = [str(choices[group]) for group in ("paradigm", "data") if group in choices]
     taught = ["reflow"] if (config.get("teacher") or {}).get("run") and not config.get("residual") else []
-    return "-".join([*taught, *words, f"s{config['seed']}"])
+    latent = ["latent"] if (config.get("first_stage") or {}).get("run") else []
+    return "-".join([*taught, *latent, *words, f"s{config['seed']}"])

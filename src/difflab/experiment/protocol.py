@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from difflab.data.images import Split
+from difflab.data.latents import Latents
 from difflab.data.module import DataModule
 from difflab.experiment.build import build
 from difflab.experiment.errors import suggestion
@@ -22,12 +23,14 @@ from difflab.metric.classes import InceptionScore, correct
 from difflab.metric.features import Extractor
 from difflab.metric.gather import gathered
 from difflab.metric.memorisation import Copies, Memorisation, calibration
+from difflab.metric.psnr import psnr
 from difflab.metric.reference import compared, floor, keeper_names, keepers, real_features, remarks
 from difflab.metric.sample_size import FEW
 from difflab.process.noise import keyed
 
 SPLITS = ("test", "train")
 LABELS = ("balanced", "data")
+MEASURED = 512  # samples that are compared at once
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,9 @@ class Protocol:
             lines["is_classifier"] = [f"floor extrapolated to n={self.n} from {held_out} real samples"]
         if held_out < FEW:
             lines["copies"] = [f"its threshold, which 1 % of held-out samples pass, is of {held_out}"]
-        if 0 < (used := self.likelihoods(data)) < FEW:
+        if data.codec.space and self.n_likelihood:
+            lines["bits_per_dim"] = ["not measured: the density of latents is none of the samples"]
+        elif 0 < (used := self.likelihoods(data)) < FEW:
             lines["bits_per_dim"] = lines["bits_per_dim_bound"] = [f"only {used} held-out samples"]
         return {name: "; ".join(each) for name, each in lines.items()}
 
@@ -149,6 +154,19 @@ class Protocol:
         train, test = data.measured.train, data.measured.test
         splits = {"train": (train, test), "test": (test, train)}
         return [splits[name] for name in self.references]
+
+    def reconstruction(self, data: DataModule, cache: Cache) -> dict[str, float]:
+        """Of latents, `KEY_reconstruction`: what the held-out samples of the floor get once encoded and decoded."""
+        codec = data.codec
+        if not isinstance(codec, Latents):
+            return {}
+        (main, other), *_ = self.pairings(data)
+        stored = data.images.test if other.sha256 == data.measured.test.sha256 else data.images.train
+        again = codec.reconstructed(stored)
+        found = floor(self.extractor, main, Split(codec.measure(again.x), again.y), self.n, cache)
+        pairs = zip(*(torch.split(codec.inner.encode(each.x), MEASURED) for each in (again, stored)), strict=True)
+        found["psnr"] = torch.cat([psnr(*pair) for pair in pairs]).mean().item()
+        return {f"{name}_reconstruction": value for name, value in found.items()}
 
     def meter(self, data: DataModule, classes: int, cache: Cache) -> Meter:
         """What takes the samples in, batch by batch, and measures them; `classes` is how many the denoiser knows."""
@@ -197,4 +215,4 @@ class Meter:
             for name, floor_ in floors.items():
                 if name in found:
                     scores |= {name: found[name].item(), f"{name}_floor": floor_}
-        return scores | copies.scores, copies
+        return scores | protocol.reconstruction(self.data, self.cache) | copies.scores, copies

@@ -17,6 +17,7 @@ from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.rescheduled import Rescheduled
 from difflab.experiment.build import build
+from difflab.experiment.first_stage import data_module
 from difflab.experiment.found_times import FoundTimes, Seen
 from difflab.experiment.hardware import autocast, best_device, settle_precision
 from difflab.experiment.identity import line
@@ -186,20 +187,20 @@ def trained(config: Mapping[str, Any], word: str = "run") -> Trained:
     chosen = {key: own[key] if config.get(key) is None else config[key] for key in RECIPE}
     if "_target_" not in chosen["sampler"]:  # another path alone
         chosen["sampler"] = {**own["sampler"], **chosen["sampler"]}
-    data = data_of(run, config.get("data"))
+    data = data_of(run, config.get("data"), device)
     found = FoundTimes(TensorCache(Path(config["runs_dir"]) / ".cache"), Seen(own["protocol"], data))
     recipe = Recipe.of(chosen, settle_precision(config["precision"] or own["precision"], device), found)
     recipe.dry_run(denoiser)
     return Trained(run, denoiser.to(device), weights, recipe, data)
 
 
-def data_of(run: Run, elsewhere: Mapping[str, Any] | None = None) -> DataModule:
+def data_of(run: Run, elsewhere: Mapping[str, Any] | None = None, device: torch.device | str = "cpu") -> DataModule:
     """The data that a run was trained on, where they lay then, or at the `source.root` that `elsewhere` gives.
 
     Raises ValueError if what lies there has another content, once it is loaded.
     """
     config, root = run.config, root_of(elsewhere)
-    data: DataModule = build({**located(run, root), "pairs": None})
+    data = data_module({**config, "data": located(run, root)}, device, pairs=None)
     expected = config.get("origins", {}).get("data", {}).get("images")
     if root is not None and expected is not None and data.images.train.labelled_sha256 != expected:
         raise ValueError(

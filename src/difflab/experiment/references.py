@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os.path
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from difflab.experiment.config import compose_job
+from difflab.experiment.config import compose, compose_job
 from difflab.experiment.errors import kept, user_errors
 from difflab.experiment.fitting import finished
 from difflab.experiment.reflow import check_student
+from difflab.experiment.space import CONTINUOUS, latent_shape
 from difflab.experiment.training import Training
 
-PLACES = (("init",), ("teacher", "run"), ("protocol", "classifier"))
+PLACES = (("first_stage", "run"), ("init",), ("teacher", "run"), ("protocol", "classifier"))
 LOADERS = ("difflab.experiment.FromRun", "difflab.experiment.TrainedClassifier")  # whose `run` takes one, too
 SHARED = ("runs_dir", "logger", "dry_run")  # settings that such a training takes over
 
@@ -53,7 +54,13 @@ def refuse(config: Config, check: Check) -> None:
     """Raise ValueError, OSError or ImportError for words that cannot work: those of other trainings, and the rest."""
     rest = config
     for place, words in words_in(config):
-        refuse(training_of(words, config), check_training)
+        other = training_of(words, config)
+        refuse(other, check_training)
+        if place == ("first_stage", "run") and other["data"]["shape"] != config["data"]["shape"]:
+            raise ValueError(
+                f"first_stage={words} encodes samples of shape {other['data']['shape']}, and those of data= have "
+                f"{config['data']['shape']}: add data={config['choices']['data']} to its words"
+            )
         rest = without(rest, place)
     check(config, rest)
 
@@ -106,9 +113,19 @@ def without(config: Config, place: Place) -> Config:
         return replaced(config, (*outer, group), {key: node for key, node in guidance.items() if key != name})
     if place == ("teacher", "run"):
         return {**config, "teacher": {}}
+    if place == ("first_stage", "run"):
+        shape = latent_shape(compose, str(at(config, place)), config["runs_dir"])
+        latents = {**config["data"], **stand_in(shape)}
+        return {**config, "first_stage": {}, "data": latents, "protocol": {**config["protocol"], "n": 0}}
     if place[:2] == ("protocol", "extractor"):
         return {**config, "protocol": {**config["protocol"], "n": 0, "extractor": None}}
     return replaced(config, place, None)
+
+
+def stand_in(shape: Sequence[int]) -> dict[str, Any]:
+    """Settings of data that have the shape of latents which are still to be made."""
+    source = {"_target_": "difflab.data.GaussianArray", "shape": [*shape], "n": 1000, "held_out": 100}
+    return {"source": source, "shape": [*shape], "codec": CONTINUOUS, "classes": 0, "flip": False}
 
 
 def training_of(words: str, config: Config) -> dict[str, Any]:

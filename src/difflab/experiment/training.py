@@ -21,6 +21,7 @@ from difflab.experiment.callback.selection import selection_scores
 from difflab.experiment.checkpoint import newest
 from difflab.experiment.evaluation import PARTS, Evaluation
 from difflab.experiment.files import read_json
+from difflab.experiment.first_stage import data_module
 from difflab.experiment.found_times import FoundTimes, Seen
 from difflab.experiment.hardware import best_device, settle_precision
 from difflab.experiment.identity import fingerprint, label, sources
@@ -71,7 +72,7 @@ class Training:
         config = {**config, "precision": settle_precision(config["precision"], device)}
         if config["images"] < config["batch_size"]:
             raise ValueError(f"images={config['images']} is less than one batch of batch_size={config['batch_size']}")
-        data: DataModule = build(config["data"])
+        data = data_module(config, device)
         torch.manual_seed(config["seed"])
         model: Paradigm = build(config["model"])
         teacher = Teacher.of(config, model, data)
@@ -107,7 +108,7 @@ class Training:
                 f"{(n - 1) // (world - 1) * world} or less, or fewer processes"
             )
         rows = slice(self.config["batch_size"] // place()[1])
-        self.model.corrupt(self.data.encoded(training, rows), training.y[rows], 0.0, 0, 0)
+        self.model.corrupt(self.data.like(training, rows), training.y[rows], 0.0, 0, 0)
         Mirrors.of(self.config["logger"])  # which refuses one that is not installed
         watchers(self.config)
         averagings(self.config, self.run)  # which refuses wrong decays and numbers of snapshots
@@ -185,8 +186,7 @@ class Training:
         """What is trained and validated on: the data, or the teacher's pairs in their place."""
         if self.teacher is None:
             return self.data
-        pairs: DataModule = build({**self.config["data"], "pairs": str(self.teacher.pairs)})
-        return pairs
+        return data_module(self.config, self.device, pairs=str(self.teacher.pairs))
 
     def wandb_job(self, requested: bool) -> WandbJob:
         """The training as W&B sees it."""

@@ -15,6 +15,7 @@ from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
 from difflab.denoiser.base import AnyDenoiser
+from difflab.denoiser.first_stage import FirstStage
 from difflab.experiment.build import build
 from difflab.experiment.checkpoint import newest
 from difflab.experiment.errors import suggestion
@@ -157,6 +158,11 @@ def load_module(run: Run, ema: float | None = None, device: torch.device | str =
 def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str = "cpu") -> tuple[AnyDenoiser, str]:
     """The same of a run that generates. Raises ValueError also if it does not."""
     module, weights = load_module(run, ema, device)
+    if isinstance(module, FirstStage):
+        raise ValueError(
+            f"{run.folder.name} is a first stage, which generates nothing by itself: train a model of its latents, by "
+            f"difflab-train first_stage={run.folder.name}"
+        )
     if not isinstance(module, AnyDenoiser):
         raise ValueError(
             f"{run.folder.name} is a {type(module).__name__.lower()}, which generates nothing: give it to another run "

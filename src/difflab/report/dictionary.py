@@ -58,6 +58,7 @@ CARD = {
     "labels": "How the labels of the generated samples are distributed.",
     "classifier": "The classifier whose scores are reported.",
     "precision": "The precision of the network while sampling.",
+    "space": "The latents that were modelled; empty where it was the samples.",
     "seed": "The seed of the noise.",
     "noise": "The version of the law that makes noise from the seed.",
     "likelihood": "Which bits/dim were taken: chain, decoder and estimator.",
@@ -95,7 +96,12 @@ def factor(column: str) -> str:
 
 def score(column: str) -> str:
     """The meaning of a score, of its floor or of its standard error; else a setting of the training."""
-    for suffix, words in (("_floor", "What real samples get against real ones: "), ("_se", "The standard error: ")):
+    beside = {
+        "_floor": "What real samples get against real ones: ",
+        "_se": "The standard error: ",
+        "_reconstruction": "What held-out samples get once the first stage has encoded and decoded them: ",
+    }
+    for suffix, words in beside.items():
         if column.endswith(suffix):
             return words + score(column.removesuffix(suffix))
     try:

@@ -11,7 +11,13 @@ from difflab.report.text import as_text
 from difflab.report.words import SAMPLED, sampling_words
 
 ALWAYS_NAMED = ("paradigm", "data", "sampler")  # part of a label wherever they vary, even where others imply them
-FREE = (*(key for key in IDENTITY if key != "model"), *LATER, "init", "teacher")  # keys that no option sets
+FREE = (
+    *(key for key in IDENTITY if key != "model"),
+    *LATER,
+    "init",
+    "teacher",
+    "first_stage",
+)  # keys that no option sets
 
 
 def factor_label(factors: Mapping[str, str], keys: Iterable[str]) -> str:

@@ -12,6 +12,8 @@ from difflab.report.cell import Cell
 from difflab.report.floor import Floor, floor_of
 from difflab.report.record import Record
 
+BESIDE = ("_floor", "_se", "_reconstruction")  # how the names of numbers end that stand beside a metric
+
 
 @dataclass(frozen=True)
 class Group:
@@ -25,7 +27,7 @@ class Group:
     def metrics(self) -> tuple[str, ...]:
         """The metrics that any cell has, those with a real-versus-real floor first."""
         keys = tuple(dict.fromkeys(key for cell in self.cells for key in cell.metrics))
-        values = [key for key in keys if not key.endswith(("_floor", "_se")) and not re.match("n(_|$)", key)]
+        values = [key for key in keys if not key.endswith(BESIDE) and not re.match("n(_|$)", key)]
         return tuple(sorted(values, key=lambda key: f"{key}_floor" not in keys))
 
     @property
@@ -52,9 +54,15 @@ class Group:
         return floor_of(self.records, metric)
 
     def notes(self, metric: str) -> list[str]:
-        """Where samples are too few for a score, and how many were compared; what its floor is of stands with that."""
+        """Where samples are too few for a score, how many were compared, and what reconstructions of latents get.
+
+        What its floor is of stands with that.
+        """
         notes = (note for record in self.records for note in record.notes.get(metric, "").split("; "))
-        return [note for note in dict.fromkeys(notes) if note and not note.startswith(("floor", "no floor"))]
+        kept = [note for note in dict.fromkeys(notes) if note and not note.startswith(("floor", "no floor"))]
+        again = f"{metric}_reconstruction"
+        known = {record.card.space: record.metrics[again] for record in self.records if again in record.metrics}
+        return [*kept, *(f"decoded {space} of held-out samples: {value:.4g}" for space, value in known.items())]
 
 
 def groups_of(cells: Sequence[Cell]) -> tuple[Group, ...]:

@@ -103,12 +103,16 @@ class Job:
         return Sheet(every, [names], [*rows], title, below, self.extent)
 
     def save_samples(self, x: Tensor, labels: Tensor, **others: Tensor) -> None:
+        """Write samples.npz, as `save_stored`, of samples as models see them."""
+        self.save_stored(self.codec.decode(x), labels, **others)
+
+    def save_stored(self, x: Tensor, labels: Tensor, **others: Tensor) -> None:
         """Write samples.npz: `arr_0`, the samples `(n, ..., C)` as they are stored, as evaluators expect them.
 
         `labels` are left out if the run is unconditional; `others` are more arrays, written as they are.
         """
         known = {"labels": labels} if self.classes else {}
-        arrays = {"arr_0": last(self.codec.decode(x)), **known, **others}
+        arrays = {"arr_0": last(x), **known, **others}
         self.folder.mkdir(parents=True, exist_ok=True)
         plain: dict[str, Any] = {key: value.numpy() for key, value in arrays.items()}
         np.savez_compressed(self.folder / "samples.npz", **plain)
@@ -164,7 +168,11 @@ class Job:
             )
 
     def held_out(self, seed: int) -> Tensor:
-        """Held-out samples `(n, *)` of the job's labels, another choice with each seed.
+        """Held-out samples `(n, *)` of the job's labels, another choice with each seed; as `held_out_rows`."""
+        return self.data.encoded(self.data.images.test, self.held_out_rows(seed))
+
+    def held_out_rows(self, seed: int) -> Tensor:
+        """The places of held-out samples of the job's labels, `(n,)`, another choice with each seed.
 
         Raises ValueError where there are too few.
         """
@@ -173,7 +181,7 @@ class Job:
         if not (self.classes and self.data.classes):
             if self.n > len(test):
                 raise ValueError(f"n={self.n} asks for more than the {len(test)} held-out samples")
-            return self.data.encoded(test, order[: self.n])
+            return order[: self.n]
         known = test.y[order]
         rows = torch.empty(self.n, dtype=torch.int64)
         for label in torch.unique(self.labels):
@@ -183,7 +191,7 @@ class Job:
                     f"n={self.n} asks for {wanted.sum()} held-out samples of one label: {len(those)} exist"
                 )
             rows[wanted] = those[: int(wanted.sum())]
-        return self.data.encoded(test, rows)
+        return rows
 
 
 def last(x: Tensor) -> Tensor:

@@ -36,7 +36,12 @@ class Restore:
         return replace(job.recipe, guidance=Chain((guidance, *job.recipe.guidance.parts)))
 
     def require(self, job: Job) -> None:
-        """Raise ValueError where the recipe does not go with the measurement, and for too few held-out images."""
+        """Raise ValueError where the recipe does not go with the measurement, for latents, and for too few images."""
+        if job.codec.space:
+            raise ValueError(
+                "task=restore measures pixels, and this run models latents: restore by a run that was trained without "
+                "first_stage="
+            )
         self.recipe(job, self.problem(job.held_out(job.seed)[:1])).dry_run(job.denoiser)
 
     def measure(self, job: Job, x0: Tensor) -> Tensor:

@@ -1,0 +1,140 @@
+"""Runs that model latents, through the commands: trained, sampled, measured, reported, and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from difflab import train
+from difflab.cli.report import main as report
+from difflab.cli.sample import main as sample
+from difflab.experiment import UserError, compose
+from difflab.experiment.run import find
+
+FIRST = {"backbone": {"width": 16, "multipliers": [1, 2], "classes": 0}}
+BUDGET = {"images": 640, "batch_size": 64, "logger": "local", "protocol": {"n": 16, "n_likelihood": 16}}
+LATENT = {"data": "digits", "backbone": "dit", "nfe": 4, "trainer": "cpu", **BUDGET}
+WORDS = (
+    "paradigm=vae data=digits backbone.width=16 backbone.multipliers=[1,2] backbone.classes=0 images=640 batch_size=64 "
+    "trainer=cpu protocol.n=0"
+)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder of runs, with the names of a first stage and of a flow in its latents; nobody changes it."""
+    folder = tmp_path_factory.mktemp("latents")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        first = train({"paradigm": "vae", "data": "digits", "trainer": "cpu", **BUDGET, **FIRST})["run"]
+        latent = train({"paradigm": "rectified_flow", "first_stage": {"run": first}, **LATENT})
+    return folder, first, latent
+
+
+@pytest.fixture
+def there(runs, tmp_path, monkeypatch):
+    """The names, in a copy of the folder."""
+    shutil.copytree(runs[0], tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return runs[1:]
+
+
+def test_a_run_models_latents_and_is_measured_in_pixels(runs):
+    folder, first, result = runs
+    run = find(folder / "runs", result["run"])
+    origin = run.config["origins"]["first_stage"]
+    assert run.config["backbone"]["shape"] == [4, 4, 4]
+    assert origin["run"] == first
+    assert "latents 4x4x4 of sha256 " + origin["sha256"][:12] in result["card"]["space"]
+    assert {"fd_lite0", "fd_lite0_floor", "psnr_reconstruction"} <= result["metrics"].keys()
+    assert not [key for key in result["metrics"] if key.startswith("bits_per_dim")]
+    stored = json.loads((run.folder / "result.json").read_text())
+    assert stored["training"]["images_seen_before"] == 640, "the first stage is part of the cost"
+
+
+def test_it_is_sampled_under_another_name_and_what_needs_pixels_is_refused(there, capsys):
+    first, result = there
+    shutil.move(f"runs/{first}", "runs/renamed")
+    name = f"run={result['run']}"
+    sample(["difflab-sample", name, "n=4"])
+    sample(["difflab-sample", name, "task=reconstruct", "n=4"])
+    assert "psnr" in capsys.readouterr().out.lower()
+    for words, said in (
+        (["task=restore", "problem=inpaint", "restoration=replacement"], "measures pixels"),
+        (["task=restore", "problem=deblur", "restoration=dps"], "measures pixels"),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            sample(["difflab-sample", name, *words])
+    shutil.rmtree("runs/renamed")
+    with pytest.raises(SystemExit, match="no run in runs/ has its weights"):
+        sample(["difflab-sample", name, "n=4"])
+
+
+def test_words_that_train_a_first_stage_train_it_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    planned = train({"first_stage": {"run": WORDS}, "dry_run": True, **LATENT})
+    assert "vae-digits" in json.dumps(planned)
+    assert not (tmp_path / "runs").exists() or not [*(tmp_path / "runs").glob("*/weights.json")]
+    for _ in range(2):
+        train({"first_stage": {"run": WORDS}, **LATENT, "protocol": {"n": 0}})
+    assert capsys.readouterr().out.count("is trained first") == 1
+    assert len([*(tmp_path / "runs").glob("vae-*/result.json")]) == 1
+
+
+def test_a_first_stage_that_cannot_serve_is_refused_before_any_work(there, subtests):
+    first, result = there
+    cases = {
+        "other samples": ({"data": "fashion16"}, r"encodes samples of shape \[1, 8, 8\].* \[1, 16, 16\]"),
+        "no latents": ({"first_stage": {"run": result["run"]}}, "has no latents"),
+        "no run": ({"first_stage": {"run": "nobody"}}, "first_stage=nobody"),
+        "a whitening": ({"first_stage": {"run": first, "whitening": "chanels"}}, "Did you mean 'channels'"),
+        "words of other samples": ({"first_stage": {"run": WORDS}, "data": "fashion16"}, "add data=fashion16"),
+        "words that make no sense": ({"first_stage": {"run": "paradigm=nothing"}}, "nothing"),
+    }
+    for name, (settings, said) in cases.items():
+        with subtests.test(name), pytest.raises(UserError, match=said):
+            train({**LATENT, "first_stage": {"run": first}, **settings})
+    for name in ("result.json", "weights.json"):
+        Path("runs", first, name).unlink()
+    with pytest.raises(UserError, match="has no weights yet"):
+        train({**LATENT, "first_stage": {"run": first}})
+
+
+def test_without_a_first_stage_nothing_changes():
+    """The facts of the space are those of the data, as configurations of earlier versions had them."""
+    config = compose("train", ["paradigm=edm", "schedule=ve"])
+    data = config["data"]
+    assert config["backbone"]["shape"] == data["shape"]
+    assert config["target"]["sigma_data"] == data["sigma_data"]
+    assert config["schedule"]["sigma_max"] == data["max_distance"]
+    assert config["model"]["codec"] == data["codec"]
+    assert config["range"]["limit"] == 1.0
+
+
+def test_a_report_ranks_it_beside_runs_of_pixels(there, capsys):
+    _, result = there
+    train({"data": "digits", "trainer": "cpu", "nfe": 4, **BUDGET, "backbone": {"width": 16}})
+    report(["difflab-report"])
+    page = Path("report", "index.html").read_text()
+    assert "first_stage" in page
+    assert "decoded latents 4x4x4" in page
+    assert result["run"] in page
+
+
+@pytest.mark.parametrize("paradigm", ["ddpm", "mean_flow"])
+def test_every_kind_of_paradigm_takes_a_step_in_latents(there, paradigm):
+    first, _ = there
+    found = train(
+        {
+            "paradigm": paradigm,
+            "first_stage": {"run": first, "whitening": "full"},
+            "data": "digits",
+            "backbone": {"width": 16, "multipliers": [1, 2], "attention": [4]},
+            **BUDGET,
+            "images": 128,
+            "nfe": 4,
+        }
+    )
+    assert torch.tensor(found["metrics"]["fd_lite0"]).isfinite()
