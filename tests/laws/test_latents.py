@@ -1,17 +1,21 @@
 """Spaces of latents: the codec of a frozen first stage, its cache and its whitening, against what they are made of."""
 
+import time
+from dataclasses import replace
+from multiprocessing import get_context
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from difflab.backbone import Autoencoder
-from difflab.data import DataModule, FrozenStage, Images, Pixels, Split, Whitening
+from difflab.data import DataModule, FrozenStage, Images, Latents, Pixels, Split, Whitening
 from difflab.data.order import HELD_OUT, TRAINING, Block
 from difflab.denoiser import FirstStage
 from difflab.experiment.first_stage import Unlabelled
 from difflab.experiment.progress import silently
-from difflab.experiment.tensor_cache import TensorCache
+from difflab.experiment.tensor_cache import TensorCache, read
 
 N, SIDE = 300, 8
 
@@ -160,6 +164,31 @@ def test_a_cache_that_is_damaged_anywhere_is_computed_again_and_told(tmp_path, c
                 assert "is damaged, and is computed again" in capsys.readouterr().out
                 assert all(torch.equal(again[name], first[name]) for name in first)
                 assert path.read_bytes() == whole
+
+
+def test_kills_while_caching_leave_nothing_damaged(tmp_path):
+    """At moments spread over the time that it takes: what is there is whole, or is not there."""
+    whole = module(tmp_path).codec
+    split = Split(Source().load().train.x[:64], torch.zeros(64, dtype=torch.int64))
+
+    def encode(known):
+        torch.set_num_threads(1)
+        stage = replace(whole.stage, identity={"sha256": known})
+        return Latents(whole.inner, stage, whole.training, flip=False).posteriors(split)
+
+    start = time.monotonic()
+    expected = encode("whole")
+    took = time.monotonic() - start
+    for k in range(20):
+        process = get_context("fork").Process(target=encode, args=(f"{k}",))
+        process.start()
+        process.join(took * (k + 1) / 10)
+        process.kill()
+        process.join()
+    found = [read(path) for path in tmp_path.glob("latents-*.safetensors")]
+    assert None not in found
+    assert 1 < len(found) < 21, "some were killed before the end, and some were not"
+    assert all(torch.equal(each[name], expected[name]) for each in found for name in expected)
 
 
 def test_a_block_of_another_key_and_its_cut_agree_on_where_it_begins():

@@ -45,9 +45,12 @@ class Reconstruct:
         after = self.reconstructed(job, x)
         codec = job.codec.inner if isinstance(job.codec, Latents) else job.codec
         one, other = codec.encode(after), codec.encode(x)
-        error = {"rms": (one - other).square().mean().sqrt().item()}
-        measured = error if job.codec.cloud else {"psnr": psnr(one, other).mean().item()}
-        said = " ".join(f"{name.upper()} {value:.3g}" for name, value in measured.items())
+        if job.codec.cloud:
+            measured = {"rms": (one - other).square().mean().sqrt().item()}
+            said = f"rms error {measured['rms']:.3g}"
+        else:
+            measured = {"psnr": psnr(one, other).mean().item()}
+            said = f"PSNR {measured['psnr']:.1f} dB"
         rows = [tiles(each[:COLUMNS], job.codec) for each in (x, after)]
         titles = ["held-out", f"reconstructed\n{said}"]
         below = [job.run.folder.name, job.codec.space] if job.codec.space else [job.run.folder.name]
