@@ -14,8 +14,9 @@ from torch import Tensor
 
 from difflab.data.module import DataModule
 from difflab.denoiser.likelihood import BitsPerDim, FlowLikelihood
+from difflab.experiment.drawing_cost import drawing_cost
 from difflab.experiment.files import read_json, write_json
-from difflab.experiment.hardware import device_name, peak_memory
+from difflab.experiment.hardware import peak_memory
 from difflab.experiment.held_out import likelihood
 from difflab.experiment.identity import line
 from difflab.experiment.image_rows import ROWS, save_rows
@@ -23,7 +24,7 @@ from difflab.experiment.lock import locked
 from difflab.experiment.picture.files import save_png
 from difflab.experiment.picture.measured import FOLLOWED, PAIRS, POINTS, SHOWN, UNLABELLED, measured_sheets
 from difflab.experiment.picture.samples import WIDEST, class_names, footer
-from difflab.experiment.processes import agreed, dealt, everyone, gather_rows, rank
+from difflab.experiment.processes import agreed, dealt, gather_rows, rank
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import BATCH, RECIPE, Recipe
 from difflab.experiment.run import Run
@@ -171,26 +172,18 @@ class Evaluation:
                 max(map(len, batches), default=BATCH),
                 lambda done: progress(min(done * world, protocol.n)),  # the others are about as far
             )
+            began = time.monotonic()
             samples = data.codec.decode(drawn.x)
+            seconds = drawn.seconds + time.monotonic() - began
             meter = protocol.meter(data, self.classes, self.cache)
             for rows in torch.split(torch.arange(len(mine)), MEASURED) if batches else ():
                 meter.update(samples[rows], labels[mine[rows]], mine[rows])
             metrics, copies = meter.compute()
             spent = network() / max(time.monotonic() - start, TICK)
-            own = {"nfe": drawn.nfe * len(mine), "seconds": drawn.seconds, "network": spent, "peak_memory": peak()}
-        every = everyone(own)
-        seconds = max(each["seconds"] for each in every)
-        nfe = sum(each["nfe"] for each in every) / protocol.n
-        cost = {
-            "nfe": nfe,
-            "seconds": seconds,
-            "seconds_per_sample": seconds / protocol.n,
-            "network_share": sum(each["network"] for each in every) / len(every),
-            "peak_memory": max(each["peak_memory"] for each in every),
-            "device": " and ".join(everyone(device_name(denoiser.device))),
-        }
+            own = {"nfe": drawn.nfe * len(mine), "seconds": seconds, "network": spent, "peak_memory": peak()}
+        cost = drawing_cost(own, protocol.n, denoiser.device)
         metrics |= self.bits_per_dim()
-        self.draw_pictures(samples, mine, labels, copies, nfe)
+        self.draw_pictures(samples, mine, labels, copies, cost["nfe"])
         notes = {name: text for name, text in protocol.notes(data).items() if name in metrics}
         how = {"card": self.card.to_dict(), "times": self.recipe.times(denoiser).tolist()}
         return {"metrics": metrics, "notes": notes, "cost": cost, **how, **self.provenance}
