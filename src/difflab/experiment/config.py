@@ -15,6 +15,7 @@ from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
 from difflab.experiment.conf_files import groups, options, places
 from difflab.experiment.earlier_words import refuse_earlier
 from difflab.experiment.errors import UserError, suggestion
+from difflab.experiment.resolvers import RESOLVERS
 from difflab.experiment.search_path import Outside, conf_dir, outside
 from difflab.experiment.settings import schemas
 
@@ -225,23 +226,5 @@ def keys_of(node: object, value: object, path: tuple[str, ...] = ()) -> Iterator
         yield ".".join(path)
 
 
-def count_classes(root: str) -> int:
-    """Number of classes in a folder of images, for `${classes_in:FOLDER}`; raises as `difflab.data.layout.scan`."""
-    from difflab.data.layout import count_classes  # here, as it imports torch
-
-    return count_classes(root)
-
-
-def product(a: float, b: float) -> float:
-    """`a * b`, for a value that follows another: `${product:0.001,${schedule.T}}`."""
-    return a * b
-
-
-def given(condition: object, value: object) -> object:
-    """The value where the condition holds, else null: `${given:${teacher.starts},'paradigm=rectified_flow'}`."""
-    return value if condition else None
-
-
-OmegaConf.register_new_resolver("given", given, replace=True)
-OmegaConf.register_new_resolver("classes_in", count_classes, replace=True)
-OmegaConf.register_new_resolver("product", product, replace=True)
+for name, resolver in RESOLVERS.items():
+    OmegaConf.register_new_resolver(name, resolver, replace=True)
