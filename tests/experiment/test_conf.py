@@ -68,6 +68,7 @@ NEEDS = {  # what an option asks of the others
     **dict.fromkeys([("backbone", "autoencoder"), ("denoiser", "vae"), ("paradigm", "vae")], ONE_STEP),
     **{("data", toy): ["backbone=mlp", "protocol=toy"] for toy in TOYS},
     ("backbone", "mlp"): ["data=moons", "protocol=toy"],
+    ("backbone", "autoencoder_mlp"): ["paradigm=vae", "data=moons", "protocol=toy"],
     **{("backbone", f"dit{size}"): ["data=fashion16"] for size in ("", "_s")},
     ("protocol", "toy"): ["data=moons", "backbone=mlp"],
     ("denoiser", "known"): ["data=moons", "backbone=mlp", "protocol=toy"],
@@ -98,6 +99,7 @@ NEEDS = {  # what an option asks of the others
     ("sampler", "ancestral_learned"): ["backbone.learned_variance=true", "model.vlb_weight=1.0"],
     ("grid", "sections"): ["grid.counts=[1,3]"],
     ("data", "fashion16"): ["backbone.attention=[8]"],
+    ("data", "emoji"): ["backbone.attention=[16]"],
     ("experiment", "ho2020"): ["data=fashion16", "backbone.attention=[16]", "backbone.groups=null"],
     ("backbone", "unet_cifar10"): ["data=fashion16", "backbone.width=32", "batch_size=2", "images=4"],
 }

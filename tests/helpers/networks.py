@@ -13,7 +13,7 @@ from helpers import conf
 __all__ = ["BACKBONES", "IMAGE", "POINT", "count", "fitting", "inputs", "narrow", "perturbed", "settings"]
 
 HALVES = ("half_dit", "half_unet")  # which are classifiers
-OTHERS = (*HALVES, "autoencoder")
+OTHERS = (*HALVES, "autoencoder", "autoencoder_mlp")
 BACKBONES = [option for option in conf.options("backbone") if option not in OTHERS]
 IMAGE, POINT = [2, 16, 24], [2]
 

@@ -18,12 +18,14 @@ that makes the output. The matrices of all other layers are hidden.
 
 Where its parts are `Block`s, trainer=fsdp shards each of them by itself; without any it shards the whole alone.
 
-`Autoencoder` has `encode(x, label)` and `decode(z, label)` between samples and latents of `latent_shape`.
+`Autoencoder`, of images, and `AutoencoderMLP`, of points, have `encode(x, label)` and `decode(z, label)` between
+samples and latents of `latent_shape`.
 
 The `half_` ones tell classes instead: `forward(x, code)` returns logits (B, classes); they have `shape` and `classes`.
 """
 
 from difflab.backbone.autoencoder import Autoencoder
+from difflab.backbone.autoencoder_mlp import AutoencoderMLP
 from difflab.backbone.dit import DiT
 from difflab.backbone.embedding import Book, Classes, Entry
 from difflab.backbone.half_dit import HalfDiT
@@ -32,4 +34,16 @@ from difflab.backbone.layers import Block
 from difflab.backbone.mlp import MLP
 from difflab.backbone.unet import UNet
 
-__all__ = ["MLP", "Autoencoder", "Block", "Book", "Classes", "DiT", "Entry", "HalfDiT", "HalfUNet", "UNet"]
+__all__ = [
+    "MLP",
+    "Autoencoder",
+    "AutoencoderMLP",
+    "Block",
+    "Book",
+    "Classes",
+    "DiT",
+    "Entry",
+    "HalfDiT",
+    "HalfUNet",
+    "UNet",
+]

@@ -108,7 +108,7 @@ class Autoencoder(nn.Module):
         groups: int | None = None,
     ) -> None:
         super().__init__()
-        depth, height, breadth = image_shape(shape)
+        depth, height, breadth = image_shape(shape, of_points="autoencoder_mlp")
         factor = 2 ** (len(multipliers) - 1)
         if not multipliers or blocks < 1 or channels < 1:
             raise ValueError(

@@ -15,10 +15,10 @@ from torch.utils.checkpoint import checkpoint
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
-def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
-    """The shape as channels, height, width. Raises ValueError if it is not that of an image."""
+def image_shape(shape: Sequence[int], of_points: str = "mlp") -> tuple[int, int, int]:
+    """The shape as channels, height, width. Raises ValueError if it is no image's, naming the backbone `of_points`."""
     if len(shape) != 3:
-        raise ValueError(f"shape {list(shape)} is a point, not an image: choose backbone=mlp")
+        raise ValueError(f"shape {list(shape)} is a point, not an image: choose backbone={of_points}")
     channels, height, width = shape
     return channels, height, width
 

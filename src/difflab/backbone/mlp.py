@@ -15,19 +15,32 @@ from difflab.backbone.layers import zeroed
 
 
 class Block(nn.Module):
-    """x + second(SiLU(first(SiLU(x)) + project(condition))); the second layer starts at zero."""
+    """x + second(SiLU(first(SiLU(x)) + project(condition))), without the last term where it is not conditioned.
 
-    def __init__(self, width: int) -> None:
+    The second layer starts at zero.
+    """
+
+    def __init__(self, width: int, conditioned: bool = True) -> None:
         super().__init__()
         self.first = nn.Linear(width, width)
-        self.project = nn.Linear(width, width)
+        self.project = nn.Linear(width, width) if conditioned else None
         self.second = zeroed(nn.Linear(width, width))
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """(B, width), (B, width) -> (B, width)."""
-        h: Tensor = self.first(F.silu(x)) + self.project(condition)
+    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        """(B, width), (B, width) or None -> (B, width)."""
+        h: Tensor = self.first(F.silu(x))
+        if self.project is not None:
+            h = h + self.project(condition)
         h = x + self.second(F.silu(h))
         return h
+
+
+def random_waves(size: int, n: int) -> nn.Linear:
+    """The phases W x + b of n waves of points of `size` numbers, which are learned from a random start."""
+    waves = nn.Linear(size, n)
+    nn.init.normal_(waves.weight, std=math.pi / 2)  # most waves longer than one standard deviation of the data
+    nn.init.uniform_(waves.bias, -math.pi, math.pi)
+    return waves
 
 
 class MLP(nn.Module):
@@ -66,9 +79,7 @@ class MLP(nn.Module):
         self.shape, self.classes = tuple(shape), classes
         self.learned_variance, self.second_time = learned_variance, second_time
         self.condition = Condition(width, width, classes, second_time=second_time)
-        self.waves = nn.Linear(size, width // 2)
-        nn.init.normal_(self.waves.weight, std=math.pi / 2)  # most waves longer than one standard deviation of the data
-        nn.init.uniform_(self.waves.bias, -math.pi, math.pi)
+        self.waves = random_waves(size, width // 2)
         self.enter = nn.Linear(size + width // 2, width)
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
         self.leave = zeroed(nn.Linear(width, (1 + learned_variance) * size))

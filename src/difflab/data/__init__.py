@@ -10,6 +10,7 @@ of processes or workers nor a stop and resume changes it.
 
 from difflab.data.codec import Arrays, Codec, FloatImages, Pixels, Points
 from difflab.data.digits import Digits
+from difflab.data.emoji import Drawing, Emoji
 from difflab.data.fashion16 import Fashion16
 from difflab.data.fashion_mnist import FashionMNIST
 from difflab.data.folder import Folder
@@ -27,7 +28,9 @@ __all__ = [
     "Codec",
     "DataModule",
     "Digits",
+    "Drawing",
     "EightGaussians",
+    "Emoji",
     "Fashion16",
     "FashionMNIST",
     "FloatImages",

@@ -13,7 +13,7 @@ from difflab.process.schedule import Linear
 
 
 class LatentNetwork(Protocol):
-    """A network between samples and latents; see `difflab.backbone.Autoencoder`."""
+    """A network between samples and latents; see `difflab.backbone.Autoencoder` and `AutoencoderMLP`."""
 
     shape: Sequence[int]
     classes: int
@@ -58,7 +58,10 @@ class FirstStage(nn.Module):
 def latent_network(backbone: nn.Module) -> LatentNetwork:
     """The backbone as a network with latents. Raises ValueError if it has none."""
     if not hasattr(backbone, "latent_shape"):
-        raise ValueError(f"{type(backbone).__name__} has no latents: choose backbone=autoencoder, or another paradigm")
+        raise ValueError(
+            f"{type(backbone).__name__} has no latents: choose backbone=autoencoder for images, "
+            f"backbone=autoencoder_mlp for points, or another paradigm"
+        )
     return cast(LatentNetwork, backbone)
 
 

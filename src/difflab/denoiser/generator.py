@@ -38,7 +38,8 @@ class Generator(AnyDenoiser):
         if math.prod(self.latent_shape) > math.prod(self.shape):
             raise ValueError(
                 f"latents of shape {list(self.latent_shape)} are larger than samples of shape {list(self.shape)}, "
-                f"whose noise they are made of: choose fewer backbone.channels, or more backbone.multipliers"
+                f"whose noise they are made of: choose fewer backbone.channels or more backbone.multipliers for "
+                f"images, fewer backbone.latents for points"
             )
 
     def latent(self, noise: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
 from difflab.experiment.conf_files import groups, options, places
 from difflab.experiment.earlier_words import refuse_earlier
 from difflab.experiment.errors import UserError, suggestion
-from difflab.experiment.resolvers import register_resolvers
+from difflab.experiment.resolvers import RESOLVERS
 from difflab.experiment.search_path import Outside, conf_dir, outside
 from difflab.experiment.settings import schemas
 from difflab.experiment.space import of_space
@@ -233,5 +233,5 @@ def space(key: str, default: object = None, *, _root_: DictConfig) -> object:
     return of_space(compose, key, default, _root_)
 
 
-register_resolvers()
-OmegaConf.register_new_resolver("space", space, replace=True)
+for name, resolver in {**RESOLVERS, "space": space}.items():
+    OmegaConf.register_new_resolver(name, resolver, replace=True)

@@ -1,8 +1,11 @@
-"""Functions for values in conf/ that follow others."""
+"""What stands in conf/ as `${NAME:ARGUMENTS}`: values that follow from others."""
 
 from __future__ import annotations
 
-from omegaconf import OmegaConf
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 
 def count_classes(root: str) -> int:
@@ -10,6 +13,17 @@ def count_classes(root: str) -> int:
     from difflab.data.layout import count_classes  # here, as it imports torch
 
     return count_classes(root)
+
+
+def by(key: str, values: Mapping[str, object], *, _root_: DictConfig) -> object:
+    """The value for the choice that a setting makes: `${by:data.source.labels,{style:3,group:9}}`.
+
+    Raises ValueError for another choice.
+    """
+    choice = OmegaConf.select(_root_, key)
+    if choice not in values:
+        raise ValueError(f"{key}={choice}: choose {' or '.join(values)}")
+    return values[choice]
 
 
 def product(a: float, b: float) -> float:
@@ -22,7 +36,9 @@ def given(condition: object, value: object) -> object:
     return value if condition else None
 
 
-def register_resolvers() -> None:
-    """Let OmegaConf know them, by their names in conf/."""
-    for name, function in (("given", given), ("classes_in", count_classes), ("product", product)):
-        OmegaConf.register_new_resolver(name, function, replace=True)
+RESOLVERS: Mapping[str, Callable[..., Any]] = {
+    "by": by,
+    "classes_in": count_classes,
+    "given": given,
+    "product": product,
+}

@@ -61,7 +61,7 @@ class VAE(Diffusion):
         if not isinstance(self.denoiser, VariationalAutoencoder):
             raise ValueError(
                 f"VAE trains an encoder, and {type(self.denoiser).__name__} has none: choose denoiser=vae "
-                f"backbone=autoencoder"
+                f"backbone=autoencoder for images, denoiser=vae backbone=autoencoder_mlp for points"
             )
 
     def loss(self, noised: Noised) -> dict[str, Tensor]:
