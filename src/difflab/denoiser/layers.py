@@ -24,10 +24,9 @@ class Layered(nn.Module):
             own: Tensor = self.networks[0](x, code, label)
             return own
         which = (layer.round().long() - 1).clamp(0, last).expand(len(x))
-        parts = [(which == k).nonzero()[:, 0].to(x.device) for k in which.unique().tolist()]
-        networks = [self.networks[k] for k in which.unique().tolist()]
-        out = [net(x[rows], code[rows], label[rows]) for net, rows in zip(networks, parts, strict=True)]
-        return torch.cat(out)[torch.cat(parts).argsort()]
+        parts = {k: (which == k).nonzero()[:, 0].to(x.device) for k in {*which.tolist()}}
+        out = [self.networks[k](x[rows], code[rows], label[rows]) for k, rows in parts.items()]
+        return torch.cat(out)[torch.cat([*parts.values()]).argsort()]
 
 
 @dataclass(frozen=True)
