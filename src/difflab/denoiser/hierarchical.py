@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from difflab.denoiser.base import Bound, Denoise, Denoiser, Estimate
 from difflab.denoiser.encoder import Chain, Encoder
-from difflab.denoiser.layers import Layered, Layers, Shared
+from difflab.denoiser.layers import Layers, Shared
 from difflab.denoiser.likelihood.decoder import bits, check_levels, surprise
 from difflab.process.gaussian import bridge, scale, unmix
 from difflab.process.noise import keyed
@@ -66,7 +66,7 @@ class HierarchicalAutoencoder(Denoiser):
         if encoder.schedule != schedule:
             raise ValueError(f"the encoder's layers are those of {encoder.schedule}, and the decoder's of {schedule}")
         self.encoder, self.T = encoder, encoder.T
-        self.backbone: Layered = (layers or Shared())(backbone, self.T)
+        self.backbone: nn.Module = (layers or Shared())(backbone, self.T)
         self.learned_variance, self.learned_encoder = True, encoder.is_learned
         upper = [bridge(schedule(encoder.time(k)), schedule(encoder.time(k + 1))).upper for k in range(self.T)]
         self.log_var = nn.Parameter(torch.stack(upper).log().to(torch.get_default_dtype()))
