@@ -15,7 +15,13 @@ from difflab.paradigm import HierarchicalVAE
 from helpers.jobs import TINY, finish, job, said_here, share_cache, the_run, wait_for
 
 NETWORK = {"backbone.width": 16, "backbone.multipliers": [1, 2], "backbone.attention": []}
-BUDGET = {"images": 320, "batch_size": 64, "logger": "local", "protocol": {"n": 16, "n_likelihood": 16}}
+BUDGET = {
+    "images": 320,
+    "batch_size": 64,
+    "check_every": 160,
+    "logger": "local",
+    "protocol": {"n": 16, "n_likelihood": 16},
+}
 LAYERED = [*TINY, "paradigm=hierarchical_vae", "schedule.T=2", "nfe=2", "images=320", "check_every=160", "logger=local"]
 REFUSAL = "choose sampler=ancestral_learned nfe=3, or train with encoder=fixed"
 
@@ -65,7 +71,7 @@ def test_what_needs_the_schedule_s_noise_is_refused_in_one_line_with_the_way_out
         (sample, ["nfe=2"]),
         (sample, ["task=invert", "sampler=ddim"]),
         (sample, ["task=edit", "task.label=3"]),
-        (sample, ["task=restore", "problem=inpaint_half"]),
+        (sample, ["task=restore", "problem=inpaint_half", "restoration=dps"]),
         (sample, ["schedule@sampler.schedule=vp"]),
         (figure, ["likelihood"]),
     ):
