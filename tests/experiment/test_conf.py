@@ -64,8 +64,12 @@ STEPS += [("distance", option, "shortcut") for option in options("distance")]
 STEPS += [("residual", option, "lagrangian_flow_map") for option in options("residual")]
 STEPS += [("drive", option, "mean_flow") for option in ("data", "own")]
 ONE_STEP = ["paradigm=vae", "backbone=autoencoder", "data=digits", "nfe=1"]
+LAYERED = ["paradigm=hierarchical_vae", "data=digits", "schedule.T=4"]
 NEEDS = {  # what an option asks of the others
     **dict.fromkeys([("backbone", "autoencoder"), ("denoiser", "vae"), ("paradigm", "vae")], ONE_STEP),
+    **{("denoiser", "hierarchical_vae"): LAYERED, ("paradigm", "hierarchical_vae"): LAYERED},
+    **{("encoder", option): LAYERED for option in options("encoder")},
+    **{("layers", option): LAYERED for option in options("layers")},
     **{("data", toy): ["backbone=mlp", "protocol=toy"] for toy in TOYS},
     ("backbone", "mlp"): ["data=moons", "protocol=toy"],
     ("backbone", "autoencoder_mlp"): ["paradigm=vae", "data=moons", "protocol=toy"],

@@ -2,11 +2,14 @@
 
 from difflab.denoiser.base import AnyDenoiser, Backbone, Bound, Denoise, Denoiser, Estimate, velocity
 from difflab.denoiser.classifier import AnyClassifier, Classifier, ClassifierBackbone
+from difflab.denoiser.encoder import Encoder, FixedEncoder, LearnedEncoder
 from difflab.denoiser.exact import Empirical, Exact, Gaussian, Known, Mixture
 from difflab.denoiser.exact_flow import ExactFlowMap, KnownFlowMap
 from difflab.denoiser.first_stage import FirstStage
 from difflab.denoiser.flow_map import FlowMap, Fraction, TimeCode
 from difflab.denoiser.generator import Elbo, ElboBound, Generator, VariationalAutoencoder
+from difflab.denoiser.hierarchical import HierarchicalAutoencoder, HierarchicalBound, LayerElbo
+from difflab.denoiser.layers import Layered, Separate, Shared
 from difflab.denoiser.likelihood import (
     BitsPerDim,
     ChainBound,
@@ -41,11 +44,13 @@ __all__ = [
     "Elbo",
     "ElboBound",
     "Empirical",
+    "Encoder",
     "Estimate",
     "Exact",
     "ExactFlowMap",
     "ExactTrace",
     "FirstStage",
+    "FixedEncoder",
     "FlatPrior",
     "FlowLikelihood",
     "FlowMap",
@@ -53,11 +58,18 @@ __all__ = [
     "Gaussian",
     "GaussianBin",
     "Generator",
+    "HierarchicalAutoencoder",
+    "HierarchicalBound",
     "Hutchinson",
     "Known",
     "KnownFlowMap",
+    "LayerElbo",
+    "Layered",
+    "LearnedEncoder",
     "Mixture",
     "Rescheduled",
+    "Separate",
+    "Shared",
     "TimeCode",
     "Trace",
     "VariationalAutoencoder",

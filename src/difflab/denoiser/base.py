@@ -62,6 +62,7 @@ class AnyDenoiser(nn.Module):
     has_density: bool = True  # bits/dim is defined
     whole_way: bool = False  # whether it knows one step alone, from noise to data
     guidance_learned: bool = False  # whether it was trained to say what guidance would make of it
+    learned_encoder: bool = False  # whether its x_t come from an encoder, and are no mixes of x0 and noise
 
     @property
     def device(self) -> torch.device:
@@ -80,6 +81,15 @@ class AnyDenoiser(nn.Module):
         """
         m, n = self.schedule(t), self.target.mix(self.schedule, t)
         return m.sigma * torch.hypot(*n) / det(m, n).abs()
+
+    def require_mixes(self, what: str) -> None:
+        """Raise ValueError that names `what` takes x_t for a mix of x0 and noise, if an encoder was learned instead."""
+        if self.learned_encoder:
+            raise ValueError(
+                f"{what} takes x_t to be the schedule's mix of x0 and noise, and this run learned its encoder: choose "
+                f"sampler=ancestral_learned nfe={self.schedule.t_max / self.schedule.step:g}, or train with "
+                f"encoder=fixed"
+            )
 
     def bind(self, label: Tensor) -> Bound:
         """The denoiser of these labels, of shape `(B,)`."""

@@ -39,11 +39,12 @@ class Rescheduled(AnyDenoiser):
     used, and for a network trained on a discrete schedule its nearest step, whose log-SNR is at most half a step off.
     There `x0` is kept, and `eps` follows from it and `x`. The output is in terms of the clean sample for every target.
     A chord from `t` to `s` is the same pair on both schedules, so a flow map is given the matching time of `s`, which
-    is 0 for data.
+    is 0 for data. Raises ValueError for a denoiser with a learned encoder, whose noisy samples are on no other path.
     """
 
     def __init__(self, denoiser: AnyDenoiser, schedule: Schedule) -> None:
         super().__init__()
+        denoiser.require_mixes(f"{schedule} as the path")
         self.denoiser, self.schedule, self.target = denoiser, schedule, X0()
         self.shape, self.classes = denoiser.shape, denoiser.classes
         self.learned_variance, self.has_density = denoiser.learned_variance, denoiser.has_density

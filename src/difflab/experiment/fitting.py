@@ -193,7 +193,7 @@ class Fit:
                 save_png(final, self.job.run.folder / "samples" / "final.png")
             except Diverged as error:
                 log.warning("no picture of the final samples: %s", error)
-            if not self.job.model.denoiser.whole_way:
+            if not (self.job.model.denoiser.whole_way or self.job.model.denoiser.learned_encoder):
                 result["denoising_error"] = denoising_error(self.job.model, self.job.data)
         if isinstance(self.job.model, FlowMapMatching) and not self.job.model.needs_pairs:  # at their own noise alone
             result["residual"] = residuals(self.job.model, self.job.data)

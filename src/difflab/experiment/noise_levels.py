@@ -34,8 +34,8 @@ def time_share(schedule: Schedule) -> Curve:
 
 
 def configured_weight(schedule: Schedule, model: Mapping[str, Any]) -> Curve | None:
-    """The effective weight of a model's configuration; None if the model trains no network."""
-    if "target" not in model["denoiser"]:
+    """The effective weight of a model's configuration; None if the model regresses no target."""
+    if "target" not in model["denoiser"] or "weighting" not in model:
         return None
     target, times, weighting = (
         build(node) for node in (model["denoiser"]["target"], model["times"], model["weighting"])

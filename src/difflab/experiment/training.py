@@ -95,6 +95,9 @@ class Training:
             self.sampling.protocol.dry_run(self.data)
         if self.config["draws"] and "draws" not in self.config["model"]:
             raise ValueError("draws= belongs to DDPM: choose paradigm=ddpm, ddim or improved_ddpm, or leave it out")
+        layered = self.config.get("encoder") or self.config.get("layers")
+        if layered and "encoder" not in self.config["model"].get("denoiser", {}):
+            raise ValueError("encoder= and layers= belong to paradigm=hierarchical_vae: choose it, or leave them out")
         if self.data.selection and not self.sampling:
             raise ValueError("data.selection= is for models that generate: leave it out")
         if self.data.pairs and not self.model.couples:

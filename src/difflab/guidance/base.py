@@ -53,7 +53,7 @@ class Guided(AnyDenoiser):
         self.denoiser = denoiser
         self.schedule, self.target, self.shape = denoiser.schedule, denoiser.target, denoiser.shape
         self.classes, self.learned_variance = denoiser.classes, denoiser.learned_variance
-        self.has_density = denoiser.has_density
+        self.has_density, self.learned_encoder = denoiser.has_density, denoiser.learned_encoder
 
     def nfe(self, t: Tensor) -> int:
         """Network evaluations of one call at the time `t`, for each sample."""

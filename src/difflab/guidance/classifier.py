@@ -44,6 +44,7 @@ class Classified(Guided):
 
     def __init__(self, denoiser: AnyDenoiser, classifier: nn.Module, strength: float) -> None:
         super().__init__(denoiser)
+        denoiser.require_mixes("guidance=classifier")
         if not isinstance(classifier, AnyClassifier):
             raise ValueError(
                 "guidance=classifier needs a run that tells classes, as paradigm=noisy_classifier trains, "

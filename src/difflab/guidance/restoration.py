@@ -76,6 +76,7 @@ class Restored(Guided):
 
     def __init__(self, denoiser: AnyDenoiser, method: Restoration, measured: Measured) -> None:
         super().__init__(denoiser)
+        denoiser.require_mixes(str(method))
         self.method, self.measured = method, measured
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:

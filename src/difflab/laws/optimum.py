@@ -11,18 +11,20 @@ import math
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from difflab.denoiser.base import AnyDenoiser, Estimate
 from difflab.denoiser.classifier import AnyClassifier
+from difflab.denoiser.encoder import FixedEncoder
 from difflab.denoiser.exact import Mixture
 from difflab.denoiser.exact_flow import ExactFlowMap
 from difflab.denoiser.flow_map import FlowMap
+from difflab.denoiser.hierarchical import HierarchicalAutoencoder
 from difflab.laws.gaussian import MEAN, VAR, gaussian
 from difflab.paradigm.base import Paradigm
 from difflab.paradigm.flow_map import FlowMapMatching
 from difflab.paradigm.held import Current
-from difflab.process.gaussian import Mix, scale, unmix
+from difflab.process.gaussian import Mix, bridge, scale, unmix
 
 
 class Optimal(AnyDenoiser):
@@ -72,6 +74,35 @@ class OptimalMap(ExactFlowMap):
         return Estimate(*unmix(x, m, y, self.target.mix(self.schedule, t)), y)
 
 
+class OptimalLayers(nn.Module):
+    """The networks of a decoder's layers in place of which stands the optimal denoiser, off by `off`."""
+
+    def __init__(self, like: AnyDenoiser, off: float) -> None:
+        super().__init__()
+        self.optimal = Optimal(like, off)
+
+    def forward(self, x: Tensor, layer: Tensor, code: Tensor, label: Tensor) -> Tensor:
+        """The output for the samples that were scaled for a network."""
+        schedule, target = self.optimal.schedule, self.optimal.target
+        t = layer * schedule.step
+        estimate: Estimate = self.optimal(scale(1 / target.c_in(schedule(t)), x), t, label)
+        return estimate.out
+
+
+def optimal_chain(like: HierarchicalAutoencoder, off: float) -> HierarchicalAutoencoder:
+    """A hierarchical VAE whose bound is tight on N(MEAN, VAR): a fixed encoder, and the law `q(x_{t-1} | x_t)`."""
+    exact = copy.deepcopy(like)
+    exact.encoder, exact.learned_encoder = FixedEncoder(like.schedule), False
+    exact.backbone, variances = OptimalLayers(like, off), []
+    for layer in range(1, exact.T + 1):
+        s, t = (exact.schedule(exact.encoder.time(k)) for k in (layer - 1, layer))
+        below = bridge(s, t)
+        by_x0 = s.alpha - below.mean.sigma * t.alpha / t.sigma  # how x_{t-1} depends on x0 for a given x_t
+        variances.append(below.lower + by_x0**2 * VAR * t.sigma**2 / (t.alpha**2 * VAR + t.sigma**2))
+    exact.log_var = nn.Parameter(torch.stack(variances).log())
+    return exact
+
+
 class Bayes(AnyClassifier):
     """`p(y | x_t)` of classes that are Gaussians on a circle, to the power of `exp(off)`."""
 
@@ -112,6 +143,8 @@ def at_the_optimum(model: Paradigm, off: float = 0.0) -> Paradigm:
     exact: AnyDenoiser | AnyClassifier
     if isinstance(learned, AnyClassifier):
         exact = Bayes(learned, off)
+    elif isinstance(learned, HierarchicalAutoencoder):
+        exact = optimal_chain(learned, off)
     else:
         exact = OptimalMap(learned, off) if isinstance(learned, FlowMap) else Optimal(cast(AnyDenoiser, learned), off)
     setattr(model, model.learns, exact)

@@ -22,7 +22,7 @@ class Noised(NamedTuple):
     """Clean samples on their way to the network: `x_t = alpha x0 + sigma eps`.
 
     Of a flow map, steps from `t` to `s <= t`, with uniform numbers `u` on [0, 1) and the share of the budget that is
-    over.
+    over. Of a hierarchical VAE the noise of its `layers`, `(T, B, *)`.
     """
 
     t: Tensor
@@ -34,6 +34,7 @@ class Noised(NamedTuple):
     progress: float = 1.0
     s: Tensor | None = None
     u: Tensor | None = None
+    layers: Tensor | None = None
 
 
 class Draws:

@@ -8,6 +8,7 @@ from difflab.paradigm.drive import DriveOf, FromData, FromGuidedData, FromItself
 from difflab.paradigm.ema import EMA
 from difflab.paradigm.flow_map import FlowMapMatching
 from difflab.paradigm.held import Average, Current, Held, Rounds, Slowing
+from difflab.paradigm.hierarchical_vae import HierarchicalVAE
 from difflab.paradigm.lr_schedule import WSD, Constant, Cosine, InverseSquareRoot
 from difflab.paradigm.noisy_classifier import CleanClassifier, NoisyClassifier
 from difflab.paradigm.optimisation import SGD, Adam, AdamW, Muon, Optimisation
@@ -45,6 +46,7 @@ __all__ = [
     "FromItself",
     "FromTeacher",
     "Held",
+    "HierarchicalVAE",
     "ImprovedDDPM",
     "InverseSquareRoot",
     "Muon",

@@ -30,6 +30,7 @@ class VAE(Diffusion):
     """
 
     defaults: ClassVar[Defaults] = Defaults(Linear(), X0(), Sampling(DDIM(), nfe=1))
+    at_times: ClassVar[bool] = False
     hint: ClassVar[str] = "difflab-sample run={run} n=100"
     scores: ClassVar[Sequence[str]] = (ElboBound.score,)
     denoiser: VariationalAutoencoder

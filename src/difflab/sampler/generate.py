@@ -15,6 +15,7 @@ from torch import Tensor
 from difflab.denoiser.base import AnyDenoiser, Denoise
 from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise
+from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.base import Sampler
 from difflab.sampler.evaluations import CountingProbe, counting
 from difflab.sampler.grid import Grid, Uniform
@@ -102,9 +103,12 @@ def times_for(denoiser: AnyDenoiser, sampler: Sampler, grid: Grid, nfe: int) -> 
     They are the axis's two ends if the sampler takes as many as it needs, which `nfe=0` stands for. They start at
     `noisiest_start`, which is t_max where x0 is kept in a range, unless the grid states its own times. Warns if fewer
     evaluations are used than `nfe`, if `nfe` is not used, and if the first time is later than the grid's or too noisy.
-    Raises ValueError where `nfe` does not pay for a step, or where the grid cannot have that many.
+    Raises ValueError where `nfe` does not pay for a step, or where the grid cannot have that many, and for all but the
+    whole chain of a denoiser with a learned encoder.
     """
     schedule = denoiser.schedule
+    if sampler != Ancestral(v=None):
+        denoiser.require_mixes(str(sampler))
     start = latest_start(denoiser, sampler, grid)
 
     def grid_of(steps: int) -> Tensor:
@@ -135,6 +139,8 @@ def times_for(denoiser: AnyDenoiser, sampler: Sampler, grid: Grid, nfe: int) -> 
             times, used = finer, more
     if grid.steps and used + nfe_of_two_steps - nfe_of_one_step <= nfe:
         raise ValueError(f"nfe={nfe}: the {steps} steps of {grid} take {used} network evaluations: give nfe={used}")
+    if (few := len(times) - 1) < round(schedule.t_max / schedule.step):
+        denoiser.require_mixes(f"a chain of {few} step{'s' * (few > 1)}")
     if used < nfe:
         warn_once(f"nfe={nfe}: {sampler} uses {used} in {len(times) - 1} steps, the most that fit")
     return times

@@ -18,7 +18,7 @@ class LossByLevel(pl.Callback):
     """At each validation of a fit log the mean loss of the samples near each log-SNR, since the validation before.
 
     `train/loss_log_snr_4` is the loss at log-SNR 4 as the paradigm weights it, before the weights that make up for the
-    law of the training times.
+    law of the training times. Of losses that belong to no single level, as a VAE's, nothing is logged.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class LossByLevel(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """Add the losses of a batch."""
-        if isinstance(pl_module, Diffusion):
+        if isinstance(pl_module, Diffusion) and pl_module.at_times:
             loss = pl_module.loss_at
             self.sums = self.sums.to(loss.device)
             self.sums += by_level(pl_module.schedule.log_snr(pl_module.noised_at), loss)

@@ -36,7 +36,8 @@ class Edit:
             raise ValueError(f"task.strength={self.strength} must lie in [0, 1]: 0 changes nothing, 1 is a new sample")
 
     def require(self, job: Job) -> None:
-        """Raise ValueError where there is no such label, and for inversion without a flow to follow."""
+        """Raise ValueError where there is no such label, for inversion without a flow, and for learned encoders."""
+        job.denoiser.require_mixes("task=edit")
         if not 0 <= self.label < job.classes:
             raise ValueError(
                 f"task.label={self.label} is none of this run's {job.classes} classes, which count from 0"

@@ -63,6 +63,7 @@ class Likelihood(Drawing):
     def __post_init__(self) -> None:
         if not self.run.denoiser.has_density:
             raise ValueError(f"{self.run.run.folder.name} generates training samples, which have no likelihood")
+        self.run.denoiser.require_mixes("this figure")
         if not 1 <= self.n <= len(self.run.data.images.test):
             raise ValueError(f"n={self.n} must lie in 1..{len(self.run.data.images.test)}, the held-out samples")
 
