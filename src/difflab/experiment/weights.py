@@ -15,6 +15,7 @@ from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
 from difflab.denoiser.base import AnyDenoiser
+from difflab.denoiser.first_stage import FirstStage
 from difflab.experiment.build import build
 from difflab.experiment.checkpoint import newest
 from difflab.experiment.errors import suggestion
@@ -158,10 +159,13 @@ def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str
     """The same of a run that generates. Raises ValueError also if it does not."""
     module, weights = load_module(run, ema, device)
     if not isinstance(module, AnyDenoiser):
-        raise ValueError(
-            f"{run.folder.name} is a {type(module).__name__.lower()}, which generates nothing: give it to another run "
-            f"as guidance=classifier guidance.classifier.classifier.run={run.folder.name}"
+        use = (
+            "choose a run that was trained in its latents, or one of paradigm=vae or gan"
+            if isinstance(module, FirstStage)
+            else f"give it to another run as guidance=classifier guidance.classifier.classifier.run={run.folder.name}"
         )
+        kind = "first stage" if isinstance(module, FirstStage) else type(module).__name__.lower()
+        raise ValueError(f"{run.folder.name} is a {kind}, which generates nothing: {use}")
     return module, weights
 
 

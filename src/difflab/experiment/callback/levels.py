@@ -26,7 +26,7 @@ class LossByLevel(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         """Add the losses of a batch."""
-        if isinstance(pl_module, Diffusion):
+        if isinstance(pl_module, Diffusion) and not pl_module.denoiser.whole_way:
             loss = pl_module.loss_at
             self.sums = self.sums.to(loss.device)
             self.sums += by_level(pl_module.schedule.log_snr(pl_module.noised_at), loss)
