@@ -56,7 +56,7 @@ class KLAutoencoder(Paradigm):
     def __init__(
         self,
         first_stage: nn.Module,
-        kl_weight: float = 0.01,
+        kl_weight: float = 0.03,
         reconstruction: Reconstruction | None = None,
         perceptual: Maps | None = None,
         perceptual_weight: float = 1.0,
