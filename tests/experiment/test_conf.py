@@ -21,8 +21,10 @@ from difflab.objective import (
     Drive,
     Gap,
     Half,
+    Maps,
     Middle,
     Noised,
+    Reconstruction,
     Residual,
     Step,
     Steps,
@@ -36,7 +38,7 @@ from helpers.conf import composed, options, settings, with_option
 
 GROUPS = sorted(folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir())
 PARTS = ("schedule", "discrete", "learned", "target", "times", "weighting", "coupling", "draws")  # files with options
-PARTS += ("residual", "distance", "steps", "gap", "derivative")
+PARTS += ("residual", "distance", "steps", "gap", "derivative", "reconstruction")
 ELSEWHERE = ("task", "problem", "restoration")  # groups of difflab-sample
 ELSEWHERE += ("extractor", "gap", "derivative")  # groups inside the options of others
 SIZES = ["images=64", "batch_size=16", "nfe=4", "protocol.n=8", "protocol.n_likelihood=0"]
@@ -65,11 +67,26 @@ STEPS += [("residual", option, "lagrangian_flow_map") for option in options("res
 STEPS += [("drive", option, "mean_flow") for option in ("data", "own")]
 ONE_STEP = ["paradigm=vae", "backbone=autoencoder", "data=digits", "nfe=1"]
 LAYERED = ["paradigm=hierarchical_vae", "data=digits", "schedule.T=4"]
+GENERATES = ["paradigm=gan", "backbone=conv_generator", "data=digits", "backbone.multipliers=[1,2]", "nfe=1"]
+GENERATES_POINTS = ["paradigm=gan", "data=moons", "protocol=toy", "nfe=1"]
+ENCODES = ["paradigm=autoencoder", "backbone=autoencoder", "data=digits"]
 NEEDS = {  # what an option asks of the others
     **dict.fromkeys([("backbone", "autoencoder"), ("denoiser", "vae"), ("paradigm", "vae")], ONE_STEP),
     **{("denoiser", "hierarchical_vae"): LAYERED, ("paradigm", "hierarchical_vae"): LAYERED},
     **{("encoder", option): LAYERED for option in options("encoder")},
     **{("layers", option): LAYERED for option in options("layers")},
+    **{("backbone", f"autoencoder_{f}"): ["paradigm=autoencoder", "data=fashion16"] for f in ("f2", "f8")},
+    ("paradigm", "autoencoder"): ["backbone=autoencoder", "data=digits"],
+    ("paradigm", "gan"): GENERATES,
+    ("backbone", "conv_generator"): GENERATES,
+    ("denoiser", "generator"): GENERATES,
+    ("backbone", "mlp_generator"): [*GENERATES_POINTS, "discriminator=mlp"],
+    ("discriminator", "conv"): GENERATES,
+    ("discriminator", "patch"): [*GENERATES, "discriminator.layers=1"],
+    ("discriminator", "mlp"): [*GENERATES_POINTS, "backbone=mlp_generator"],
+    **{("adversary", game): GENERATES for game in ("hinge", "non_saturating")},
+    **{("reconstruction", error): ENCODES for error in ("l1", "l2")},
+    ("perceptual", "lite0"): ENCODES,
     **{("data", toy): ["backbone=mlp", "protocol=toy"] for toy in TOYS},
     ("backbone", "mlp"): ["data=moons", "protocol=toy"],
     ("backbone", "autoencoder_mlp"): ["paradigm=vae", "data=moons", "protocol=toy"],
@@ -118,6 +135,8 @@ NOT_HERE = {  # tested elsewhere
     ("data", "folder"),
     ("data", "fashion_mnist"),
     ("protocol", "paper"),
+    ("perceptual", "classifier"),
+    ("backbone", "autoencoder_sdxl"),
     ("trainer", "ddp"),
     ("trainer", "fsdp"),
     ("logger", "mlflow"),
@@ -195,7 +214,8 @@ def test_options_that_need_more_than_this_machine_fit_their_classes(tmp_path, su
     }
     for group, option in sorted(each for each in NOT_HERE if each[0] != "paradigm"):
         with subtests.test(f"{group}={option}"):
-            check(composed(f"{group}={option}", *needs.get(option, []))[group])
+            words = ["perceptual.run=RUN"] if group == "perceptual" else needs.get(option, [])
+            check(composed(f"{group}={option}", *words)[group])
 
 
 def test_extractors_fit_their_classes(subtests):
@@ -220,7 +240,7 @@ def test_the_two_sides_of_conf_match():
         else:
             assert path.parent.name in ("paradigm", "protocol", "experiment") or node["defaults"]  # of a base's class
     bases = {Schedule, DiscreteSchedule, Betas, Target, Times, Grid, Coupling, Weighting, Draws, Noised}
-    bases |= {Derivative, Distance, Drive, Gap, Residual, Step, Steps, TrainedMap} | {
+    bases |= {Maps, Reconstruction, Derivative, Distance, Drive, Gap, Residual, Step, Steps, TrainedMap} | {
         Middle,
         Half,
         Anywhere,

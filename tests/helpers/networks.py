@@ -13,7 +13,8 @@ from helpers import conf
 __all__ = ["BACKBONES", "IMAGE", "POINT", "count", "fitting", "inputs", "narrow", "perturbed", "settings"]
 
 HALVES = ("half_dit", "half_unet")  # which are classifiers
-OTHERS = (*HALVES, "autoencoder", "autoencoder_mlp")
+AUTOENCODERS = ("autoencoder", "autoencoder_f2", "autoencoder_f8", "autoencoder_sdxl", "autoencoder_mlp")
+OTHERS = (*HALVES, *AUTOENCODERS, "conv_generator", "mlp_generator")  # which see no noise level
 BACKBONES = [option for option in conf.options("backbone") if option not in OTHERS]
 IMAGE, POINT = [2, 16, 24], [2]
 

@@ -21,13 +21,19 @@ Where its parts are `Block`s, trainer=fsdp shards each of them by itself; withou
 `Autoencoder`, of images, and `AutoencoderMLP`, of points, have `encode(x, label)` and `decode(z, label)` between
 samples and latents of `latent_shape`.
 
+`ConvGenerator` and `MLPGenerator` have `decode(z, label)` alone, from a flat latent vector.
+
+Discriminators have `forward(x, label)`, which returns logits: one of each sample `(B, 1)`, or of its patches.
+
 The `half_` ones tell classes instead: `forward(x, code)` returns logits (B, classes); they have `shape` and `classes`.
 """
 
 from difflab.backbone.autoencoder import Autoencoder
 from difflab.backbone.autoencoder_mlp import AutoencoderMLP
+from difflab.backbone.discriminator import ConvDiscriminator, MLPDiscriminator, PatchDiscriminator
 from difflab.backbone.dit import DiT
 from difflab.backbone.embedding import Book, Classes, Entry
+from difflab.backbone.generator import ConvGenerator, MLPGenerator
 from difflab.backbone.half_dit import HalfDiT
 from difflab.backbone.half_unet import HalfUNet
 from difflab.backbone.layers import Block
@@ -41,9 +47,14 @@ __all__ = [
     "Block",
     "Book",
     "Classes",
+    "ConvDiscriminator",
+    "ConvGenerator",
     "DiT",
     "Entry",
     "HalfDiT",
     "HalfUNet",
+    "MLPDiscriminator",
+    "MLPGenerator",
+    "PatchDiscriminator",
     "UNet",
 ]

@@ -175,6 +175,11 @@ class Autoencoder(nn.Module):
         ends = (self.encoder.enter, self.encoder.leave, self.decoder.enter, self.decoder.leave)
         return (*table, *ends, self.to_latents, self.from_latents)
 
+    @property
+    def readout(self) -> nn.Conv2d:
+        """The last layer of the decoder."""
+        return cast(nn.Conv2d, cast(nn.Sequential, self.decoder.leave)[-1])
+
     def encode(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """The mean and the log-variance of the latents of images `(B, C, H, W)`, each `(B, channels, h, w)`."""
         h = self.encoder(x.to(memory_format=torch.channels_last), self.condition(label))

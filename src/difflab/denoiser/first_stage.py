@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Protocol, cast
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,9 @@ class LatentNetwork(Protocol):
         """The samples of latents."""
 
 
+Draw = Callable[[Tensor, int], Tensor]  # noise(x, k): the k-th draw of standard normal noise like x
+
+
 class FirstStage(nn.Module):
     """`q(z | x) = N(mean(x), var(x))`, and a decoder from `z` to `x`.
 
@@ -36,7 +40,7 @@ class FirstStage(nn.Module):
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
-        network = latent_network(backbone)
+        network = encoding_network(backbone)
         self.backbone = backbone
         self.schedule = Linear()  # of noise that it has no use for
         self.shape, self.classes, self.latent_shape = tuple(network.shape), network.classes, network.latent_shape
@@ -54,15 +58,60 @@ class FirstStage(nn.Module):
         """The samples `(B, *shape)` of latents `(B, *latent_shape)`."""
         return cast(LatentNetwork, self.backbone).decode(z, label)
 
+    def reconstruct(self, x0: Tensor, label: Tensor, noise: Draw | None = None) -> Tensor:
+        """As `Reconstructs.reconstruct`."""
+        mean, log_var = self.posterior(x0, label)
+        return self.decode(drawn(mean, log_var, noise and noise(mean, 0)), label)
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """A model that encodes samples and decodes them again."""
+
+    shape: tuple[int, ...]
+
+    def reconstruct(self, x0: Tensor, label: Tensor, noise: Draw | None = None) -> Tensor:
+        """What is decoded of `x0` `(B, *shape)`: of draws of the latents, `mean + std noise`, or of their means."""
+
+
+def drawn(mean: Tensor, log_var: Tensor, noise: Tensor | None) -> Tensor:
+    """`mean + exp(log_var / 2) noise`; the mean where there is no noise."""
+    return mean if noise is None else mean + (0.5 * log_var).exp() * noise
+
+
+def first_numbers(noise: Tensor, shape: Sequence[int]) -> Tensor:
+    """The first numbers of noise `(B, *)` as latents `(B, *shape)`."""
+    return noise.flatten(1)[:, : math.prod(shape)].reshape(len(noise), *shape)
+
+
+def check_size(latent: Sequence[int], sample: Sequence[int]) -> None:
+    """Raise ValueError for latents with more numbers than a sample has, whose noise gives them theirs."""
+    if math.prod(latent) > math.prod(sample):
+        raise ValueError(
+            f"latents of shape {list(latent)} are larger than samples of shape {list(sample)}, "
+            f"whose noise they are made of: choose fewer backbone.channels, or more backbone.multipliers; of a flat "
+            f"latent vector a smaller backbone.latent"
+        )
+
 
 def latent_network(backbone: nn.Module) -> LatentNetwork:
     """The backbone as a network with latents. Raises ValueError if it has none."""
     if not hasattr(backbone, "latent_shape"):
         raise ValueError(
-            f"{type(backbone).__name__} has no latents: choose backbone=autoencoder for images, "
-            f"backbone=autoencoder_mlp for points, or another paradigm"
+            f"{type(backbone).__name__} has no latents: choose backbone=autoencoder for images, autoencoder_mlp for "
+            f"points, for paradigm=gan also conv_generator (images) or mlp_generator (points), or another paradigm"
         )
     return cast(LatentNetwork, backbone)
+
+
+def encoding_network(backbone: nn.Module) -> LatentNetwork:
+    """The same with an encoder. Raises ValueError if it has none."""
+    network = latent_network(backbone)
+    if not hasattr(backbone, "encode"):
+        raise ValueError(
+            f"{type(backbone).__name__} has no encoder: choose backbone=autoencoder, or paradigm=gan, which needs none"
+        )
+    return network
 
 
 def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, cast
 
@@ -10,7 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from difflab.denoiser.base import AnyDenoiser, Bound, Denoise, Estimate
-from difflab.denoiser.first_stage import LatentNetwork, kl_to_standard_normal, latent_network
+from difflab.denoiser.first_stage import (
+    Draw,
+    LatentNetwork,
+    check_size,
+    drawn,
+    encoding_network,
+    first_numbers,
+    kl_to_standard_normal,
+    latent_network,
+)
 from difflab.denoiser.likelihood.decoder import bits, surprise
 from difflab.process.noise import keyed
 from difflab.process.schedule import Linear
@@ -35,16 +43,11 @@ class Generator(AnyDenoiser):
         self.backbone = backbone
         self.schedule, self.target = Linear(), X0()
         self.shape, self.classes, self.latent_shape = tuple(network.shape), network.classes, network.latent_shape
-        if math.prod(self.latent_shape) > math.prod(self.shape):
-            raise ValueError(
-                f"latents of shape {list(self.latent_shape)} are larger than samples of shape {list(self.shape)}, "
-                f"whose noise they are made of: choose fewer backbone.channels or more backbone.multipliers for "
-                f"images, fewer backbone.latents for points"
-            )
+        check_size(self.latent_shape, self.shape)
 
     def latent(self, noise: Tensor) -> Tensor:
         """The first numbers of noise `(B, *shape)` as latents `(B, *latent_shape)`."""
-        return noise.flatten(1)[:, : math.prod(self.latent_shape)].reshape(len(noise), *self.latent_shape)
+        return first_numbers(noise, self.latent_shape)
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
         """The samples of noise `(B, *)` at the last time, for labels `(B,)`; where the step ends does not matter."""
@@ -84,6 +87,7 @@ class VariationalAutoencoder(Generator):
     has_density = True
 
     def __init__(self, backbone: nn.Module) -> None:
+        encoding_network(backbone)
         super().__init__(backbone)
         self.log_var = nn.Parameter(torch.tensor(-2.0))
 
@@ -91,16 +95,15 @@ class VariationalAutoencoder(Generator):
         """The mean and the log-variance of `q(z | x0)`, each `(B, *latent_shape)`."""
         return cast(LatentNetwork, self.backbone).encode(x0, label)
 
-    def reconstruct(self, x0: Tensor, label: Tensor, noise: Tensor) -> Tensor:
-        """The mean of `p(x | z)` at a draw of `q(z | x0)`, made of the first numbers of `noise` `(B, *shape)`."""
+    def reconstruct(self, x0: Tensor, label: Tensor, noise: Draw | None = None) -> Tensor:
+        """As `Reconstructs.reconstruct`."""
         mean, log_var = self.posterior(x0, label)
-        return self.decode(mean + (0.5 * log_var).exp() * self.latent(noise), label)
+        return self.decode(drawn(mean, log_var, noise and noise(mean, 0)), label)
 
     def elbo(self, x0: Tensor, eps: Tensor, label: Tensor, levels: int | None) -> Elbo:
         """The parts of the bound, with one draw of the latents by the first numbers of `eps` `(B, *shape)`."""
         mean, log_var = self.posterior(x0, label)
-        z = mean + (0.5 * log_var).exp() * self.latent(eps)
-        decoded = self.decode(z, label)
+        decoded = self.decode(drawn(mean, log_var, self.latent(eps)), label)
         reconstruction = surprise(x0, decoded, self.log_var.to(decoded).expand_as(decoded), levels)
         return Elbo(reconstruction.flatten(1).sum(1), kl_to_standard_normal(mean, log_var))
 

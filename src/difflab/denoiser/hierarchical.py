@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, cast
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from difflab.denoiser.base import Bound, Denoise, Denoiser, Estimate
 from difflab.denoiser.encoder import Chain, Encoder
+from difflab.denoiser.first_stage import Draw
 from difflab.denoiser.layers import Layers, Shared
 from difflab.denoiser.likelihood.decoder import bits, check_levels, surprise
 from difflab.process.gaussian import bridge, scale, unmix
@@ -116,13 +116,12 @@ class HierarchicalAutoencoder(Denoiser):
         return LayerElbo(reconstruction.flatten(1).sum(1), torch.stack([each.flatten(1).sum(1) for each in kl], 1))
 
     @torch.no_grad()
-    def reconstruct(
-        self, x0: Tensor, label: Tensor, noise: Callable[[Tensor, int], Tensor], depth: int | None = None
-    ) -> Tensor:
+    def reconstruct(self, x0: Tensor, label: Tensor, noise: Draw | None = None, depth: int | None = None) -> Tensor:
         """What the decoder makes of samples `(B, *)` that were encoded up to the layer `depth`, None being the last.
 
-        `noise(x, k)` is the k-th draw; the last step is a mean. Raises ValueError for a depth outside 1..T.
+        As `Reconstructs.reconstruct`; the last step is a mean. Raises ValueError for a depth outside 1..T.
         """
+        noise = noise or (lambda x, k: torch.zeros_like(x))
         depth = self.T if depth is None else depth
         if not 1 <= depth <= self.T:
             raise ValueError(f"depth={depth} is no layer: there are 1..{self.T}")

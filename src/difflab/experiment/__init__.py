@@ -5,6 +5,7 @@ import importlib
 _MODULES = {
     "CSV": "lightning_mirrors",
     "Classes": "task.classes",
+    "ClassifierMaps": "classifier_maps",
     "Draw": "task.draw",
     "Edit": "task.edit",
     "FromRun": "weights",

@@ -143,9 +143,8 @@ class Fit:
         saving = Resumable(self.job.run.checkpoint, self.job.every)
         progress = RunProgress(self.job.config["batch_size"])
         callbacks = [*watchers(self.job.config), ema, *kept, LossByLevel(), progress, saving]
-        if self.job.sampling:
-            pictures = self.job.run.folder / "samples"
-            callbacks.insert(0, Pictures(ema.average, self.job.samples, pictures))
+        for name, draw in self.job.pictures.items():
+            callbacks.insert(0, Pictures(ema.average, draw, self.job.run.folder / name))
         if self.job.data.selection:
             callbacks.insert(0, Selection(ema.average, self.job.selection_scores))
         return trainer(self.job.config, self.job.run.folder, callbacks, self.job.steps, self.job.every)
@@ -187,14 +186,14 @@ class Fit:
         result["training"] = facts_of(self.job.run)["training"]
         if broken := [key for key, value in result.items() if isinstance(value, float) and not math.isfinite(value)]:
             raise Diverged(f"{', '.join(broken)} of the held-out samples is not finite")
-        if isinstance(self.job.model, Diffusion):
+        for name, draw in self.job.pictures.items():
             try:
-                final = self.job.samples(self.job.model.denoiser, self.job.steps)
-                save_png(final, self.job.run.folder / "samples" / "final.png")
+                save_png(draw(self.job.model.learned, self.job.steps), self.job.run.folder / name / "final.png")
             except Diverged as error:
-                log.warning("no picture of the final samples: %s", error)
-            if not (self.job.model.denoiser.whole_way or self.job.model.denoiser.learned_encoder):
-                result["denoising_error"] = denoising_error(self.job.model, self.job.data)
+                log.warning("no picture of the final %s: %s", name, error)
+        model = self.job.model
+        if isinstance(model, Diffusion) and not (model.denoiser.whole_way or model.denoiser.learned_encoder):
+            result["denoising_error"] = denoising_error(model, self.job.data)
         if isinstance(self.job.model, FlowMapMatching) and not self.job.model.needs_pairs:  # at their own noise alone
             result["residual"] = residuals(self.job.model, self.job.data)
         for logger in self.logs(self.job.steps):

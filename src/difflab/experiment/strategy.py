@@ -60,6 +60,11 @@ class Shards(DDPStrategy):
     @staticmethod
     def check(model: Paradigm) -> None:
         """Raise ValueError for a model that cannot be trained in parts."""
+        if model.adversary is not None:
+            raise ValueError(
+                f"trainer=fsdp shards the network alone, and {type(model).__name__} trains a discriminator, too: "
+                f"choose trainer=ddp"
+            )
         network = {*network_of(model).parameters()}
         if any(p.requires_grad and p not in network for p in model.learned.parameters()):
             raise ValueError(

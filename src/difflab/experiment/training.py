@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +10,15 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from PIL.Image import Image
+from torch import nn
 
 from difflab.data.images import Split
 from difflab.data.module import DataModule
 from difflab.data.order import share
 from difflab.denoiser.base import AnyDenoiser
+from difflab.denoiser.first_stage import Reconstructs
 from difflab.experiment.build import build
-from difflab.experiment.callback.pictures import sample_grid
+from difflab.experiment.callback.pictures import reconstruction_sheet, sample_grid
 from difflab.experiment.callback.selection import selection_scores
 from difflab.experiment.checkpoint import newest
 from difflab.experiment.evaluation import PARTS, Evaluation
@@ -41,6 +43,7 @@ from difflab.experiment.weights import weights_name
 from difflab.paradigm.base import Paradigm
 from difflab.paradigm.batch import place
 from difflab.paradigm.diffusion import Diffusion
+from difflab.paradigm.players import joint_optimizer
 
 
 class Sampling(NamedTuple):
@@ -118,7 +121,9 @@ class Training:
         if self.learns:
             if self.images_remaining:  # which refuses checkpoints that are damaged
                 self.model.check_training()
-            self.model.optimisation(self.model.learned)  # which refuses networks that the optimizer cannot train
+            joint_optimizer(
+                self.model.optimisation, self.model.players
+            )  # which refuses networks that the optimizer cannot train
             if isinstance(trainer(self.config, self.run.folder).strategy, Shards):
                 Shards.check(self.model)
 
@@ -203,9 +208,28 @@ class Training:
         split = cast(Split, self.data.images.selection)
         return selection_scores(denoiser, *cast(Sampling, self.sampling), self.data, split, cache)
 
-    def samples(self, denoiser: AnyDenoiser, step: int) -> Image:
-        """A grid of samples at a step, a class a column; of points their density."""
+    @property
+    def pictures(self) -> dict[str, Callable[[nn.Module, int], Image]]:
+        """What is drawn of the averaged model at a step, by the folder that it is kept in."""
+        found: dict[str, Callable[[nn.Module, int], Image]] = {}
+        if self.sampling:
+            found["samples"] = self.samples
+        if isinstance(self.model.learned, Reconstructs) and not self.data.codec.cloud:
+            found["reconstructions"] = self.reconstructions
+        return found
+
+    def samples(self, denoiser: nn.Module, step: int) -> Image:
+        """A grid of samples, a class a column; of points their density."""
         recipe, protocol = cast(Sampling, self.sampling)
+        about = self.data, self.run.folder.name, f"Samples{self.seen(step)}"
+        return sample_grid(cast(AnyDenoiser, denoiser), recipe, protocol.seeds[0], *about)
+
+    def reconstructions(self, model: nn.Module, step: int) -> Image:
+        """Held-out samples beside their reconstructions."""
+        about = self.data, self.run.folder.name, f"Reconstructions{self.seen(step)}"
+        return reconstruction_sheet(cast(Reconstructs, model), *about)
+
+    def seen(self, step: int) -> str:
+        """When a picture is drawn, of a model that learns."""
         trained = next(self.model.learned.parameters(), None) is not None
-        seen = f" at step {step:,}, {step * self.config['batch_size']:,} images seen" if trained else ""
-        return sample_grid(denoiser, recipe, protocol.seeds[0], self.data, self.run.folder.name, f"Samples{seen}")
+        return f" at step {step:,}, {step * self.config['batch_size']:,} images seen" if trained else ""

@@ -164,10 +164,13 @@ def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str
             f"difflab-train first_stage={run.folder.name}"
         )
     if not isinstance(module, AnyDenoiser):
-        raise ValueError(
-            f"{run.folder.name} is a {type(module).__name__.lower()}, which generates nothing: give it to another run "
-            f"as guidance=classifier guidance.classifier.classifier.run={run.folder.name}"
+        use = (
+            "choose a run that was trained in its latents, or one of paradigm=vae or gan"
+            if isinstance(module, FirstStage)
+            else f"give it to another run as guidance=classifier guidance.classifier.classifier.run={run.folder.name}"
         )
+        kind = "first stage" if isinstance(module, FirstStage) else type(module).__name__.lower()
+        raise ValueError(f"{run.folder.name} is a {kind}, which generates nothing: {use}")
     return module, weights
 
 

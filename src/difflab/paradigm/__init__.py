@@ -1,5 +1,6 @@
 """Paradigms: each paper's training algorithm and its likelihood, as a LightningModule."""
 
+from difflab.paradigm.adversary import Adversary
 from difflab.paradigm.base import Paradigm
 from difflab.paradigm.ddpm import DDPM, ImprovedDDPM
 from difflab.paradigm.defaults import Defaults, Prediction, Sampling
@@ -7,8 +8,10 @@ from difflab.paradigm.diffusion import Diffusion
 from difflab.paradigm.drive import DriveOf, FromData, FromGuidedData, FromItself, FromTeacher
 from difflab.paradigm.ema import EMA
 from difflab.paradigm.flow_map import FlowMapMatching
+from difflab.paradigm.gan import GAN
 from difflab.paradigm.held import Average, Current, Held, Rounds, Slowing
 from difflab.paradigm.hierarchical_vae import HierarchicalVAE
+from difflab.paradigm.kl_autoencoder import KLAutoencoder
 from difflab.paradigm.lr_schedule import WSD, Constant, Cosine, InverseSquareRoot
 from difflab.paradigm.noisy_classifier import CleanClassifier, NoisyClassifier
 from difflab.paradigm.optimisation import SGD, Adam, AdamW, Muon, Optimisation
@@ -22,6 +25,7 @@ __all__ = [
     "DDPM",
     "EDM",
     "EMA",
+    "GAN",
     "NCSN",
     "SGD",
     "VAE",
@@ -31,6 +35,7 @@ __all__ = [
     "WSD",
     "Adam",
     "AdamW",
+    "Adversary",
     "Average",
     "CleanClassifier",
     "Constant",
@@ -49,6 +54,7 @@ __all__ = [
     "HierarchicalVAE",
     "ImprovedDDPM",
     "InverseSquareRoot",
+    "KLAutoencoder",
     "Muon",
     "NoisyClassifier",
     "Optimisation",

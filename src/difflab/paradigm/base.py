@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -18,10 +18,12 @@ from difflab.denoiser.first_stage import FirstStage
 from difflab.objective.coupling import Coupling, Independent
 from difflab.objective.draws import Noised
 from difflab.objective.times import Times
+from difflab.paradigm.adversary import Adversary
 from difflab.paradigm.batch import Batch, gathered, global_batch_size, place, unpacked
 from difflab.paradigm.divergence import LIMIT, Diverged, diagnosis
 from difflab.paradigm.group_sums import GroupSums
 from difflab.paradigm.optimisation import Optimisation
+from difflab.paradigm.players import Player, bounded, joint_optimizer
 from difflab.paradigm.sharding import full
 from difflab.process.gaussian import scale
 from difflab.process.noise import keyed
@@ -33,9 +35,8 @@ TRAINING, HELD_OUT, DROPOUT, ACCUMULATED = 0, 1, 2, 3  # streams of noise that n
 class Paradigm(pl.LightningModule):
     """Train one module on noisy samples at random times; a paradigm says which, and its `loss`.
 
-    A batch is `(x0, label)` or `(x0, label, eps)`, with `eps` the noise that belongs to each `x0`. `batch_size` counts
-    the samples of a step over all processes, None being that of the data. `seed` is of the training noise; initial
-    weights are the network's own.
+    A batch is `(x0, label)` or `(x0, label, eps)`, with `eps` the noise of each `x0`. `batch_size` counts the samples
+    of a step over all processes, None being that of the data. `seed` is of the training noise, not of the weights.
     """
 
     learns: ClassVar[str]  # the name of the module that is trained, averaged and exported
@@ -48,25 +49,34 @@ class Paradigm(pl.LightningModule):
     coupling: Coupling = Independent()
     label_dropout: float = 0.0  # the share of training labels replaced by the null label
 
+    adversary: Adversary | None  # a discriminator that is trained against what is learned
+
     def __init__(self, times: Times, optimisation: Optimisation | None, batch_size: int | None, seed: int) -> None:
         super().__init__()
         self.times, self.optimisation, self.seed = times, optimisation or Optimisation(), seed
         self.given_batch_size = batch_size
         self.skipped = self.in_a_row = 0  # steps whose gradient is not finite; and those since the last one that is
-        self.held_out = GroupSums()
+        self.held_out, self.adversary = GroupSums(), None
+        self.noted: dict[str, Tensor] = {}  # what a step logs of its loss beside the terms
 
     def loss(self, noised: Noised) -> dict[str, Tensor]:
         """The terms of the loss, each of shape `(B,)`."""
         raise NotImplementedError
 
     def held_out_loss(self, noised: Noised) -> dict[str, Tensor]:
-        """The same on held-out samples, where a paradigm may take note of more."""
+        """The same on held-out samples, where a paradigm may note more."""
         return self.loss(noised)
 
     @property
     def learned(self) -> AnyDenoiser | AnyClassifier | FirstStage:
         """The module that is trained."""
         return cast(AnyDenoiser | AnyClassifier | FirstStage, getattr(self, self.learns))
+
+    @property
+    def players(self) -> Sequence[Player]:
+        """What is trained: what is learned and, where there is an adversary, its discriminator."""
+        own = Player("", self.learned, self.optimisation.clip)
+        return (own, self.adversary.player) if self.adversary else (own,)
 
     @property
     def schedule(self) -> Schedule:
@@ -144,18 +154,19 @@ class Paradigm(pl.LightningModule):
         """Raise ValueError as `check_training` does, and for a training without an end, which learning rates need."""
         if stage == "fit":
             self.check_training()
-        if stage == "fit" and self.trainer.max_steps < 0 and self.trainer.max_epochs == -1:
-            raise ValueError("the learning rate follows the whole training: give the Trainer max_steps or max_epochs")
+            if self.trainer.max_steps < 0 and self.trainer.max_epochs == -1:
+                raise ValueError(
+                    "the learning rate follows the whole training: give the Trainer max_steps or max_epochs"
+                )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean loss of a batch."""
-        step = self.global_step
-        part = batch_idx % self.trainer.accumulate_grad_batches
+        step, part = self.global_step, batch_idx % self.trainer.accumulate_grad_batches
         key = (ACCUMULATED, step, part) if part else (TRAINING, step)
         torch.manual_seed(keyed(self.seed, DROPOUT, *key[1:], self.global_rank).initial_seed())
         x0, label, eps = unpacked(batch, self.learned.shape)
-        progress = step / int(self.trainer.estimated_stepping_batches)
-        noised = self.corrupt(x0, label, self.label_dropout, *key, eps=eps, progress=progress)
+        done = step / int(self.trainer.estimated_stepping_batches)
+        noised = self.corrupt(x0, label, self.label_dropout, *key, eps=eps, progress=done)
         losses = self.loss(noised)
         self.noised_at, self.loss_at = noised.t, torch.stack(list(losses.values())).detach().sum(0)
         if self.times.observes:
@@ -164,8 +175,8 @@ class Paradigm(pl.LightningModule):
                 self.times.observe(self.schedule, gathered(noised.t, self.device), total)
         terms = {k: scale(noised.weight, v).mean() for k, v in losses.items()}
         loss = torch.stack(list(terms.values())).sum()
-        parts = {f"train/{k}": v for k, v in terms.items()} if len(terms) > 1 else {}
-        self.log_dict({"train/loss": loss, **parts}, sync_dist=True)  # the means over all processes
+        parts = {"loss": loss} | (terms if len(terms) > 1 else {}) | self.noted
+        self.log_dict({f"train/{k}": v for k, v in parts.items()}, sync_dist=True)  # the means over all processes
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -206,31 +217,23 @@ class Paradigm(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, and its learning rate by step."""
         o, steps = self.optimisation, int(self.trainer.estimated_stepping_batches)
-        optimizer = o(self.learned)
+        optimizer = joint_optimizer(o, self.players)
         schedule = LambdaLR(optimizer, lambda step: o.factor(step, steps, self.batch_size))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip the gradient and log the norm it had; drop it if that is not finite, so that the step changes nothing.
+    def configure_gradient_clipping(self, optimizer: Optimizer, *_: object, **more: object) -> None:
+        """Clip each player's gradient and log its norm; if one is not finite, the step changes nothing.
 
         Raises Diverged after so many such steps in a row: see `LIMIT`.
         """
-        parameters = [*self.learned.parameters()]
-        norm = full(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
-        if norm.isfinite():
-            self.in_a_row = 0
-            nn.utils.clip_grads_with_norm_(parameters, self.optimisation.clip, norm)
-        else:
-            self.in_a_row, self.skipped = self.in_a_row + 1, self.skipped + 1
+        norms, broken = bounded(self.players)
+        self.in_a_row = 0 if broken is None else self.in_a_row + 1
+        if broken is not None:
+            self.skipped += 1
             if self.in_a_row == LIMIT:
-                raise Diverged(diagnosis(self.learned, self.schedule, self.noised_at, self.global_step))
+                raise Diverged(diagnosis(broken, self.schedule, self.noised_at, self.global_step))
             self.zero_grad(set_to_none=True)  # optimizers pass over parameters without a gradient
-        self.log_dict({"train/grad_norm": norm, "train/lr": optimizer.param_groups[0]["lr"]})
+        self.log_dict({**norms, "train/lr": optimizer.param_groups[0]["lr"]})
         if self.skipped:
             self.log("train/skipped", float(self.skipped))
 
@@ -240,7 +243,8 @@ class Paradigm(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raise Diverged for weights that are not finite: such a state is of no use."""
-        broken = [name for name, p in self.learned.named_parameters() if not full(p.isfinite().all())]
+        named = (each for player in self.players for each in player.module.named_parameters())
+        broken = [name for name, p in named if not full(p.isfinite().all())]
         if broken:
             raise Diverged(f"the weights are not finite at step {self.global_step}: {', '.join(broken[:3])}, ..")
         checkpoint["skipped"] = (self.skipped, self.in_a_row)

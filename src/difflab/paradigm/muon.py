@@ -69,7 +69,7 @@ class MuonAndAdamW(Optimizer):
 
     The rate of a matrix is scaled by `0.2 sqrt(max(out, rest))`, which gives its update the size of AdamW's, so that
     one rate and one weight decay serve both: Liu et al. 2025 (arXiv:2502.16982), eq. 4. It has two parameter groups,
-    one state, and one learning-rate schedule, as any optimizer of torch.
+    to which those of another may be added, one state, and one learning-rate schedule, as any optimizer of torch.
     """
 
     def __init__(
@@ -93,9 +93,10 @@ class MuonAndAdamW(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        hidden, others = self.param_groups
-        self.step_of_muon(hidden)
-        self.adamw.param_groups, self.adamw.state = [others], self.state
+        hidden, others = ([g for g in self.param_groups if ("momentum" in g) == own] for own in (True, False))
+        for group in hidden:
+            self.step_of_muon(group)
+        self.adamw.param_groups, self.adamw.state = others, self.state
         self.adamw.step()
         return loss
 

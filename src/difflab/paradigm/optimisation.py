@@ -142,9 +142,12 @@ class Optimisation:
         if self.clip <= 0:
             raise ValueError(f"model.optimisation.clip={self.clip} must be positive; inf does not clip")
 
-    def __call__(self, module: nn.Module) -> Optimizer:
-        """The optimizer of all parameters of a module, at the peak rate. Raises ValueError where it cannot train it."""
-        return self.optimizer(module, self.lr)
+    def __call__(self, module: nn.Module, share: float = 1.0) -> Optimizer:
+        """The optimizer of all parameters of a module, at a share of the peak rate.
+
+        Raises ValueError where it cannot train it.
+        """
+        return self.optimizer(module, share * self.lr)
 
     def factor(self, step: int, steps: int, batch_size: int) -> float:
         """The learning rate at a step in 0..steps - 1, as a share of `lr`.

@@ -1,46 +1,52 @@
-"""Sample grids while training."""
+"""Sheets of samples and reconstructions while training."""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import lightning.pytorch as pl
+import torch
 from PIL.Image import Image
-from torch import nn
+from torch import Tensor, nn
 
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
+from difflab.denoiser.first_stage import Reconstructs
 from difflab.experiment.mirror import PictureLogger
 from difflab.experiment.picture.files import save_png
-from difflab.experiment.picture.samples import WIDEST, class_names, footer, sample_sheet
+from difflab.experiment.picture.samples import SEPARATOR, WIDEST, class_names, footer, sample_sheet
+from difflab.experiment.picture.sheet import Sheet
+from difflab.experiment.picture.tile import tiles
 from difflab.experiment.recipe import Recipe, balanced
+from difflab.metric.psnr import psnr
 from difflab.paradigm.divergence import Diverged
 
 log = logging.getLogger(__name__)
 
 ROWS = 8  # of a sample grid; its columns, too, where classes have no columns
 POINTS = 2000  # in a picture of points
+RECONSTRUCTED = 10  # columns of a sheet of reconstructions, which has two rows of them
 
 
 class Pictures(pl.Callback):
     """At each validation of a fit `draw` a picture at the step, write it to `folder` by step, and show it on W&B.
 
-    All processes call `average`, because each may hold only a part of it; the first process draws the picture.
+    It is shown under the folder's name. All processes call `average`, because each may hold only a part of it; the
+    first process draws the picture.
     """
 
-    def __init__(
-        self, average: Callable[[], nn.Module], draw: Callable[[AnyDenoiser, int], Image], folder: Path
-    ) -> None:
+    def __init__(self, average: Callable[[], nn.Module], draw: Callable[[nn.Module, int], Image], folder: Path) -> None:
         self.average, self.draw, self.folder = average, draw, folder
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw."""
         if trainer.state.fn != "fit":
             return
-        average = cast(AnyDenoiser, self.average())
+        average = self.average()
         if trainer.is_global_zero:
             try:
                 image = self.draw(average, trainer.global_step)
@@ -50,7 +56,43 @@ class Pictures(pl.Callback):
             save_png(image, self.folder / f"step-{trainer.global_step:07d}.png")
             for logger in trainer.loggers:
                 if isinstance(logger, PictureLogger):
-                    logger.log_picture("samples", image, trainer.global_step)
+                    logger.log_picture(self.folder.name, image, trainer.global_step)
+
+
+@torch.no_grad()
+def reconstruction_sheet(model: Reconstructs, data: DataModule, run: str, title: str) -> Image:
+    """The first held-out samples of each class in turn, each above what is decoded of its posterior's mean.
+
+    Its footer names the run and the PSNR of the samples shown.
+    """
+    codec, split = data.codec, data.held_out
+    columns = min(RECONSTRUCTED, len(split))
+    rows = in_turn(split.y, 2 * columns)
+    device = next(cast(nn.Module, model).parameters()).device
+    x0, label = data.encoded(split, rows).to(device), split.y[rows].to(device)
+    found = model.reconstruct(x0, label).clamp(-1, 1)
+    names = class_names(data.images.names, data.classes)
+    above, below = (tiles(codec.decode(each.cpu()), codec) for each in (x0, found))
+    sheet = [line for k in range(0, len(rows), columns) for line in (above[k : k + columns], below[k : k + columns])]
+    labels = split.y[rows].tolist()
+    captions = [[names[c] for c in labels[k : k + columns]] if names else [] for k in range(0, len(rows), columns)]
+    return Sheet(
+        sheet,
+        captions=[each for row in captions for each in (row, [])],
+        row_titles=["original", "reconstruction"] * (len(sheet) // 2),
+        title=title,
+        footer=SEPARATOR.join([f"run {run}", f"PSNR {float(psnr(found, x0).mean()):.1f} dB", "mean of the posterior"]),
+    ).image
+
+
+def in_turn(labels: Tensor, n: int) -> Tensor:
+    """The places of the first n samples whose classes take turns."""
+    seen: Counter[int] = Counter()
+    turns = []
+    for place, label in enumerate(labels.tolist()):
+        turns.append((seen[label], label, place))
+        seen[label] += 1
+    return torch.tensor([place for *_, place in sorted(turns)[:n]])
 
 
 def sample_grid(denoiser: AnyDenoiser, recipe: Recipe, seed: int, data: DataModule, run: str, title: str) -> Image:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from difflab.data.latents import Latents
+from difflab.denoiser.first_stage import Reconstructs
 from difflab.experiment.picture.files import save_png
 from difflab.experiment.picture.sheet import Sheet
 from difflab.experiment.picture.tile import tiles
@@ -31,7 +32,7 @@ class Reconstruct:
 
     def require(self, job: Job) -> None:
         """Raise ValueError for a run without an encoder."""
-        if not job.codec.space and not hasattr(job.denoiser, "reconstruct"):
+        if not job.codec.space and not isinstance(job.denoiser, Reconstructs):
             raise ValueError(
                 f"task=reconstruct encodes, and {type(job.denoiser).__name__} has no encoder: choose a run of "
                 f"paradigm=vae, or one that was trained with first_stage=; task=invert goes to noise and back by a flow"
@@ -66,5 +67,5 @@ class Reconstruct:
             mean, log_var = job.codec.posterior(x)
             return job.codec.decode(job.codec.whitening(mean + (0.5 * log_var).exp() * noise(mean, 0)))
         x0, device = job.codec.encode(x), job.denoiser.device
-        z: Tensor = job.denoiser.reconstruct(x0.to(device), job.labels.to(device), noise(x0, 0).to(device))  # type: ignore[operator]  # of those that encode
+        z: Tensor = job.denoiser.reconstruct(x0.to(device), job.labels.to(device), noise)  # type: ignore[operator]  # of those that encode
         return job.codec.decode(z.cpu())
