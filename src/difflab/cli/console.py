@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+HELD_OUT = ("accuracy", "straightness", "psnr", "ssim", "perceptual", "kl", "posterior_std", "latent_std")
 LIKELIHOODS = {"bits_per_dim": "bits/dim", "bits_per_dim_bound": "bits/dim at most"}
 
 
@@ -22,7 +23,7 @@ def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     rows = [(key, f"{metrics[key]:.4g}", f"{metrics[f'{key}_floor']:.4g}") for key in scores]
     decoded = {key: value for key, value in metrics.items() if key.endswith("_reconstruction")}
     rows += [
-        (f"{key.removesuffix('_reconstruction')}, held-out, decoded", f"{value:.4g}", "")
+        (f"{key.removesuffix('_reconstruction')} of reconstructions", f"{value:.4g}", "")
         for key, value in decoded.items()
     ]
     card, cost = found["card"], found["cost"]
@@ -47,6 +48,13 @@ def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("of the measuring in the network", f"{cost['network_share']:.0%}", ""),
         ("peak memory", f"{cost['peak_memory'] / 2**30:.1f} GiB", ""),
     ]
+
+
+def reconstruction_rows(scores: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    """Each score of held-out samples that were encoded and decoded, with its floor."""
+    floors = {name: f"{scores[f'{name}_floor']:.4g}" if f"{name}_floor" in scores else "" for name in scores}
+    names = [name for name in scores if not name.endswith("_floor")]
+    return [(f"{name} of reconstructions", f"{scores[name]:.4g}", floors[name]) for name in names]
 
 
 def floor_counts(metrics: Mapping[str, Any]) -> str:
@@ -83,7 +91,8 @@ def show_result(result: Mapping[str, Any]) -> None:
     show(
         [
             ("held-out loss", f"{result['loss']:.4f}", ""),
-            *((name, f"{result[name]:.4f}", "") for name in ("accuracy", "straightness") if name in result),
+            *((name, f"{result[name]:.4f}", "") for name in HELD_OUT if name in result),
+            *reconstruction_rows(result.get("reconstruction", {})),
             *metric_rows(result),
             ("images seen", f"{training['images_seen']}", ""),
             *([("network evaluations", f"{training['evaluations']}", "")] if "evaluations" in training else []),
@@ -92,6 +101,7 @@ def show_result(result: Mapping[str, Any]) -> None:
     )
     show_accuracy(result)
     print(f"run:     {result['folder']}")
-    if (picture := Path(result["folder"], "samples", "final.png")).exists():
-        print(f"samples: {picture}")
+    for kind in ("samples", "reconstructions"):
+        if (picture := Path(result["folder"], kind, "final.png")).exists():
+            print(f"{kind}: {picture}")
     print(f"next:    {result['next']}")

@@ -121,7 +121,7 @@ class Latents(Codec):
 
     @override
     def decode(self, x: Tensor) -> Tensor:
-        return torch.cat([self.inner.decode(self.decoded(part)) for part in torch.split(x, ENCODED)])
+        return self.decode_latents(self.whitening.inverse(x.float()))
 
     @override
     def show(self, x: Tensor) -> Tensor:
@@ -132,9 +132,10 @@ class Latents(Codec):
         return self.inner.measure(x)
 
     @torch.no_grad()
-    def decoded(self, w: Tensor) -> Tensor:
-        """Whitened latents as the model of the first stage sees samples."""
-        return self.stage.network.decode(self.whitening.inverse(w.float()).to(self.stage.device)).to(w.device)
+    def decode_latents(self, z: Tensor) -> Tensor:
+        """Latents, not whitened, as samples are stored."""
+        decode, device = self.stage.network.decode, self.stage.device
+        return torch.cat([self.inner.decode(decode(part.to(device)).to(z.device)) for part in torch.split(z, ENCODED)])
 
     @torch.no_grad()
     def posterior(self, x: Tensor, seen: Callable[[int], None] = lambda done: None) -> tuple[Tensor, Tensor]:
@@ -179,17 +180,19 @@ class Latents(Codec):
         """A split as batches of draws."""
         return LatentBlocks(self.posteriors(split, flip), split.y, self.whitening, seed)
 
-    def drawn(self, split: Split, seed: int = 0) -> Tensor:
-        """A draw of the latents of each sample of a split, whitened; the same every time."""
-        rows = np.arange(len(split))
-        return self.blocks(split, seed)[Block(rows, np.zeros(len(rows), bool), (HELD_OUT, 0))].x
+    def drawn(self, split: Split) -> Tensor:
+        """A draw of the latents of each sample of a split, not whitened; the same every time."""
+        found, rows = self.posteriors(split), np.arange(len(split))
+        mean, log_var = found["mean"][:, 0], found["log_var"][:, 0]
+        noise = Block(rows, np.zeros(len(rows), bool), (HELD_OUT, 0)).normal(0, mean.shape[1:])
+        return mean + (0.5 * log_var).exp() * noise
 
     def reconstructed(self, split: Split) -> Split:
         """The samples of these draws, which no model of the latents can be expected to better, as they are stored."""
         x = self.stage.cache(
             "reconstructions",
             [dict(self.stage.identity), split.sha256, str(self.inner)],
-            lambda: {"x": self.decode(self.drawn(split))},
+            lambda: {"x": self.decode_latents(self.drawn(split))},
         )["x"]
         return Split(x, split.y)
 

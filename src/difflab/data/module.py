@@ -173,7 +173,7 @@ class DataModule(LightningDataModule):
     def samples(self) -> tuple[Tensor, Tensor]:
         """All training samples as models see them, float (N, *shape), and their labels (N,)."""
         if isinstance(self.codec, Latents) and self.training.eps is None:
-            return self.codec.drawn(self.training), self.training.y
+            return self.codec.whitening(self.codec.drawn(self.training)), self.training.y
         return self.encoded(self.training), self.training.y
 
     @property

@@ -29,6 +29,7 @@ from difflab.experiment.mirror import Mirrors, mirrors
 from difflab.experiment.network_cost import evaluations_an_image
 from difflab.experiment.picture.files import save_png
 from difflab.experiment.processes import agreed, rank, several
+from difflab.experiment.reconstruction import reconstruction_scores
 from difflab.experiment.snapshots import Damaged, averagings, written
 from difflab.experiment.strategy import Shards
 from difflab.experiment.summary import computed, keep
@@ -39,6 +40,7 @@ from difflab.paradigm.diffusion import Diffusion
 from difflab.paradigm.divergence import Diverged
 from difflab.paradigm.ema import Averages, averages_in
 from difflab.paradigm.flow_map import FlowMapMatching
+from difflab.paradigm.kl_autoencoder import KLAutoencoder
 from difflab.paradigm.power_average import parts
 
 log = logging.getLogger(__name__)
@@ -194,6 +196,8 @@ class Fit:
         model = self.job.model
         if isinstance(model, Diffusion) and not (model.denoiser.whole_way or model.denoiser.learned_encoder):
             result["denoising_error"] = denoising_error(model, self.job.data)
+        if isinstance(model, KLAutoencoder):
+            result["reconstruction"] = reconstruction_scores(self.job.config, self.job.run, self.job.device)
         if isinstance(self.job.model, FlowMapMatching) and not self.job.model.needs_pairs:  # at their own noise alone
             result["residual"] = residuals(self.job.model, self.job.data)
         for logger in self.logs(self.job.steps):

@@ -20,6 +20,7 @@ from difflab.experiment.recipe import balanced
 from difflab.experiment.trained_classifier import TrainedClassifier
 from difflab.metric.cache import Cache
 from difflab.metric.classes import InceptionScore, correct
+from difflab.metric.distance import thinned
 from difflab.metric.features import Extractor
 from difflab.metric.gather import gathered
 from difflab.metric.memorisation import Copies, Memorisation, calibration
@@ -156,21 +157,35 @@ class Protocol:
         return [splits[name] for name in self.references]
 
     def reconstruction(self, data: DataModule, cache: Cache) -> dict[str, float]:
-        """Of latents, `KEY_reconstruction`: what the held-out samples of the floor get once encoded and decoded."""
+        """Of latents, `KEY_reconstruction`: what the real samples of the floor get once encoded and decoded.
+
+        And the mean PSNR of held-out samples in dB. A draw of the latents is decoded, as models see them.
+        """
         codec = data.codec
         if not isinstance(codec, Latents):
             return {}
         (main, other), *_ = self.pairings(data)
-        stored = data.images.test if other.sha256 == data.measured.test.sha256 else data.images.train
+        test = fewer(data.images.test, self.n)
+        stored = test if other.sha256 == data.measured.test.sha256 else fewer(data.images.train, self.n)
         again = codec.reconstructed(stored)
         found = floor(self.extractor, main, Split(codec.measure(again.x), again.y), self.n, cache)
-        pairs = zip(*(torch.split(codec.inner.encode(each.x), MEASURED) for each in (again, stored)), strict=True)
-        found["psnr"] = torch.cat([psnr(*pair) for pair in pairs]).mean().item()
+        parts = (torch.split(codec.inner.encode(each.x), MEASURED) for each in (codec.reconstructed(test), test))
+        found["psnr"] = torch.cat([psnr(*pair) for pair in zip(*parts, strict=True)]).mean().item()
         return {f"{name}_reconstruction": value for name, value in found.items()}
+
+    def floors(self, data: DataModule, cache: Cache) -> dict[str, float]:
+        """The floors of the scores against the first reference."""
+        (main, other), *_ = self.pairings(data)
+        return floor(self.extractor, main, other, self.n, cache)
 
     def meter(self, data: DataModule, classes: int, cache: Cache) -> Meter:
         """What takes the samples in, batch by batch, and measures them; `classes` is how many the denoiser knows."""
         return Meter(self, data, classes, cache)
+
+
+def fewer(split: Split, n: int) -> Split:
+    """Of a split n samples, spread over it, or all if there are fewer."""
+    return Split(thinned(split.x, min(n, len(split))), thinned(split.y, min(n, len(split))))
 
 
 class Meter:

@@ -99,7 +99,7 @@ def score(column: str) -> str:
     beside = {
         "_floor": "What real samples get against real ones: ",
         "_se": "The standard error: ",
-        "_reconstruction": "What held-out samples get once the first stage has encoded and decoded them: ",
+        "_reconstruction": "What real samples get once the first stage has encoded and decoded them: ",
     }
     for suffix, words in beside.items():
         if column.endswith(suffix):

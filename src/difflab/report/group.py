@@ -62,7 +62,7 @@ class Group:
         kept = [note for note in dict.fromkeys(notes) if note and not note.startswith(("floor", "no floor"))]
         again = f"{metric}_reconstruction"
         known = {record.card.space: record.metrics[again] for record in self.records if again in record.metrics}
-        return [*kept, *(f"decoded {space} of held-out samples: {value:.4g}" for space, value in known.items())]
+        return [*kept, *(f"decoded {space} of real samples: {value:.4g}" for space, value in known.items())]
 
 
 def groups_of(cells: Sequence[Cell]) -> tuple[Group, ...]:
