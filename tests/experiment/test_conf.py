@@ -68,7 +68,7 @@ NEEDS = {  # what an option asks of the others
     **dict.fromkeys([("backbone", "autoencoder"), ("denoiser", "vae"), ("paradigm", "vae")], ONE_STEP),
     **{("data", toy): ["backbone=mlp", "protocol=toy"] for toy in TOYS},
     ("backbone", "mlp"): ["data=moons", "protocol=toy"],
-    ("backbone", "autoencoder_mlp"): ["paradigm=vae", "data=moons", "protocol=toy"],
+    ("backbone", "autoencoder_mlp"): ["paradigm=vae", "data=moons", "protocol=toy", "nfe=1"],
     **{("backbone", f"dit{size}"): ["data=fashion16"] for size in ("", "_s")},
     ("protocol", "toy"): ["data=moons", "backbone=mlp"],
     ("denoiser", "known"): ["data=moons", "backbone=mlp", "protocol=toy"],
