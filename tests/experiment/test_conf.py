@@ -89,7 +89,7 @@ NEEDS = {  # what an option asks of the others
     ("perceptual", "lite0"): ENCODES,
     **{("data", toy): ["backbone=mlp", "protocol=toy"] for toy in TOYS},
     ("backbone", "mlp"): ["data=moons", "protocol=toy"],
-    ("backbone", "autoencoder_mlp"): ["paradigm=vae", "data=moons", "protocol=toy"],
+    ("backbone", "autoencoder_mlp"): ["paradigm=vae", "data=moons", "protocol=toy", "nfe=1"],
     **{("backbone", f"dit{size}"): ["data=fashion16"] for size in ("", "_s")},
     ("protocol", "toy"): ["data=moons", "backbone=mlp"],
     ("denoiser", "known"): ["data=moons", "backbone=mlp", "protocol=toy"],
