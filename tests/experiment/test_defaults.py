@@ -65,7 +65,7 @@ def own(cls):
 
 
 def test_presets_differ_from_their_classes_as_listed():
-    for preset in set(options("paradigm")) - VARIANTS - CLASSIFIERS.keys():
+    for preset in set(options("paradigm")) - VARIANTS - CLASSIFIERS.keys() - {"autoencoder"}:  # which generates nothing
         found, cls, _ = chosen(f"paradigm={preset}")
         theirs = own(cls)
         assert {name: value for name, value in found.items() if value != theirs[name]} == PRESETS.get(preset, {}), (

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from difflab import DDPM, EMA, MLP, VPSDE, DataModule, Digits, HalfUNet, Labels, NoisyClassifier, Sampling, paradigm
+from difflab.backbone import MLPDiscriminator, MLPGenerator
 from difflab.data import Moons, Points
 from difflab.denoiser import AnyClassifier, Denoiser
 from difflab.guidance import Chain, ClassifierFree, ClassifierGuidance, Clip
@@ -19,7 +20,9 @@ from difflab.objective import Chain as ChainOfDraws
 from difflab.objective import OptimalTransport
 from difflab.paradigm import (
     EDM,
+    GAN,
     VAE,
+    Adversary,
     Diffusion,
     FlowMapMatching,
     FlowMatching,
@@ -74,9 +77,12 @@ def trains_tests_and_samples(cls):
     network = (
         AffineAutoencoder()
         if cls is VAE
+        else MLPGenerator((2,), width=16)
+        if cls is GAN
         else mlp(learned_variance=cls is ImprovedDDPM, second_time=cls is FlowMapMatching)
     )
-    model, data, plain = cls(network), points(), trainer(limit_test_batches=1)
+    against = (Adversary(MLPDiscriminator((2,), width=16)),) if cls is GAN else ()
+    model, data, plain = cls(network, *against), points(), trainer(limit_test_batches=1)
     before = [p.clone() for p in model.denoiser.parameters()]
     plain.fit(model, data)
     assert any(not torch.equal(a, b) for a, b in zip(before, model.denoiser.parameters(), strict=True))

@@ -10,11 +10,23 @@ from difflab.experiment.build import build
 from difflab.laws.backbones import inputs, perturbed
 from helpers import conf
 
-__all__ = ["BACKBONES", "IMAGE", "POINT", "count", "fitting", "inputs", "narrow", "perturbed", "settings"]
+__all__ = [
+    "BACKBONES",
+    "IMAGE",
+    "POINT",
+    "WITHOUT_LEVELS",
+    "count",
+    "fitting",
+    "inputs",
+    "narrow",
+    "perturbed",
+    "settings",
+]
 
 HALVES = ("half_dit", "half_unet")  # which are classifiers
-AUTOENCODERS = ("autoencoder", "autoencoder_f2", "autoencoder_f8", "autoencoder_sdxl", "autoencoder_mlp")
-OTHERS = (*HALVES, *AUTOENCODERS, "conv_generator", "mlp_generator")  # which see no noise level
+WITHOUT_LEVELS = ("autoencoder", "autoencoder_f2", "autoencoder_f8", "autoencoder_sdxl", "autoencoder_mlp")
+WITHOUT_LEVELS += ("conv_generator", "mlp_generator")  # which see no noise level
+OTHERS = (*HALVES, *WITHOUT_LEVELS)
 BACKBONES = [option for option in conf.options("backbone") if option not in OTHERS]
 IMAGE, POINT = [2, 16, 24], [2]
 

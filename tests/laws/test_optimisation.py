@@ -12,7 +12,7 @@ from difflab.laws.backbones import inputs
 from difflab.paradigm import SGD, WSD, Adam, AdamW, Constant, Cosine, InverseSquareRoot, Muon, Optimisation
 from difflab.paradigm.muon import LAYERS, hidden_matrices
 from helpers.conf import every, options
-from helpers.networks import fitting
+from helpers.networks import WITHOUT_LEVELS, fitting
 
 BACKBONES = options("backbone")
 
@@ -72,7 +72,7 @@ def called_layers(net, change):
 
 def test_hidden_matrices_neither_read_what_a_network_is_given_nor_make_its_output():
     """The first layer that another sample, or another noise level, changes is an outer one; so is the last of all."""
-    for option in (option for option in BACKBONES if option != "autoencoder"):  # which sees no noise level
+    for option in (option for option in BACKBONES if option not in WITHOUT_LEVELS):
         net = network(option)
         hidden = {id(weight) for weight in hidden_matrices(net)}
         by_sample = called_layers(net, lambda x, timestep, label: (x + 1, timestep, label))
