@@ -49,6 +49,8 @@ def lessened(program, words):
         less = less + (TOY if "experiment=toy" in words else SMALL)
         if "paradigm=classifier" in words:
             less = [*less, "data=digits"]  # the study's
+        elif "data=emoji" in words:
+            less = [*less, "protocol.n=0"]
         elif any(word.startswith("teacher.pairs=") for word in words):
             less = [*less, "teacher.pairs=160"]
         elif not any(word.startswith(("data=", "experiment=")) for word in words):
