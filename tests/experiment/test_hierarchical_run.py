@@ -17,7 +17,7 @@ from helpers.jobs import TINY, finish, job, said_here, share_cache, the_run, wai
 NETWORK = {"backbone.width": 16, "backbone.multipliers": [1, 2], "backbone.attention": []}
 BUDGET = {
     "images": 320,
-    "batch_size": 64,
+    "batch_size": 32,
     "check_every": 160,
     "logger": "local",
     "protocol": {"n": 16, "n_likelihood": 16},
