@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from difflab import train
+from difflab.backbone import Autoencoder, autoencoder_kl
 from difflab.cli.report import main as report
 from difflab.cli.sample import main as sample
 from difflab.experiment import UserError, compose
@@ -68,7 +69,7 @@ def test_it_is_sampled_under_another_name_and_what_needs_pixels_is_refused(there
         with pytest.raises(SystemExit, match=said):
             sample(["difflab-sample", name, *words])
     shutil.rmtree("runs/renamed")
-    with pytest.raises(SystemExit, match="no run in runs/ has its weights"):
+    with pytest.raises(SystemExit, match="nor a run in runs/ has its weights"):
         sample(["difflab-sample", name, "n=4"])
 
 
@@ -138,3 +139,26 @@ def test_every_kind_of_paradigm_takes_a_step_in_latents(there, paradigm):
         }
     )
     assert torch.tensor(found["metrics"]["fd_lite0"]).isfinite()
+
+
+def test_a_folder_of_diffusers_is_a_first_stage_known_by_its_content(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network = Autoencoder([1, 8, 8], channels=4, width=16, multipliers=[1, 2], groups=8)
+    autoencoder_kl.write(network, tmp_path / "vae")
+    settings = {**LATENT, "paradigm": "rectified_flow", "images": 128, "first_stage": {"run": "vae"}}
+    found = train(settings)
+    origin = find(Path("runs"), found["run"]).config["origins"]["first_stage"]
+    assert origin["kind"].startswith("AutoencoderKL-")
+    assert origin["sha256"][:12] in found["card"]["space"]
+    shutil.move("vae", "elsewhere")
+    sample(["difflab-sample", f"run={found['run']}", "n=4", "first_stage=elsewhere"])
+
+
+def test_a_teacher_of_another_space_is_refused(there):
+    first, result = there
+    words = {"paradigm": "consistency_distillation", "teacher": {"run": result["run"]}, "data": "digits"}
+    with pytest.raises(UserError, match=r"choose the same first_stage|makes samples of shape"):
+        train({**LATENT, **words, "backbone": "unet"})
+    other = {"run": first, "whitening": "full"}
+    with pytest.raises(UserError, match="choose the same first_stage"):
+        train({**LATENT, **words, "first_stage": other, "backbone": {"width": 16, "attention": [4]}})

@@ -122,11 +122,27 @@ def write(model: Autoencoder, folder: Path) -> Path:
     return folder
 
 
+def is_folder(folder: Path) -> bool:
+    """Whether a folder holds an AutoencoderKL as diffusers writes it."""
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("_class_name") == FIXED["_class_name"]
+
+
 def read(folder: Path, side: int | None = None) -> Autoencoder:
     """The autoencoder of a folder as diffusers writes it, for images of `side` pixels; None: the `sample_size` in it.
 
     Raises ValueError for a configuration that an `Autoencoder` cannot have, and for weights that do not fit it.
     """
+    model = structure(folder, side)
+    load_weights(model, load_file(folder / WEIGHTS))
+    return model
+
+
+def structure(folder: Path, side: int | None = None) -> Autoencoder:
+    """The same with random weights. Raises ValueError for a configuration that an `Autoencoder` cannot have."""
     config = json.loads((folder / CONFIG).read_text())
     for key, value in FIXED.items():
         if config.get(key, value) != value:
@@ -135,7 +151,7 @@ def read(folder: Path, side: int | None = None) -> Autoencoder:
     side = side or int(config["sample_size"])
     if any(w % widths[0] for w in widths):
         raise ValueError(f"{folder / CONFIG}: block_out_channels={widths} are no multiples of the first")
-    model = Autoencoder(
+    return Autoencoder(
         (config["in_channels"], side, side),
         channels=config["latent_channels"],
         width=widths[0],
@@ -143,5 +159,3 @@ def read(folder: Path, side: int | None = None) -> Autoencoder:
         blocks=config["layers_per_block"],
         groups=config["norm_num_groups"],
     )
-    load_weights(model, load_file(folder / WEIGHTS))
-    return model

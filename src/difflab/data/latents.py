@@ -93,6 +93,12 @@ class FrozenStage:
     full: bool = False  # see `Whitening`
 
 
+def space_name(shape: Sequence[int], identity: Mapping[str, object]) -> str:
+    """A space of latents in words, by its shape and what is known of its first stage."""
+    sha256, whitening = str(identity["sha256"])[:12], identity["whitening"]
+    return f"latents {'x'.join(map(str, shape))} of sha256 {sha256}, whitening {whitening}"
+
+
 class Latents(Codec):
     """The codec of a space of latents: stored samples are those of the `inner` codec.
 
@@ -108,8 +114,7 @@ class Latents(Codec):
     @property
     @override
     def space(self) -> str:
-        shape, known = "x".join(map(str, self.stage.network.latent_shape)), self.stage.identity
-        return f"latents {shape} of sha256 {str(known['sha256'])[:12]}, whitening {known['whitening']}"
+        return space_name(self.stage.network.latent_shape, self.stage.identity)
 
     @override
     def check(self, x: Tensor) -> None:

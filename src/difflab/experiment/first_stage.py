@@ -1,8 +1,9 @@
-"""First stages of other runs, whose latents a model is trained on."""
+"""First stages, from runs or from diffusers, whose latents a model is trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from difflab.backbone import autoencoder_kl
 from difflab.data.latents import FrozenStage
 from difflab.data.module import DataModule
 from difflab.denoiser.first_stage import FirstStage
@@ -21,7 +23,7 @@ from difflab.experiment.processes import rank
 from difflab.experiment.progress import Drawing, silently
 from difflab.experiment.run import Run, find
 from difflab.experiment.tensor_cache import TensorCache
-from difflab.experiment.weights import facts_of, load_module, weights_identity
+from difflab.experiment.weights import facts_of, kept_of, load_module, weights_identity
 
 WHITENINGS = ("channels", "full")
 Stage = FirstStage | VariationalAutoencoder
@@ -67,8 +69,38 @@ def checked_stage(module: nn.Module, name: str) -> Stage:
     return module
 
 
-def first_stage_run(config: Mapping[str, Any]) -> tuple[Run, float | None] | None:
-    """The run of a configuration's first stage, and the decay of its weights; None where there is none.
+@dataclass(frozen=True)
+class Source:
+    """Where a first stage comes from."""
+
+    name: str
+    weights: Mapping[str, Any]  # `sha256`, and `ema`, the decay of a run's averages
+    kept: Mapping[str, Any]  # for people and reports
+    load: Callable[[Sequence[int]], nn.Module]  # for samples of this shape, on the CPU
+    codec: Mapping[str, Any] | None  # of the samples that it was trained on; None: not known
+
+
+def of_run(run: Run, ema: float | None) -> Source:
+    """A run of difflab."""
+    weights = weights_identity(run, ema)
+    codec, decay = run.config["data"].get("codec"), weights["ema"]
+    known = {"sha256": weights["weights"], "ema": decay}
+    return Source(run.folder.name, known, kept_of(run), lambda shape: load_module(run, decay)[0], codec)
+
+
+def of_diffusers(folder: Path) -> Source:
+    """A folder that holds an AutoencoderKL as diffusers writes it."""
+    sha256 = hashlib.sha256((folder / autoencoder_kl.WEIGHTS).read_bytes()).hexdigest()
+    record = {"run": folder.name, "kind": f"AutoencoderKL-{sha256[:8]}", "seeds": []}
+
+    def load(shape: Sequence[int]) -> nn.Module:
+        return FirstStage(autoencoder_kl.read(folder, shape[-1])).eval().requires_grad_(False)
+
+    return Source(folder.name, {"sha256": sha256, "ema": None}, record, load, None)
+
+
+def source_of(config: Mapping[str, Any]) -> Source | None:
+    """The first stage of a configuration; None where it has none.
 
     Of a stored configuration it is the run with the same weights, whatever its name is by now. Raises ValueError if
     there is none.
@@ -78,32 +110,32 @@ def first_stage_run(config: Mapping[str, Any]) -> tuple[Run, float | None] | Non
         return None
     folder, name, ema = Path(config["runs_dir"]), words["run"], words.get("ema")
     sha256 = config.get("origins", {}).get("first_stage", {}).get("sha256")
+    if autoencoder_kl.is_folder(Path(name)):
+        found = of_diffusers(Path(name))
+        if sha256 in (None, found.weights["sha256"]):
+            return found
     try:
-        run = find(folder, name, "first_stage")
-        if sha256 in (None, weights_identity(run, ema)["weights"]):
-            return run, ema
+        found = of_run(find(folder, name, "first_stage"), ema)
+        if sha256 in (None, found.weights["sha256"]):
+            return found
     except ValueError:
         if sha256 is None:
             raise
     for path in sorted(folder.glob("*/weights.json")):
         if facts_of(Run(path.parent)).get("sha256") == sha256:
-            return Run(path.parent), ema
+            return of_run(Run(path.parent), ema)
     raise ValueError(
-        f"first_stage={name}: no run in {folder}/ has its weights, whose sha256 is {sha256[:12]}..; put the folder of "
-        f"that run there"
+        f"first_stage={name}: neither that nor a run in {folder}/ has its weights, whose sha256 is {sha256[:12]}..; "
+        f"say first_stage=FOLDER, or put the folder of that run there"
     )
 
 
-def stage_origin(config: Mapping[str, Any]) -> tuple[Run, dict[str, Any]] | None:
-    """The run of the first stage, and what of it decides the latents; None where there is none."""
-    found = first_stage_run(config)
-    if found is None:
-        return None
-    run, ema = found
-    weights, whitening = weights_identity(run, ema), config["first_stage"]["whitening"]
+def stage_identity(source: Source, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a first stage decides the latents. Raises ValueError for a whitening that there is not."""
+    whitening = config["first_stage"]["whitening"]
     if whitening not in WHITENINGS:
         raise ValueError(f"first_stage.whitening={whitening}; {suggestion(str(whitening), WHITENINGS)}")
-    return run, {"sha256": weights["weights"], "ema": weights["ema"], "whitening": whitening}
+    return {**source.weights, "whitening": whitening}
 
 
 def data_module(config: Mapping[str, Any], device: torch.device | str = "cpu", **more: object) -> DataModule:
@@ -112,30 +144,29 @@ def data_module(config: Mapping[str, Any], device: torch.device | str = "cpu", *
     Raises ValueError for a first stage of samples of another shape or type.
     """
     node = {**config["data"], **more}
-    found = stage_origin(config)
-    if found is None:
+    source = source_of(config)
+    if source is None:
         data: DataModule = build(node)
         return data
-    run, weights = found
-    module, _ = load_module(run, weights["ema"], device)
-    stage, theirs = checked_stage(module, run.folder.name), run.config["data"]
+    known = stage_identity(source, config)
+    stage = checked_stage(source.load(node["shape"]), source.name)
     if tuple(stage.shape) != tuple(node["shape"]):
         raise ValueError(
-            f"first_stage={run.folder.name} encodes samples of shape {list(stage.shape)}, and those of data= have "
+            f"first_stage={source.name} encodes samples of shape {list(stage.shape)}, and those of data= have "
             f"{list(node['shape'])}: choose one that was trained on such data"
         )
-    if identity(theirs.get("codec")) != identity(node.get("codec")):
+    if source.codec is not None and identity(source.codec) != identity(node.get("codec")):
         raise ValueError(
-            f"first_stage={run.folder.name} was trained on samples of data.codec={theirs.get('codec')}, and these are "
-            f"of {node.get('codec')}: choose one that was trained on such data"
+            f"first_stage={source.name} was trained on samples of data.codec={source.codec}, and these are of "
+            f"{node.get('codec')}: choose one that was trained on such data"
         )
     frozen = FrozenStage(
-        Unlabelled(stage),
-        weights,
+        Unlabelled(stage.to(device)),
+        known,
         TensorCache(Path(config["runs_dir"]) / ".cache"),
         silently if rank() else Drawing,
         torch.device(device),
-        weights["whitening"] == "full",
+        known["whitening"] == "full",
     )
     latent: DataModule = build(node, stage=frozen)
     return latent

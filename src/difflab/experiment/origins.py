@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from difflab.data.module import DataModule
-from difflab.experiment.first_stage import stage_origin
+from difflab.experiment.first_stage import source_of, stage_identity
 from difflab.experiment.reflow import Teacher
 from difflab.experiment.run import Run, find
 from difflab.experiment.weights import kept_of, start_from, weights_identity
@@ -24,9 +24,8 @@ def origins_of(config: Mapping[str, Any], data: DataModule, model: Paradigm, tea
     images = data.images.train.labelled_sha256
     trained_on = images if teacher else data.training.labelled_sha256
     origins: Origins = {"data": {"sha256": trained_on, "images": images}}
-    if stage := stage_origin(config):
-        run, weights = stage
-        origins["first_stage"] = {**weights, **kept_of(run)}
+    if source := source_of(config):
+        origins["first_stage"] = {**stage_identity(source, config), **source.kept}
     if teacher:
         origins["teacher"] = teacher.origin
     elif model.follows_teacher and config["teacher"].get("run"):

@@ -187,19 +187,27 @@ def trained(config: Mapping[str, Any], word: str = "run") -> Trained:
     chosen = {key: own[key] if config.get(key) is None else config[key] for key in RECIPE}
     if "_target_" not in chosen["sampler"]:  # another path alone
         chosen["sampler"] = {**own["sampler"], **chosen["sampler"]}
-    data = data_of(run, config.get("data"), device)
+    data = data_of(run, config.get("data"), device, config.get("first_stage"))
     found = FoundTimes(TensorCache(Path(config["runs_dir"]) / ".cache"), Seen(own["protocol"], data))
     recipe = Recipe.of(chosen, settle_precision(config["precision"] or own["precision"], device), found)
     recipe.dry_run(denoiser)
     return Trained(run, denoiser.to(device), weights, recipe, data)
 
 
-def data_of(run: Run, elsewhere: Mapping[str, Any] | None = None, device: torch.device | str = "cpu") -> DataModule:
+def data_of(
+    run: Run,
+    elsewhere: Mapping[str, Any] | None = None,
+    device: torch.device | str = "cpu",
+    first_stage: str | None = None,
+) -> DataModule:
     """The data that a run was trained on, where they lay then, or at the `source.root` that `elsewhere` gives.
 
-    Raises ValueError if what lies there has another content, once it is loaded.
+    Of latents the first stage is found by its weights, or under the name `first_stage`. Raises ValueError if what lies
+    there has another content, once it is loaded.
     """
     config, root = run.config, root_of(elsewhere)
+    if first_stage:
+        config = {**config, "first_stage": {**(config.get("first_stage") or {}), "run": first_stage}}
     data = data_module({**config, "data": located(run, root)}, device, pairs=None)
     expected = config.get("origins", {}).get("data", {}).get("images")
     if root is not None and expected is not None and data.images.train.labelled_sha256 != expected:

@@ -114,9 +114,10 @@ def without(config: Config, place: Place) -> Config:
     if place == ("teacher", "run"):
         return {**config, "teacher": {}}
     if place == ("first_stage", "run"):
-        shape = latent_shape(compose, str(at(config, place)), config["runs_dir"])
+        shape = latent_shape(compose, str(at(config, place)), config["runs_dir"], tuple(config["data"]["shape"]))
         latents = {**config["data"], **stand_in(shape)}
-        return {**config, "first_stage": {}, "data": latents, "protocol": {**config["protocol"], "n": 0}}
+        others: dict[str, Any] = {"first_stage": {}, "teacher": {}, "init": None}  # which work in these latents, too
+        return {**config, **others, "data": latents, "protocol": {**config["protocol"], "n": 0}}
     if place[:2] == ("protocol", "extractor"):
         return {**config, "protocol": {**config["protocol"], "n": 0, "extractor": None}}
     return replaced(config, place, None)

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from torch import Tensor
 
+from difflab.data.latents import space_name
 from difflab.data.module import DataModule
 from difflab.data.pairs import save_pairs
 from difflab.denoiser.base import AnyDenoiser
@@ -129,6 +130,12 @@ def check_fit(run: Run, teacher: AnyDenoiser, student: Paradigm, data: DataModul
         raise ValueError(
             f"teacher={name} was trained on other images than data= gives, by their sha256: choose the data of "
             f"the teacher"
+        )
+    stage = run.config.get("origins", {}).get("first_stage")
+    if (theirs := space_name(shape, stage) if stage else "") != data.codec.space:
+        raise ValueError(
+            f"teacher={name} works in {theirs or 'the space of the data'}, and this model in "
+            f"{data.codec.space or 'the space of the data'}: choose the same first_stage"
         )
     if not [*teacher.parameters()]:
         raise ValueError(f"teacher={name} has no network: choose a trained rectified_flow, flow_matching or ot_flow")

@@ -27,7 +27,7 @@ def of_space(compose: Compose, key: str, default: object, root: DictConfig) -> o
     data = root.get("data")
     if first is None or (key == "shape" and data is None):
         return default if data is None or data.get(key) is None else data[key]
-    shape = latent_shape(compose, str(first), str(root.runs_dir))
+    shape = latent_shape(compose, str(first), str(root.runs_dir), tuple(root.data.shape))
     facts: dict[str, object] = {
         "shape": list(shape),
         "sigma_data": 1.0,
@@ -39,12 +39,13 @@ def of_space(compose: Compose, key: str, default: object, root: DictConfig) -> o
 
 
 @cache
-def latent_shape(compose: Compose, first: str, runs_dir: str) -> tuple[int, ...]:
-    """The shape of the latents of a run, or of the words that train one.
+def latent_shape(compose: Compose, first: str, runs_dir: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the latents of samples of a `shape`, by a first stage: a run, the words of one, or of diffusers.
 
     Raises ValueError if there is no such run, if it did not finish, or if it has no latents.
     """
-    from difflab.experiment.build import build  # these load torch
+    from difflab.backbone import autoencoder_kl  # these load torch
+    from difflab.experiment.build import build
     from difflab.experiment.first_stage import checked_stage
     from difflab.experiment.run import find
     from difflab.experiment.weights import facts_of
@@ -52,5 +53,7 @@ def latent_shape(compose: Compose, first: str, runs_dir: str) -> tuple[int, ...]
     if "=" in first and not Path(first, "config.yaml").is_file():
         model = build(compose("train", shlex.split(first))["model"])
         return checked_stage(model.learned, first).latent_shape
+    if autoencoder_kl.is_folder(Path(first)):
+        return autoencoder_kl.structure(Path(first), shape[-1]).latent_shape
     run = find(Path(runs_dir), first, "first_stage")
     return checked_stage(build(facts_of(run)["module"]), run.folder.name).latent_shape
