@@ -121,6 +121,19 @@ def test_validation_batches_are_the_same_every_time_and_divided_alike(tmp_path):
     assert len(torch.cat(once)) == len(data.held_out)
 
 
+def test_latents_of_a_split_are_draws_that_depend_on_the_sample_alone(tmp_path):
+    data = module(tmp_path)
+    codec, split = data.codec, data.images.test
+    found, rows = data.encoded(split), torch.tensor([7, 3, 30])
+    assert torch.equal(data.encoded(split, rows), found[rows])
+    mean, log_var = codec.posterior(split.x)
+    noise = (codec.whitening.inverse(found) - mean) / (0.5 * log_var).exp()
+    n = noise.numel()
+    assert abs(noise.mean()) < 4 / n**0.5
+    assert abs(noise.var() - 1) < 4 * (2 / n) ** 0.5
+    assert torch.equal(data.samples()[0], data.encoded(data.training))
+
+
 def test_decode_is_the_inverse_of_what_the_decoder_was_given(tmp_path):
     data = module(tmp_path)
     codec, x = data.codec, data.images.test.x[:4]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -16,7 +15,7 @@ from typing_extensions import override
 
 from difflab.data.codec import Codec
 from difflab.data.images import Batch, Split
-from difflab.data.order import HELD_OUT, Block
+from difflab.data.order import Block, normal_rows
 
 ENCODED = 128  # samples that are encoded or decoded at once
 
@@ -185,12 +184,11 @@ class Latents(Codec):
         """A split as batches of draws."""
         return LatentBlocks(self.posteriors(split, flip), split.y, self.whitening, seed)
 
-    def drawn(self, split: Split) -> Tensor:
-        """A draw of the latents of each sample of a split, not whitened; the same every time."""
-        found, rows = self.posteriors(split), np.arange(len(split))
-        mean, log_var = found["mean"][:, 0], found["log_var"][:, 0]
-        noise = Block(rows, np.zeros(len(rows), bool), (HELD_OUT, 0)).normal(0, mean.shape[1:])
-        return mean + (0.5 * log_var).exp() * noise
+    def drawn(self, split: Split, rows: slice | Tensor = slice(None)) -> Tensor:
+        """A draw of the latents of samples of a split, not whitened: of each sample the same every time."""
+        found, k = self.posteriors(split), torch.arange(len(split))[rows]
+        mean, log_var = found["mean"][k, 0], found["log_var"][k, 0]
+        return mean + (0.5 * log_var).exp() * normal_rows(k.tolist(), mean.shape[1:])
 
     def reconstructed(self, split: Split) -> Split:
         """The samples of these draws, which no model of the latents can be expected to better, as they are stored."""

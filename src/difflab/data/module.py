@@ -161,8 +161,15 @@ class DataModule(LightningDataModule):
         return split if x is split.x else Split(x, split.y)
 
     def encoded(self, split: Split, rows: slice | Tensor = slice(None)) -> Tensor:
-        """Samples of a split as models see them, float (n, *shape), where those of pairs are already."""
-        return self.codec.encode(split.x[rows]) if split.eps is None else split.x[rows]
+        """Samples of a split as models see them, float (n, *shape), where those of pairs are already.
+
+        Of latents a draw of each, the same every time.
+        """
+        if split.eps is not None:
+            return split.x[rows]
+        if isinstance(self.codec, Latents):
+            return self.codec.whitening(self.codec.drawn(split, rows))
+        return self.codec.encode(split.x[rows])
 
     def like(self, split: Split, rows: slice) -> Tensor:
         """Samples of the shape and type that models see, at no cost: of latents zeros."""
@@ -172,8 +179,6 @@ class DataModule(LightningDataModule):
 
     def samples(self) -> tuple[Tensor, Tensor]:
         """All training samples as models see them, float (N, *shape), and their labels (N,)."""
-        if isinstance(self.codec, Latents) and self.training.eps is None:
-            return self.codec.whitening(self.codec.drawn(self.training)), self.training.y
         return self.encoded(self.training), self.training.y
 
     @property

@@ -43,6 +43,12 @@ class Block(NamedTuple):
         return torch.from_numpy(rng.standard_normal((self.first + len(self.images), *shape), np.float32)[self.first :])
 
 
+def normal_rows(rows: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Standard normal numbers `(len(rows), *shape)`, each row a function of its number alone."""
+    drawn = [np.random.default_rng((HELD_OUT, row, NORMAL)).standard_normal(shape, np.float32) for row in rows]
+    return torch.from_numpy(np.stack(drawn) if drawn else np.empty((0, *shape), np.float32))
+
+
 @dataclass(frozen=True)
 class Order:
     """The images that each training step sees.

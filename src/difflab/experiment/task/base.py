@@ -169,7 +169,7 @@ class Job:
 
     def held_out(self, seed: int) -> Tensor:
         """Held-out samples `(n, *)` of the job's labels, another choice with each seed; as `held_out_rows`."""
-        return self.data.encoded(self.data.images.test, self.held_out_rows(seed))
+        return self.codec.encode(self.data.images.test.x[self.held_out_rows(seed)])
 
     def held_out_rows(self, seed: int) -> Tensor:
         """The places of held-out samples of the job's labels, `(n,)`, another choice with each seed.
