@@ -29,6 +29,7 @@ OF_IMAGES += ("autoencoder",)
 SMALL_PATCHES = ["discriminator.layers=1", "discriminator.width=16"]
 CASES |= {
     "vae": ["paradigm=vae", "nfe=1"],
+    "hierarchical_vae": ["paradigm=hierarchical_vae", "schedule.T=4"],
     "gan": ["paradigm=gan", "nfe=1", "backbone=mlp_generator", "discriminator=mlp"],
     "autoencoder": ["paradigm=autoencoder", "adversary=hinge", "adversary.gamma=1.0", *SMALL_PATCHES],
     "draws_two": ["paradigm=ddpm", "draws=two"],  # a chain is of the first images of each process: other ones
