@@ -92,7 +92,7 @@ def show_result(result: Mapping[str, Any]) -> None:
         [
             ("held-out loss", f"{result['loss']:.4f}", ""),
             *((name, f"{result[name]:.4f}", "") for name in HELD_OUT if name in result),
-            *reconstruction_rows(result.get("reconstruction", {})),
+            *reconstruction_rows(result.get("reconstructions", {})),
             *metric_rows(result),
             ("images seen", f"{training['images_seen']}", ""),
             *([("network evaluations", f"{training['evaluations']}", "")] if "evaluations" in training else []),

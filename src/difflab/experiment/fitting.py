@@ -197,7 +197,7 @@ class Fit:
         if isinstance(model, Diffusion) and not (model.denoiser.whole_way or model.denoiser.learned_encoder):
             result["denoising_error"] = denoising_error(model, self.job.data)
         if isinstance(model, KLAutoencoder):
-            result["reconstruction"] = reconstruction_scores(self.job.config, self.job.run, self.job.device)
+            result["reconstructions"] = reconstruction_scores(self.job.config, self.job.run, self.job.device)
         if isinstance(self.job.model, FlowMapMatching) and not self.job.model.needs_pairs:  # at their own noise alone
             result["residual"] = residuals(self.job.model, self.job.data)
         for logger in self.logs(self.job.steps):
