@@ -82,7 +82,7 @@ def test_refusals_lead_to_the_autoencoder_of_the_kind():
     for shape, refused, option in (((2,), Autoencoder, "autoencoder_mlp"), ((1, 8, 8), AutoencoderMLP, "autoencoder")):
         with pytest.raises(ValueError, match=rf"choose backbone={option}$"):
             refused(shape)
-    with pytest.raises(ValueError, match=r"MLP has no latents: .* backbone=autoencoder_mlp for points"):
+    with pytest.raises(ValueError, match=r"MLP has no latents: .* autoencoder_mlp for points"):
         VariationalAutoencoder(MLP((2,), 0))
     with pytest.raises(ValueError, match=r"fewer backbone\.latents for points"):
         Generator(network(latents=4))

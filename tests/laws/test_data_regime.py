@@ -39,11 +39,11 @@ def deterministic():
 
 @cache
 def defaults():
-    """The schedule and the grid of each preset that generates, without repetitions."""
+    """The schedule and the grid of each preset that generates in any number of steps, without repetitions."""
     found = {}
     for paradigm in options("paradigm"):
         config = compose("train", [f"paradigm={paradigm}"])
-        if "classifier" not in paradigm:
+        if "classifier" not in paradigm and config["schedule"].get("T", max(NFE)) >= max(NFE):
             found.setdefault(str((config["schedule"], config["grid"])), (paradigm, config))
     return {name: (build(each["schedule"]), build(each["grid"])) for name, each in found.values()}
 
