@@ -89,8 +89,8 @@ def check_size(latent: Sequence[int], sample: Sequence[int]) -> None:
     if math.prod(latent) > math.prod(sample):
         raise ValueError(
             f"latents of shape {list(latent)} are larger than samples of shape {list(sample)}, "
-            f"whose noise they are made of: choose fewer backbone.channels, or more backbone.multipliers; of a flat "
-            f"latent vector a smaller backbone.latent"
+            f"whose noise they are made of: choose fewer backbone.channels or more backbone.multipliers for "
+            f"images, fewer backbone.latents for points, a smaller backbone.latent for a GAN"
         )
 
 
