@@ -162,6 +162,12 @@ def test_one_changed_weight_image_or_flip_makes_another_cache(tmp_path, subtests
     assert len(names(other)) == 1
 
 
+def test_a_cache_keeps_tensors_of_any_layout(tmp_path):
+    x = torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    for _ in range(2):
+        assert torch.equal(TensorCache(tmp_path)("x", ["layout"], lambda: {"x": x})["x"], x)
+
+
 def test_a_cache_that_is_damaged_anywhere_is_computed_again_and_told(tmp_path, capsys, subtests):
     first = module(tmp_path).codec.posteriors(Source().load().train, True)
     (path,) = tmp_path.glob("latents-*.safetensors")

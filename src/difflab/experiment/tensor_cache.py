@@ -35,7 +35,7 @@ class TensorCache:
         with locked(path, f"{path} is being computed"):
             if (known := read(path)) is not None:
                 return known
-            computed = compute()
+            computed = {key: value.contiguous() for key, value in compute().items()}  # images may be channels-last
             with atomic(path) as unfinished:
                 save_file(computed, unfinished, {"sha256": content_sha256(computed)})
             return computed
