@@ -68,7 +68,7 @@ def changed(name, **parts):
 def test_every_paradigm_that_generates(subtests):
     known = [model for model in models().values() if laws.terms(model) <= {*laws.TERMS}]
     assert len(known) >= 12
-    for law in (*laws.LAWS, *laws.TRAINED_LAWS, *laws.TERM_LAWS):
+    for law in (*laws.LAWS, *laws.OPTIMUM_LAWS, *laws.TRAINED_LAWS, *laws.TERM_LAWS):
         with subtests.test(law.__name__):
             assert_law(law(model) for model in (known if law in laws.TERM_LAWS else models().values()))
 
@@ -80,7 +80,7 @@ def test_bits_per_dim_of_every_likelihood():
 
 
 def test_every_classifier(subtests):
-    for law in (*laws.LAWS, *laws.TRAINED_LAWS):
+    for law in (*laws.LAWS, *laws.OPTIMUM_LAWS, *laws.TRAINED_LAWS):
         with subtests.test(law.__name__):
             assert_law(law(model) for model in classifiers())
 

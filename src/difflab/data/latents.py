@@ -91,6 +91,11 @@ class FrozenStage:
     device: torch.device
     full: bool = False  # see `Whitening`
 
+    @property
+    def weights(self) -> dict[str, object]:
+        """What the latents depend on before they are whitened."""
+        return {key: value for key, value in self.identity.items() if key != "whitening"}
+
 
 def space_name(shape: Sequence[int], identity: Mapping[str, object]) -> str:
     """A space of latents in words, by its shape and what is known of its first stage."""
@@ -168,7 +173,7 @@ class Latents(Codec):
             mean, log_var = (torch.stack(each, 1) for each in zip(*pairs, strict=True))
             return {"mean": mean, "log_var": log_var}
 
-        return self.stage.cache("latents", [dict(self.stage.identity), split.sha256, flip, "float32"], compute)
+        return self.stage.cache("latents", [self.stage.weights, split.sha256, flip, "float32"], compute)
 
     @cached_property
     def whitening(self) -> Whitening:
@@ -194,7 +199,7 @@ class Latents(Codec):
         """The samples of these draws, which no model of the latents can be expected to better, as they are stored."""
         x = self.stage.cache(
             "reconstructions",
-            [dict(self.stage.identity), split.sha256, str(self.inner)],
+            [self.stage.weights, split.sha256, str(self.inner)],
             lambda: {"x": self.decode_latents(self.drawn(split))},
         )["x"]
         return Split(x, split.y)

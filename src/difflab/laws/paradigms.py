@@ -194,10 +194,10 @@ def bits_per_dim_are_those_of_the_density(model: Diffusion) -> Worst:
 Law = Callable[[Paradigm], Worst]
 DiffusionLaw = Callable[[Diffusion], Worst]
 
+OPTIMUM_LAWS: tuple[Law, ...] = (the_optimum_has_the_least_loss,)  # of models whose optimum is known
 LAWS: tuple[Law, ...] = (
     noisy_samples_are_the_mix,
     training_noise_is_a_function_of_the_step_and_the_place,
-    the_optimum_has_the_least_loss,
 )
 TRAINED_LAWS: tuple[Law, ...] = (  # of models with parameters
     losses_are_finite_and_one_for_each_sample,

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from difflab.cli.parts import Part, ours
+from difflab.denoiser.first_stage import FirstStage
 from difflab.guidance.base import Chain
 from difflab.guidance.classifier_free import ClassifierFree
 from difflab.laws import backbones, data, grids, guidance, paradigms, samplers, schedules, targets, times, weightings
@@ -177,8 +178,12 @@ def of_paradigm(part: Part) -> Iterator[Finding]:
         yield held(law, [(model,)])
     for law in paradigms.TRAINED_LAWS:
         yield held(law, [(model,)]) if learns else apart(law, "it has no parameters")
+    one_step = isinstance(model.learned, FirstStage) or getattr(model.learned, "whole_way", False)
+    for law in paradigms.OPTIMUM_LAWS:
+        yield apart(law, "it is no denoiser, whose optimum is known") if one_step else held(law, [(model,)])
     for own in paradigms.DENSITY_LAWS:
-        yield held(own, [(model,)]) if generates else apart(own, "it generates nothing, so that it has no density")
+        known = generates and not one_step
+        yield held(own, [(model,)]) if known else apart(own, "it has no density that is known at an optimum")
     known = generates and known_terms(model)
     for own in paradigms.TERM_LAWS:
         yield held(own, [(model,)]) if known else apart(own, "it has terms whose least value is not known here")
