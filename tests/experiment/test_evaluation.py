@@ -103,7 +103,7 @@ def test_samples_are_measured_in_any_batches_and_each_once(measured):
     protocol, data = measurement.protocol, measurement.data
     labels = protocol.labels_for(data, measurement.classes)
     samples = data.codec.decode(measurement.recipe.draw(measurement.model.denoiser, labels, measurement.seed).x)
-    meter = protocol.meter(data, measurement.classes, measurement.cache)
+    meter = Meter(protocol, data, measurement.classes, measurement.cache)
     for k in torch.arange(protocol.n).flip(0).split(7):
         meter.update(samples[k], labels[k], k)
     again, _ = meter.compute()

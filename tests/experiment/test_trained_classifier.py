@@ -9,6 +9,7 @@ from difflab.data.codec import Pixels
 from difflab.data.images import Split
 from difflab.experiment.build import build
 from difflab.experiment.fitting import finished
+from difflab.experiment.meter import Meter
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.run import Run
 from difflab.experiment.trained_classifier import TrainedClassifier
@@ -112,7 +113,7 @@ def test_its_verdict_on_held_out_samples_is_the_floor_and_what_training_told(tra
     test, data = trained.test, trained.job.data
     n = len(test)
     protocol = Protocol(n, ["test"], judge, [0], 0, "balanced", judge, flow_likelihood=False)
-    meter = protocol.meter(data, 10, cache)
+    meter = Meter(protocol, data, 10, cache)
     for k in torch.arange(n).flip(0).split(100):
         meter.update(test.x[k], test.y[k], k)
     found, _ = meter.compute()
@@ -121,7 +122,7 @@ def test_its_verdict_on_held_out_samples_is_the_floor_and_what_training_told(tra
     assert found["is_classifier"] == pytest.approx(found["is_classifier_floor"], rel=1e-12)
     assert 5 < found["is_classifier"] < 10
     assert judge.floors(n, test, cache)["is_classifier"] == found["is_classifier_floor"]  # from the cache
-    unasked = protocol.meter(data, 0, cache)
+    unasked = Meter(protocol, data, 0, cache)
     unasked.update(test.x, test.y, torch.arange(n))
     assert found.keys() - unasked.compute()[0].keys() == {"class_accuracy", "class_accuracy_floor"}
 

@@ -4,7 +4,6 @@ import time
 from dataclasses import replace
 from multiprocessing import get_context
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -211,6 +210,6 @@ def test_kills_while_caching_leave_nothing_damaged(tmp_path):
 
 
 def test_a_block_of_another_key_and_its_cut_agree_on_where_it_begins():
-    block = Block(np.arange(10), np.zeros(10, bool)).cut(2, 9).cut(1, 4)
+    block = Block.plain(10).cut(2, 9).cut(1, 4)
     assert block.images.tolist() == [3, 4, 5]
     assert block.first == 3

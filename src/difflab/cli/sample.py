@@ -18,6 +18,7 @@ def sample(config: dict[str, Any], context: Context) -> Found:
     """Do the task with the run, and write what it found beside the recipe that it was done by."""
     keep_heap()  # before torch loads
     from difflab.experiment.build import build
+    from difflab.experiment.conditions import Prompts
     from difflab.experiment.files import check_writable, write_json
     from difflab.experiment.identity import line
     from difflab.experiment.recipe import trained
@@ -33,20 +34,23 @@ def sample(config: dict[str, Any], context: Context) -> Found:
             asked["problem"] = {**asked["problem"], "shape": list(denoiser.shape)}
         task: Task = build({**config["task"], **asked})
         seed, label, points = config["seed"], config["label"], data.codec.cloud
+        prompts = Prompts.of(config["prompts"], config["negative"])
+        texts = {"prompts": [*prompts.texts], "negative": prompts.negative} if prompts else {}
         n = config["n"] if config["n"] is not None else POINTS if points else task.n
         how = {key: line(getattr(recipe, key)) for key in ("sampler", "grid", "path", "precision")}
         how["guidance"] = ", ".join(map(line, recipe.chain.parts))
         words = [type(task).__name__.lower(), type(recipe.sampler).__name__.lower()]
-        words += [f"nfe{recipe.nfe}", f"seed{seed}", f"n{n}", digest([line(task), how, weights, label])[:6]]
+        about = [line(task), how, weights, label, *texts.values()]
+        words += [f"nfe{recipe.nfe}", f"seed{seed}", f"n{n}", digest(about)[:6]]
         folder = Path(config["out"]) if config["out"] else run.folder / "samples" / "-".join(words)
-        job = Job(run, denoiser, recipe, n, seed, label, config["batch_size"], folder, data)
+        job = Job(run, denoiser, recipe, n, seed, label, config["batch_size"], folder, data, prompts)
         task.require(job)
         check_writable(folder, "out=FOLDER writes to another folder")
     start = time.monotonic()
     with kept():
         picture, images, nfe, measured = task(job)
     seconds = time.monotonic() - start
-    facts = {"task": line(task), **how, "weights": weights, "seed": seed, "label": label, "n": n}
+    facts = {"task": line(task), **how, "weights": weights, "seed": seed, "label": label, "n": n, **texts}
     write_json(folder / "report.json", facts | {"nfe": nfe, "seconds": seconds, "measured": measured})
     print(f"{images} images, {nfe:g} network evaluations each, {seconds:.1f} s: {picture}")
     if measured:

@@ -20,10 +20,12 @@ from difflab.data.labels import Labels
 from difflab.data.latents import FrozenStage, Latents, Whitening
 from difflab.data.module import DataModule
 from difflab.data.toy import Checkerboard, EightGaussians, Gaussian, Mixture, Moons, SCurve, SwissRoll
+from difflab.data.words import Captions, Vocabulary, Words
 
 __all__ = [
     "Arrays",
     "Batch",
+    "Captions",
     "Checkerboard",
     "Codec",
     "DataModule",
@@ -49,5 +51,7 @@ __all__ = [
     "Source",
     "Split",
     "SwissRoll",
+    "Vocabulary",
     "Whitening",
+    "Words",
 ]

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from difflab.data.images import Images, Split
+from difflab.data.words import Captions, words_of
 
 SHA256 = "db2af2dbe803162161345eba74c1396ac192af50e277c0f142e7e6d3fa3c84a4"  # of all pixels (5616, 32, 32, 3)
 SIDE, COLUMNS = 32, 32  # of an image, and of a sheet
+FORMS = 3  # of a caption
 
 NAMES = {  # of the classes, by what labels state
     "style": ("noto", "twemoji", "fluent3d"),
@@ -54,6 +56,13 @@ class Drawing(NamedTuple):
         """The caption for text-to-image: `man cook, noto style`."""
         return f"{self.caption}, {self.style} style"
 
+    @property
+    def prompts(self) -> tuple[str, str, str]:
+        """Three forms of it: the prompt, the caption with the other tags, and the tags alone, each with the style."""
+        others = " ".join(tag for tag in self.tags.split() if tag not in words_of(self.caption))
+        more = f"{self.caption} {others}".strip()
+        return self.prompt, f"{more}, {self.style} style", f"{self.tags}, {self.style} style"
+
 
 @dataclass(frozen=True)
 class Emoji:
@@ -63,32 +72,47 @@ class Emoji:
     pixels, Fluent's from 256, without skin tones; captions, tags and groups of emojibase (Johnson). Licences: NOTICE.
     A tenth of the concepts is held out, in all styles. The set is small, and a model can memorise it.
 
-    - `labels`: "style", three classes, or "group", nine classes: what the emoji shows.
+    - `labels`: "style", three classes; "group", nine classes: what the emoji shows; or "caption", texts in three forms:
+      see `Drawing.prompts`.
 
     Raises ValueError for other labels, if the installed file is damaged, and where Pillow reads no WebP.
     """
 
-    labels: Literal["style", "group"] = "style"
+    labels: Literal["style", "group", "caption"] = "style"
 
     def __post_init__(self) -> None:
-        if self.labels not in NAMES:
-            raise ValueError(f"labels={self.labels!r}: choose {' or '.join(NAMES)}")
+        if self.labels not in (*NAMES, "caption"):
+            raise ValueError(f"labels={self.labels!r}: choose {', '.join(NAMES)} or caption")
 
     def load(self) -> Images:
         """Read the file inside the package and check its pixels."""
         with files("difflab.data").joinpath("emoji32.zip").open("rb") as file:
             pixels, drawings = read(file)
-        names = NAMES[self.labels]
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-        y = torch.tensor([names.index(getattr(drawing, self.labels)) for drawing in drawings])
         held_out = torch.tensor([drawing.held_out for drawing in drawings])
+        if self.labels == "caption":
+            captions = captions_of(drawings)
+            names, y = tuple(captions.texts), torch.arange(0, FORMS * len(x), FORMS)
+        else:
+            captions, names = None, NAMES[self.labels]
+            y = torch.tensor([names.index(getattr(drawing, self.labels)) for drawing in drawings])
         train, test = (Split(x[rows].contiguous(), y[rows]) for rows in (~held_out, held_out))
-        return Images(train, test, names)
+        return Images(train, test, names, lookup=captions)
 
     def drawings(self, held_out: bool = False) -> Sequence[Drawing]:
         """The images of a split in words, in the order of `load`."""
         with files("difflab.data").joinpath("emoji32.zip").open("rb") as file, ZipFile(file) as archive:
             return [drawing for drawing in table(archive) if drawing.held_out == held_out]
+
+
+def captions_of(drawings: Sequence[Drawing]) -> Captions:
+    """The captions of images, in the forms of `Drawing.prompts`; a concept has one in each style."""
+    codes = {code: k for k, code in enumerate(dict.fromkeys(drawing.code for drawing in drawings))}
+    styles = NAMES["style"]
+    concepts = torch.tensor([codes[drawing.code] for drawing in drawings]).repeat_interleave(FORMS)
+    kinds = torch.tensor([styles.index(drawing.style) for drawing in drawings]).repeat_interleave(FORMS)
+    texts = [text for drawing in drawings for text in drawing.prompts]
+    return Captions(texts, FORMS, concepts, [f"{style} style" for style in styles], kinds)
 
 
 def read(file: IO[bytes]) -> tuple[NDArray[np.uint8], Sequence[Drawing]]:

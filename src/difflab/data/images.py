@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+from difflab.data.words import Captions
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +61,40 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """A training split, a held-out split, the class names (none: unlabelled), and what was set aside for selection."""
+    """A training split, a held-out split, and what labels mean: names of classes (none: unlabelled), or more.
+
+    `lookup` is what labels look up where that is more than a class: captions, whose texts are the `names`, too; or
+    numbers or an image for each label, float `(labels, ...)`. `selection` was set aside from the held-out samples, to
+    choose settings by.
+    """
 
     train: Split
     test: Split
     names: tuple[str, ...] = ()
     selection: Split | None = None
+    lookup: Captions | Tensor | None = None
+
+    @property
+    def classes(self) -> int:
+        """How many labels there are."""
+        return len(self.lookup) if isinstance(self.lookup, Tensor) else len(self.names)
+
+    @property
+    def forms(self) -> int:
+        """How many labels in a row are forms of one."""
+        return self.lookup.forms if isinstance(self.lookup, Captions) else 1
+
+    @cached_property
+    def lookup_sha256(self) -> str | None:
+        """Sum of what labels look up, where that is more than a class."""
+        match self.lookup:
+            case Captions(texts=texts, forms=forms, concepts=concepts):  # by all that changes a training
+                known = json.dumps([[*texts], forms, None if concepts is None else concepts.tolist()]).encode()
+            case Tensor():
+                known = self.lookup.contiguous().numpy().tobytes()
+            case _:
+                return None
+        return hashlib.sha256(known).hexdigest()
 
     def set_aside(self, n: int) -> Images:
         """The same with n held-out samples, spread over their order, in `selection` and no longer in `test`.

@@ -219,4 +219,4 @@ class LatentBlocks(Dataset[Batch]):
         rows, way = torch.from_numpy(block.images), torch.from_numpy(block.mirrored).long()
         mean, log_var = self.mean[rows, way], self.log_var[rows, way]
         z = mean + (0.5 * log_var).exp() * block.normal(self.seed, tuple(mean.shape[1:]))
-        return Batch(self.whitening(z), self.y[rows])
+        return Batch(self.whitening(z), self.y[rows] + torch.from_numpy(block.form))

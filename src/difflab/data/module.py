@@ -2,54 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from difflab.data.blocks import Blocks, StepLoader
 from difflab.data.codec import Codec, codec_of_shape
 from difflab.data.images import Batch, Images, Source, Split
 from difflab.data.latents import FrozenStage, Latents
 from difflab.data.order import HELD_OUT, Block, Divided, Order, Shard, share
 from difflab.data.pairs import load_pairs
-
-
-class Blocks(Dataset[Batch]):
-    """A split indexed by whole blocks: one gather a batch."""
-
-    def __init__(self, split: Split) -> None:
-        # numpy gathers on one thread; torch would wake its pool for these few bytes, slow where cores are contended.
-        self.x, self.y = split.x.numpy(), split.y.numpy()
-        self.eps = None if split.eps is None else split.eps.numpy()
-
-    def __getitem__(self, block: Block) -> Batch:
-        eps = None if self.eps is None else gather(self.eps, block)
-        return Batch(gather(self.x, block), torch.from_numpy(self.y[block.images]), eps)
-
-
-def gather(rows: NDArray[Any], block: Block) -> Tensor:
-    """The rows of a block, mirrored where it says so."""
-    chosen = rows[block.images]
-    chosen[block.mirrored] = chosen[block.mirrored, ..., ::-1]
-    return torch.from_numpy(chosen)
-
-
-class StepLoader(DataLoader[Batch]):
-    """A loader whose position is the trainer's global step: it keeps no state, and tells Lightning so."""
-
-    def state_dict(self) -> dict[str, int]:
-        """Nothing: the order is a function of the step."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Nothing to restore."""
+from difflab.data.words import Captions, Vocabulary, Words
 
 
 def keeps_numbers(codec: Codec, shape: Sequence[int]) -> bool:
@@ -72,6 +41,7 @@ class DataModule(LightningDataModule):
     - codec: how samples are stored, seen by models, shown and measured; None: see `codec_of_shape`.
     - selection: held-out samples that are set aside, to choose settings by; they are no reference of an evaluation.
     - stage: a frozen first stage, whose latents models see; x is then `(B, *latent_shape)`, a new draw in each step.
+    - words: the tokeniser of captions, for a source that has them.
 
     Training is one long Lightning epoch of `Trainer(max_steps=...)` that starts at the trainer's global step, so that a
     resumed run goes on with the next batch. The shards of several processes are made here. Raises ValueError for a
@@ -83,6 +53,7 @@ class DataModule(LightningDataModule):
     # What a run's identity leaves out: samples enter it by their content, and the others change no weights.
     outside_identity: ClassVar[tuple[str, ...]] = ("source", "pairs", "workers", "max_distance", "selection", "stage")
     paths: ClassVar[tuple[str, ...]] = ("pairs",)
+    as_before: ClassVar[Mapping[str, object]] = {"words": None}
 
     def __init__(
         self,
@@ -99,9 +70,10 @@ class DataModule(LightningDataModule):
         codec: Codec | None = None,
         selection: int = 0,
         stage: FrozenStage | None = None,
+        words: Words | None = None,
     ) -> None:
         super().__init__()
-        self.selection = selection
+        self.selection, self.words = selection, words
         self.codec = codec or codec_of_shape(shape)
         if flip and not self.codec.mirrors:
             raise ValueError(f"flip=true mirrors images: data of shape={list(shape)} have no left and right")
@@ -127,13 +99,46 @@ class DataModule(LightningDataModule):
                     f"{lost} of the {len(split)} {name} samples of {type(self.source).__name__} "
                     f"{'is' if lost == 1 else 'are'} not finite: leave them out"
                 )
-        shape, classes = images.train.shape, len(images.names)
+        shape, classes = images.train.shape, images.classes
         if (shape, classes) != (self.shape, self.classes):
             raise ValueError(
                 f"shape={list(self.shape)} and classes={self.classes} are declared, but {type(self.source).__name__} "
                 f"holds shape={list(shape)} and classes={classes}"
             )
         return images.set_aside(self.selection)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary | None:
+        """The words of the training captions; None of data without captions, or without a tokeniser."""
+        captions = self.images.lookup
+        if not isinstance(captions, Captions) or self.words is None:
+            return None
+        first = sorted({*self.images.train.y.tolist()})
+        return self.words([captions.texts[k + form] for k in first for form in range(captions.forms)])
+
+    @property
+    def kinds(self) -> int:
+        """How many classes a classifier tells: those of the labels, or those that class prompts name."""
+        return len(self.images.lookup.prompts) if isinstance(self.images.lookup, Captions) else self.classes
+
+    def kind(self, label: Tensor) -> Tensor:
+        """The class that a classifier is to tell of samples of a label, int64 (n,)."""
+        lookup = self.images.lookup
+        known = lookup.kinds if isinstance(lookup, Captions) else None
+        return label if known is None else known[label]
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """The names of the classes; none where labels look up more than a class."""
+        return () if self.images.lookup is not None else self.images.names
+
+    @cached_property
+    def rows(self) -> Tensor | None:
+        """What labels look up, `(labels, ...)`: ids of captions, numbers or images; None of classes."""
+        lookup = self.images.lookup
+        if isinstance(lookup, Captions):
+            return None if self.vocabulary is None else self.vocabulary(lookup.texts)
+        return lookup
 
     @cached_property
     def _splits(self) -> tuple[Split, Split]:
@@ -184,7 +189,7 @@ class DataModule(LightningDataModule):
     @property
     def order(self) -> Order:
         """The order of the training samples."""
-        return Order(len(self.training), self.batch_size, self.seed, self.flip)
+        return Order(len(self.training), self.batch_size, self.seed, self.flip, self.images.forms)
 
     @property
     def global_batch_size(self) -> int:
@@ -208,7 +213,7 @@ class DataModule(LightningDataModule):
         """The held-out samples in order, each once over all processes, which slice the batches as in training."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         n, size = len(self.held_out), share(self.batch_size, world)
-        whole = Block(np.arange(n), np.zeros(n, bool))
+        whole = Block.plain(n)
         batches = [whole.cut(at, at + self.batch_size).numbered(HELD_OUT, at) for at in range(0, n, self.batch_size)]
         parts = [batch.cut(rank * size, (rank + 1) * size) for batch in batches]
         mine = Divided([part for part in parts if len(part.images)], self.batch_size)

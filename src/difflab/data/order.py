@@ -20,18 +20,26 @@ NORMAL = 1  # ends the keys of normal numbers, which no key of an order does
 
 
 class Block(NamedTuple):
-    """Which images make a batch, and which of them are mirrored; its key, and the place of the first image in it."""
+    """Which images make a batch, which are mirrored, and which form of each one's caption is seen.
+
+    And the key of the batch, and the place of the first image in it.
+    """
 
     images: NDArray[np.int64]
     mirrored: NDArray[np.bool_]
+    form: NDArray[np.int64]
     key: tuple[int, int] = (TRAINING, 0)  # the stream and the number of the batch
     first: int = 0
 
+    @classmethod
+    def plain(cls, n: int) -> Block:
+        """The first n images as they are."""
+        return cls(np.arange(n), np.zeros(n, bool), np.zeros(n, np.int64))
+
     def cut(self, start: int, stop: int) -> Block:
         """The images start..stop-1 of this block."""
-        return self._replace(
-            images=self.images[start:stop], mirrored=self.mirrored[start:stop], first=self.first + start
-        )
+        mine = slice(start, stop)
+        return Block(self.images[mine], self.mirrored[mine], self.form[mine], self.key, self.first + start)
 
     def numbered(self, stream: int, number: int) -> Block:
         """The block as a batch of its own."""
@@ -54,7 +62,8 @@ class Order:
     """The images that each training step sees.
 
     Epoch e is the permutation drawn from the key (seed, e), cut into blocks of batch_size; its incomplete last block is
-    left out. Whether image i is mirrored in epoch e depends on (seed, e, i) alone.
+    left out. Whether image i is mirrored in epoch e, and which of the `forms` of its caption is seen, depends on
+    (seed, e, i) alone.
     Raises ValueError if the set is smaller than a batch.
     """
 
@@ -62,6 +71,7 @@ class Order:
     batch_size: int
     seed: int = 0
     flip: bool = False
+    forms: int = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.batch_size <= self.n:
@@ -77,7 +87,8 @@ class Order:
         rng = np.random.default_rng((self.seed, epoch))
         images = rng.permutation(self.n)
         coin = rng.random(self.n) < 0.5
-        return Block(images, coin[images] & self.flip)
+        form = rng.integers(self.forms, size=self.n) if self.forms > 1 else np.zeros(self.n, np.int64)
+        return Block(images, coin[images] & self.flip, form[images])
 
     def blocks(self, start: int, stop: int) -> Iterator[Block]:
         """The global batches of the steps start..stop-1."""

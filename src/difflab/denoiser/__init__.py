@@ -2,6 +2,7 @@
 
 from difflab.denoiser.base import AnyDenoiser, Backbone, Bound, Denoise, Denoiser, Estimate, velocity
 from difflab.denoiser.classifier import AnyClassifier, Classifier, ClassifierBackbone
+from difflab.denoiser.contrast import Contrast
 from difflab.denoiser.encoder import Encoder, FixedEncoder, LearnedEncoder
 from difflab.denoiser.exact import Empirical, Exact, Gaussian, Known, Mixture
 from difflab.denoiser.exact_flow import ExactFlowMap, KnownFlowMap
@@ -38,6 +39,7 @@ __all__ = [
     "Classifier",
     "ClassifierBackbone",
     "ContinuousBound",
+    "Contrast",
     "Decoder",
     "Denoise",
     "Denoiser",

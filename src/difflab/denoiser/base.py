@@ -151,8 +151,12 @@ class Denoiser(AnyDenoiser):
         self.schedule = schedule
         self.target = target
         network = cast(Backbone, backbone)
-        self.shape = tuple(network.shape)
-        self.classes, self.learned_variance = network.classes, network.learned_variance
+        self.shape, self.learned_variance = tuple(network.shape), network.learned_variance
+
+    @property
+    def classes(self) -> int:  # type: ignore[override]  # what labels look up may be replaced, as by prompts
+        """Those of the network."""
+        return cast(Backbone, self.backbone).classes
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
         """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`; the backbone does not use `s`."""

@@ -21,6 +21,7 @@ from difflab.experiment.held_out import likelihood
 from difflab.experiment.identity import line
 from difflab.experiment.image_rows import ROWS, save_rows
 from difflab.experiment.lock import locked
+from difflab.experiment.meter import Meter
 from difflab.experiment.picture.files import save_png
 from difflab.experiment.picture.measured import FOLLOWED, PAIRS, POINTS, SHOWN, UNLABELLED, measured_sheets
 from difflab.experiment.picture.samples import WIDEST, class_names, footer
@@ -102,6 +103,7 @@ class Evaluation:
             weights=self.weights,
             labels=protocol.labels if self.classes else "none",
             classifier=f"sha256 {protocol.classifier.sha256[:12]}" if protocol.classifier else "none",
+            contrastive=f"sha256 {protocol.contrastive.sha256[:12]}" if protocol.contrastive else "",
             precision=recipe.precision,
             seed=self.seed,
             noise=NOISE,
@@ -175,7 +177,7 @@ class Evaluation:
             began = time.monotonic()
             samples = data.codec.decode(drawn.x)
             seconds = drawn.seconds + time.monotonic() - began
-            meter = protocol.meter(data, self.classes, self.cache)
+            meter = Meter(protocol, data, self.classes, self.cache)
             for rows in torch.split(torch.arange(len(mine)), MEASURED) if batches else ():
                 meter.update(samples[rows], labels[mine[rows]], mine[rows])
             metrics, copies = meter.compute()

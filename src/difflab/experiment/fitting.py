@@ -165,8 +165,8 @@ class Fit:
             each = evaluations_an_image(self.job.model.to(self.job.device), self.job.fitted)
             spent["evaluations"] = round(each * spent["images_seen"]) + pairs
         facts = spent | spent_before(self.job)
-        module, names = self.job.config["model"][self.job.model.learns], self.job.data.images.names
-        save_weights(self.job.run, module, averages, facts, kept, names)
+        module, data = self.job.config["model"][self.job.model.learns], self.job.data
+        save_weights(self.job.run, module, averages, facts, kept, data.class_names, data.vocabulary)
 
     def logs(self, start: int) -> list[Logger]:
         """Open the logs of a run that goes on from step `start`."""
@@ -204,5 +204,5 @@ class Fit:
             logger.log_metrics({"final/loss": result["loss"]}, self.job.steps - 1)
             logger.finalize("success")
         config = self.job.run.config
-        keep(self.job.run, config, computed(self.job.run, config, self.job.data.images.names))
+        keep(self.job.run, config, computed(self.job.run, config, self.job.data.class_names))
         write_json(self.job.run.folder / "result.json", result)

@@ -24,6 +24,8 @@ def origins_of(config: Mapping[str, Any], data: DataModule, model: Paradigm, tea
     images = data.images.train.labelled_sha256
     trained_on = images if teacher else data.training.labelled_sha256
     origins: Origins = {"data": {"sha256": trained_on, "images": images}}
+    if lookup := data.images.lookup_sha256:
+        origins["data"]["lookup"] = lookup
     if source := source_of(config):
         origins["first_stage"] = {**stage_identity(source, config), **source.kept}
     if teacher:

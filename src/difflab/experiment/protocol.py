@@ -8,24 +8,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from difflab.data.images import Split
+from difflab.data.labels import in_turn
 from difflab.data.latents import Latents
 from difflab.data.module import DataModule
 from difflab.experiment.build import build
 from difflab.experiment.errors import suggestion
 from difflab.experiment.processes import rank
-from difflab.experiment.recipe import balanced
 from difflab.experiment.trained_classifier import TrainedClassifier
+from difflab.experiment.trained_contrast import TrainedContrast
 from difflab.metric.cache import Cache
-from difflab.metric.classes import InceptionScore, correct
 from difflab.metric.distance import thinned
 from difflab.metric.features import Extractor
-from difflab.metric.gather import gathered
-from difflab.metric.memorisation import Copies, Memorisation, calibration
+from difflab.metric.memorisation import calibration
 from difflab.metric.psnr import psnr
-from difflab.metric.reference import compared, floor, keeper_names, keepers, real_features, remarks
+from difflab.metric.reference import floor, real_features, remarks
 from difflab.metric.sample_size import FEW
 from difflab.process.noise import keyed
 
@@ -39,7 +37,7 @@ class Protocol:
     """What is measured against what: `n` samples for each seed of the noise, with labels balanced or as in the data.
 
     Against the first of the `references`, which are splits, and against the others too; seen by the extractor, and by a
-    classifier if there is one. And the likelihood of `n_likelihood` held-out samples, or of all if there are fewer;
+    classifier and a contrastive pair if there is one. And the likelihood of `n_likelihood` held-out samples, or of all if there are fewer;
     with `flow_likelihood` also that of the probability flow, where there is one.
     """
 
@@ -51,6 +49,7 @@ class Protocol:
     labels: str
     classifier: TrainedClassifier | None
     flow_likelihood: bool
+    contrastive: TrainedContrast | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any], device: torch.device, runs_dir: str) -> Protocol:
@@ -58,8 +57,9 @@ class Protocol:
         for key in ("n", "seed", "seeds", "n_likelihood"):
             if type(config[key]) is not int or config[key] < 0:
                 raise ValueError(f"protocol.{key}={config[key]!r} should be a whole number, 0 or more")
-        if not isinstance(config["classifier"], str | None):
-            raise ValueError(f"protocol.classifier={config['classifier']!r} should be a run's folder, or its name")
+        for key in ("classifier", "contrastive"):
+            if not isinstance(config.get(key), str | None):
+                raise ValueError(f"protocol.{key}={config[key]!r} should be a run's folder, or its name")
         references, labels, seeds = config["references"], config["labels"], config["seeds"]
         for split in references:
             if split not in SPLITS:
@@ -73,12 +73,14 @@ class Protocol:
         classifier = None
         if config["classifier"]:
             classifier = TrainedClassifier(config["classifier"], runs_dir, device=device)
+        pair = config.get("contrastive")  # which earlier protocols have not
+        contrastive = TrainedContrast(pair, runs_dir, device=device) if pair else None
         extractor = build(config["extractor"], device=device)
         noise = range(config["seed"], config["seed"] + seeds)
         n, n_likelihood, flow = config["n"], config["n_likelihood"], config.get("flow_likelihood", True)  # as before
         if not isinstance(flow, bool):
             raise ValueError(f"protocol.flow_likelihood={flow!r} should be true or false")
-        return cls(n, references, extractor, noise, n_likelihood, labels, classifier, flow)
+        return cls(n, references, extractor, noise, n_likelihood, labels, classifier, flow, contrastive)
 
     def dry_run(self, data: DataModule) -> None:
         """See that these images can be measured, if any are. Raises ValueError, with the way out, if they cannot."""
@@ -90,8 +92,10 @@ class Protocol:
             )
         if self.n < 2:
             raise ValueError(f"n={self.n}: a distance between distributions takes two images at least")
-        if self.classifier and self.classifier.classes != data.classes:
-            raise ValueError(f"{self.classifier} tells {self.classifier.classes} classes, the data have {data.classes}")
+        if self.classifier and self.classifier.classes != data.kinds:
+            raise ValueError(f"{self.classifier} tells {self.classifier.classes} classes, the data have {data.kinds}")
+        if self.contrastive:
+            self.contrastive.check(data)
         try:
             one = data.codec.measure(data.images.test.x[:1])
             self.extractor(one)
@@ -137,7 +141,7 @@ class Protocol:
     def labels_for(self, data: DataModule, classes: int) -> Tensor:
         """The labels of the samples 0, 1, .., `classes` being what the denoiser knows; int64 (n,)."""
         if self.labels == "balanced" or not classes:
-            return balanced(self.n, classes)
+            return in_turn(self.n, classes, data.images)
         y = data.images.train.y
         return y[torch.randint(len(y), (self.n,), generator=keyed(0))]
 
@@ -178,56 +182,7 @@ class Protocol:
         (main, other), *_ = self.pairings(data)
         return floor(self.extractor, main, other, self.n, cache)
 
-    def meter(self, data: DataModule, classes: int, cache: Cache) -> Meter:
-        """What takes the samples in, batch by batch, and measures them; `classes` is how many the denoiser knows."""
-        return Meter(self, data, classes, cache)
-
 
 def fewer(split: Split, n: int) -> Split:
     """Of a split n samples, spread over it, or all if there are fewer."""
     return Split(thinned(split.x, min(n, len(split))), thinned(split.y, min(n, len(split))))
-
-
-class Meter:
-    """Measures the n samples of a protocol, which come in batches, in any order, on one process or several.
-
-    Each batch is seen once by each network. All processes of a group compute, also one that saw no sample.
-    """
-
-    def __init__(self, protocol: Protocol, data: DataModule, classes: int, cache: Cache) -> None:
-        self.protocol, self.data, self.cache = protocol, data, cache
-        metrics: dict[str, Metric | MetricCollection] = {**keepers(protocol.extractor, protocol.n)}
-        metrics["copies"] = Copies(data.measured.train, data.measured.test, cache)
-        if protocol.classifier:
-            metrics["is_classifier"] = InceptionScore(protocol.classifier.classes)
-            if classes:  # that were asked for
-                metrics["class_accuracy"] = MeanMetric(dist_sync_fn=gathered).set_dtype(torch.float64)
-        self.metrics = MetricCollection(metrics, compute_groups=False)
-
-    def update(self, samples: Tensor, labels: Tensor, k: Tensor) -> None:
-        """Take in the samples k, int64 (N,), as stored, with the labels that were asked for."""
-        x, classifier = self.data.codec.measure(samples), self.protocol.classifier
-        seen = {"samples": x, "k": k, "seen": self.protocol.extractor(x)}
-        if classifier:
-            seen["log_probs"] = log_probs = classifier(x)["log_probs"]
-            seen["value"] = correct(log_probs, labels)  # of which torchmetrics has the mean
-        self.metrics.update(**seen)
-
-    def compute(self) -> tuple[dict[str, float], Memorisation]:
-        """Each score of all samples beside its floor; and their nearest training samples.
-
-        Raises ValueError unless there are n samples.
-        """
-        protocol, found = self.protocol, self.metrics.compute()
-        copies: Memorisation = found["copies"]
-        if (n := len(copies.closeness)) != protocol.n:
-            raise ValueError(f"n={protocol.n} samples are measured together, not {n}")
-        (main, other), *_ = protocol.pairings(self.data)
-        kept = [found[name] for name in keeper_names(protocol.extractor)]
-        scores = compared(protocol.extractor, kept, n, main, other, self.cache, *protocol.references[1:])
-        if protocol.classifier:
-            floors = protocol.classifier.floors(n, self.data.measured.test, self.cache)
-            for name, floor_ in floors.items():
-                if name in found:
-                    scores |= {name: found[name].item(), f"{name}_floor": floor_}
-        return scores | protocol.reconstruction(self.data, self.cache) | copies.scores, copies

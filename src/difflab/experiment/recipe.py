@@ -17,13 +17,14 @@ from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.rescheduled import Rescheduled
 from difflab.experiment.build import build
+from difflab.experiment.conditions import Prompts, books, fill
 from difflab.experiment.first_stage import data_module
 from difflab.experiment.found_times import FoundTimes, Seen
 from difflab.experiment.hardware import autocast, best_device, settle_precision
 from difflab.experiment.identity import line
 from difflab.experiment.run import Run, find
 from difflab.experiment.tensor_cache import TensorCache
-from difflab.experiment.weights import load_denoiser
+from difflab.experiment.weights import facts_of, load_denoiser
 from difflab.guidance.base import Chain, Guidance, Unguided
 from difflab.paradigm.divergence import Diverged
 from difflab.process.gaussian import scale
@@ -188,6 +189,10 @@ def trained(config: Mapping[str, Any], word: str = "run") -> Trained:
     if "_target_" not in chosen["sampler"]:  # another path alone
         chosen["sampler"] = {**own["sampler"], **chosen["sampler"]}
     data = data_of(run, config.get("data"), device, config.get("first_stage"))
+    if prompts := Prompts.of(config.get("prompts") or (), config.get("negative")):
+        prompts.fill(denoiser, facts_of(run), run.folder.name)
+    elif [*books(denoiser)]:
+        fill(denoiser, data)
     found = FoundTimes(TensorCache(Path(config["runs_dir"]) / ".cache"), Seen(own["protocol"], data))
     recipe = Recipe.of(chosen, settle_precision(config["precision"] or own["precision"], device), found)
     recipe.dry_run(denoiser)
@@ -232,11 +237,6 @@ def located(run: Run, root: str | None) -> dict[str, Any]:
     if "root" not in node["source"]:
         raise ValueError(f"data.source.root={root}: the data of {run.folder.name} come from no folder")
     return {**node, "source": {**node["source"], "root": root}}
-
-
-def balanced(n: int, classes: int) -> Tensor:
-    """Labels 0, 1, .. classes - 1, 0, 1, ..; without classes the null label, 0."""
-    return torch.arange(n) % max(classes, 1)
 
 
 def provenance(config: Mapping[str, Any]) -> dict[str, Any]:

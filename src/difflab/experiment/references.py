@@ -14,7 +14,13 @@ from difflab.experiment.reflow import check_student
 from difflab.experiment.space import CONTINUOUS, latent_shape
 from difflab.experiment.training import Training
 
-PLACES = (("first_stage", "run"), ("init",), ("teacher", "run"), ("protocol", "classifier"))
+PLACES = (
+    ("first_stage", "run"),
+    ("init",),
+    ("teacher", "run"),
+    ("protocol", "classifier"),
+    ("protocol", "contrastive"),
+)
 LOADERS = ("difflab.experiment.FromRun", "difflab.experiment.TrainedClassifier")  # whose `run` takes one, too
 SHARED = ("runs_dir", "logger", "dry_run")  # settings that such a training takes over
 

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from torch import Tensor
 
+from difflab.data.labels import in_turn
 from difflab.data.latents import space_name
 from difflab.data.module import DataModule
 from difflab.data.pairs import save_pairs
@@ -20,7 +21,7 @@ from difflab.experiment.files import atomic
 from difflab.experiment.identity import identity
 from difflab.experiment.lock import locked
 from difflab.experiment.progress import Drawing
-from difflab.experiment.recipe import Trained, balanced, trained
+from difflab.experiment.recipe import Trained, trained
 from difflab.experiment.run import Run, find
 from difflab.experiment.weights import kept_of, load_denoiser, weights_identity
 from difflab.metric.card import digest
@@ -109,7 +110,7 @@ class Teacher:
             if not path.exists():
                 denoiser, recipe = self.trained.denoiser, self.trained.recipe
                 seed = keyed(PAIRS, self.seed).initial_seed()
-                y = balanced(self.n, recipe.guided(denoiser).classes)
+                y = in_turn(self.n, recipe.guided(denoiser).classes, self.trained.data.images)
                 with Drawing("pairs", self.n) as progress:
                     x = recipe.draw(denoiser, y, seed, progress=progress).x
                 with atomic(path) as unfinished:

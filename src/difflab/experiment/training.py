@@ -21,6 +21,7 @@ from difflab.experiment.build import build
 from difflab.experiment.callback.pictures import reconstruction_sheet, sample_grid
 from difflab.experiment.callback.selection import selection_scores
 from difflab.experiment.checkpoint import newest
+from difflab.experiment.conditions import fill
 from difflab.experiment.evaluation import PARTS, Evaluation
 from difflab.experiment.files import read_json
 from difflab.experiment.first_stage import data_module
@@ -78,6 +79,7 @@ class Training:
         data = data_module(config, device)
         torch.manual_seed(config["seed"])
         model: Paradigm = build(config["model"])
+        fill(model.learned, data)
         teacher = Teacher.of(config, model, data)
         origins = origins_of(config, data, model, teacher)
         run = Run.of(Path(config["runs_dir"]), label(config), fingerprint(config, origins))

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
+from difflab.data.words import Vocabulary
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.first_stage import FirstStage
 from difflab.experiment.build import build
@@ -40,11 +41,13 @@ def save_weights(
     training: Mapping[str, float],
     snapshots: Mapping[str, str] | None = None,
     names: Sequence[str] = (),
+    vocabulary: Vocabulary | None = None,
 ) -> None:
     """Write averaged weights, a set for each decay, and then the JSON that vouches for them.
 
     `module` is the configuration of what they belong to; `training` is what these weights cost: images seen, seconds;
-    `snapshots` are the sha256 of those that were kept, by step; `names` are those of the classes, for pictures.
+    `snapshots` are the sha256 of those that were kept, by step; `names` are those of the classes, for pictures; and the
+    `vocabulary` is that of the captions, for prompts.
     """
     tensors = {f"{decay}/{k}": v.contiguous().cpu() for decay, state in averages.items() for k, v in state.items()}
     data = tensor_bytes(tensors)
@@ -59,6 +62,7 @@ def save_weights(
             "training": training,
             "snapshots": snapshots or {},
             "names": list(names),
+            **({"vocabulary": {"words": list(vocabulary.words), "context": vocabulary.context}} if vocabulary else {}),
             "module": module,
         },
     )

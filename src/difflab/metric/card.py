@@ -51,6 +51,7 @@ class ProtocolCard:
     seed: int  # of the noise
     noise: int = NOISE_BEFORE  # the version of the law that makes the noise from the seed
     likelihood: str = ""  # which bits/dim: chain, decoder and estimator; "" of earlier cards, and where none were taken
+    contrastive: str = ""  # whose text alignment is reported: a run of paradigm=contrastive, or ""
     space: str = ""  # whose latents were modelled; "": the samples themselves
     extensions: str = ""  # the extensions whose classes took part, each with the sha256 of its source
     versions: dict[str, str] = field(default_factory=installed_versions, hash=False)
@@ -68,7 +69,7 @@ class ProtocolCard:
         values = self.to_dict()
         if self.noise == NOISE_BEFORE:
             del values["noise"]
-        for name in ("extensions", "likelihood", "space"):
+        for name in ("contrastive", "extensions", "likelihood", "space"):
             if not values[name]:
                 del values[name]
         return digest(values)[:12]

@@ -80,6 +80,20 @@ READINGS = {
     "class_accuracy": Reading(
         "Class accuracy", True, 0, 1, "The share of generated samples that a classifier puts in the class asked for."
     ),
+    "text_alignment": Reading(
+        "Text alignment",
+        True,
+        -1,
+        1,
+        "How near generated images are to their texts, by the product of the unit vectors of a contrastive pair.",
+    ),
+    "text_retrieval": Reading(
+        "Texts found",
+        True,
+        0,
+        1,
+        "The share of generated images whose own text is the nearest of all that were asked for.",
+    ),
     "copies": Reading(
         "Copies of training samples",
         False,

@@ -2,6 +2,7 @@
 
 from difflab.paradigm.adversary import Adversary
 from difflab.paradigm.base import Paradigm
+from difflab.paradigm.contrastive import Contrastive
 from difflab.paradigm.ddpm import DDPM, ImprovedDDPM
 from difflab.paradigm.defaults import Defaults, Prediction, Sampling
 from difflab.paradigm.diffusion import Diffusion
@@ -17,6 +18,7 @@ from difflab.paradigm.noisy_classifier import CleanClassifier, NoisyClassifier
 from difflab.paradigm.optimisation import SGD, Adam, AdamW, Muon, Optimisation
 from difflab.paradigm.power_average import PowerAverages
 from difflab.paradigm.rectified_flow import FlowMatching, RectifiedFlow, Reflow
+from difflab.paradigm.retrieval import Retrieval
 from difflab.paradigm.score_sde import EDM, NCSN, VESDE, VPSDE, SubVPSDE
 from difflab.paradigm.vae import VAE
 from difflab.paradigm.vdm import VDM
@@ -39,6 +41,7 @@ __all__ = [
     "Average",
     "CleanClassifier",
     "Constant",
+    "Contrastive",
     "Cosine",
     "Current",
     "Defaults",
@@ -63,6 +66,7 @@ __all__ = [
     "Prediction",
     "RectifiedFlow",
     "Reflow",
+    "Retrieval",
     "Rounds",
     "Sampling",
     "Slowing",

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.classifier import AnyClassifier
+from difflab.denoiser.contrast import Contrast
 from difflab.denoiser.first_stage import FirstStage
 from difflab.objective.coupling import Coupling, Independent
 from difflab.objective.draws import Noised
@@ -68,9 +69,9 @@ class Paradigm(pl.LightningModule):
         return self.loss(noised)
 
     @property
-    def learned(self) -> AnyDenoiser | AnyClassifier | FirstStage:
+    def learned(self) -> AnyDenoiser | AnyClassifier | FirstStage | Contrast:
         """The module that is trained."""
-        return cast(AnyDenoiser | AnyClassifier | FirstStage, getattr(self, self.learns))
+        return cast(AnyDenoiser | AnyClassifier | FirstStage | Contrast, getattr(self, self.learns))
 
     @property
     def players(self) -> Sequence[Player]:

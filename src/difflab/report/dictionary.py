@@ -57,6 +57,7 @@ CARD = {
     "weights": "The weights that were sampled from: an average of the training's, or raw.",
     "labels": "How the labels of the generated samples are distributed.",
     "classifier": "The classifier whose scores are reported.",
+    "contrastive": "The contrastive pair that says how well samples go with their texts.",
     "precision": "The precision of the network while sampling.",
     "space": "The latents that were modelled; empty where it was the samples.",
     "seed": "The seed of the noise.",

@@ -13,6 +13,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from difflab.data.labels import in_turn
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.first_stage import Reconstructs
@@ -21,7 +22,7 @@ from difflab.experiment.picture.files import save_png
 from difflab.experiment.picture.samples import SEPARATOR, WIDEST, class_names, footer, sample_sheet
 from difflab.experiment.picture.sheet import Sheet
 from difflab.experiment.picture.tile import tiles
-from difflab.experiment.recipe import Recipe, balanced
+from difflab.experiment.recipe import Recipe
 from difflab.metric.psnr import psnr
 from difflab.paradigm.divergence import Diverged
 
@@ -67,7 +68,7 @@ def reconstruction_sheet(model: Reconstructs, data: DataModule, run: str, title:
     """
     codec, split = data.codec, data.held_out
     columns = min(RECONSTRUCTED, len(split))
-    rows = in_turn(split.y, 2 * columns)
+    rows = taking_turns(split.y, 2 * columns)
     device = next(cast(nn.Module, model).parameters()).device
     x0, label = data.encoded(split, rows).to(device), split.y[rows].to(device)
     found = model.reconstruct(x0, label).clamp(-1, 1)
@@ -85,7 +86,7 @@ def reconstruction_sheet(model: Reconstructs, data: DataModule, run: str, title:
     ).image
 
 
-def in_turn(labels: Tensor, n: int) -> Tensor:
+def taking_turns(labels: Tensor, n: int) -> Tensor:
     """The places of the first n samples whose classes take turns."""
     seen: Counter[int] = Counter()
     turns = []
@@ -99,7 +100,7 @@ def sample_grid(denoiser: AnyDenoiser, recipe: Recipe, seed: int, data: DataModu
     """A grid of samples, a class a column unless there are many; of points their density. Its footer names the run."""
     codec, classes = data.codec, recipe.guided(denoiser).classes
     columns = classes if 0 < classes <= WIDEST else ROWS
-    labels = balanced(POINTS if codec.cloud else ROWS * columns, classes)
+    labels = in_turn(POINTS if codec.cloud else ROWS * columns, classes, data.images)
     drawn = recipe.draw(denoiser, labels, seed)
     names, below = class_names(data.images.names, classes), footer(run, recipe, drawn.nfe, seed)
     return sample_sheet(codec.decode(drawn.x), labels, names, codec, title, below).image

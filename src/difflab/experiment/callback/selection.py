@@ -10,10 +10,11 @@ import lightning.pytorch as pl
 from torch import nn
 
 from difflab.data.images import Split
+from difflab.data.labels import in_turn
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.protocol import Protocol
-from difflab.experiment.recipe import Recipe, balanced
+from difflab.experiment.recipe import Recipe
 from difflab.metric.cache import Cache
 from difflab.metric.reference import real_features, scores
 from difflab.paradigm.divergence import Diverged
@@ -52,7 +53,7 @@ def selection_scores(
     denoiser: AnyDenoiser, recipe: Recipe, protocol: Protocol, data: DataModule, split: Split, cache: Cache
 ) -> dict[str, float]:
     """The scores of as many samples as a split has, against that split; their noise is no other measurement's."""
-    labels = balanced(len(split), recipe.guided(denoiser).classes)
+    labels = in_turn(len(split), recipe.guided(denoiser).classes, data.images)
     drawn = recipe.draw(denoiser, labels, protocol.seeds[0] + SEED)
     features = protocol.extractor(data.codec.measure(data.codec.decode(drawn.x)))
     real = real_features(protocol.extractor, Split(data.codec.measure(split.x), split.y), len(split), cache)

@@ -15,15 +15,17 @@ from PIL.Image import Image
 from torch import Tensor
 
 from difflab.data.codec import Codec
+from difflab.data.labels import in_turn
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
+from difflab.experiment.conditions import Prompts, books
 from difflab.experiment.hardware import autocast
 from difflab.experiment.picture.points import EXTENT
 from difflab.experiment.picture.samples import class_names, footer
 from difflab.experiment.picture.sheet import Sheet
 from difflab.experiment.picture.tile import tiles
 from difflab.experiment.progress import Drawing
-from difflab.experiment.recipe import Recipe, balanced
+from difflab.experiment.recipe import Recipe
 from difflab.experiment.run import Run
 from difflab.experiment.weights import facts_of
 from difflab.process.gaussian import scale
@@ -51,6 +53,7 @@ class Job:
     batch_size: int
     folder: Path  # to write into
     data: DataModule  # that the run was trained on
+    prompts: Prompts | None = None  # the classes of this job
     bar: Callable[[str, int], AbstractContextManager[Progress]] = Drawing
 
     def __post_init__(self) -> None:
@@ -77,6 +80,10 @@ class Job:
         They are read from the weights. Weights of earlier versions have none: there they are those of the data, or
         numbers where the data are not at hand.
         """
+        if self.prompts:
+            return self.prompts.texts
+        if self.looks_up:
+            return self.data.images.names
         names = [str(name) for name in facts_of(self.run).get("names", ())]
         if self.classes and not names:
             with suppress(OSError, ValueError, ImportError):
@@ -119,8 +126,15 @@ class Job:
 
     @cached_property
     def labels(self) -> Tensor:
-        """The asked label `n` times, or else all of them in turn."""
-        return balanced(self.n, self.classes) if self.label is None else torch.full((self.n,), self.label)
+        """The asked label `n` times, or else all of them in turn, or those of held-out captions."""
+        if self.label is not None:
+            return torch.full((self.n,), self.label)
+        return in_turn(self.n, self.classes, self.data.images if self.looks_up else None)
+
+    @cached_property
+    def looks_up(self) -> bool:
+        """Whether labels look up more than a class in the data, as captions."""
+        return self.prompts is None and any(books(self.denoiser))
 
     @cached_property
     def guided(self) -> AnyDenoiser:
@@ -178,7 +192,7 @@ class Job:
         """
         test = self.data.images.test
         order = torch.randperm(len(test), generator=keyed(seed))
-        if not (self.classes and self.data.classes):
+        if self.prompts or not (self.classes and self.data.classes):
             if self.n > len(test):
                 raise ValueError(f"n={self.n} asks for more than the {len(test)} held-out samples")
             return order[: self.n]

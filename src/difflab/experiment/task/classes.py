@@ -28,6 +28,8 @@ class Classes:
             raise ValueError("task=classes varies the label, and this run is unconditional")
         if job.label is not None:
             raise ValueError(f"task=classes shows every class: leave out label={job.label}")
+        if job.looks_up:
+            raise ValueError("task=classes has a row for each prompt of a run with captions: add prompts=[..]")
 
     def sheet(self, job: Job, x: Tensor, evaluations: float) -> Sheet:
         """A row for each class; of points, a density for each class."""
