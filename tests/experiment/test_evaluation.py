@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from difflab.data.images import Images, Split
+from difflab.experiment.meter import Meter
 from difflab.experiment.picture.measured import STEPS
 from difflab.experiment.training import Training
 from difflab.guidance.base import Chain, Guided

@@ -48,8 +48,9 @@ def fill(module: nn.Module, data: DataModule) -> None:
             f"the labels of {source} look up more than a class: choose book=tokens for captions, book=vectors for "
             f"numbers or book=images for images, or backbone.classes=0 to model the samples without them"
         )
-    for book in wanted if rows is not None else ():
-        book.fill(rows)
+    if rows is not None:
+        for book in wanted:
+            book.fill(rows)
     if isinstance(module, Contrast) and isinstance(captions := data.images.lookup, Captions):
         prompts = data.vocabulary(captions.prompts) if data.vocabulary and captions.prompts else None
         module.know(captions.concepts, captions.kinds, prompts)

@@ -37,8 +37,8 @@ class Protocol:
     """What is measured against what: `n` samples for each seed of the noise, with labels balanced or as in the data.
 
     Against the first of the `references`, which are splits, and against the others too; seen by the extractor, and by a
-    classifier and a contrastive pair if there is one. And the likelihood of `n_likelihood` held-out samples, or of all if there are fewer;
-    with `flow_likelihood` also that of the probability flow, where there is one.
+    classifier and a contrastive pair where there are. And the likelihood of `n_likelihood` held-out samples, or of all
+    if there are fewer; with `flow_likelihood` also that of the probability flow, where there is one.
     """
 
     n: int

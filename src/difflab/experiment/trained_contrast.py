@@ -76,7 +76,7 @@ class TrainedContrast:
 
     def floors(self, labels: Tensor, images: Images) -> dict[str, float]:
         """The scores of the real images of these labels, each once."""
-        metric, distinct = self.retrieval(), labels.unique()
+        metric, distinct = self.retrieval(), torch.unique(labels)
         for split in (images.train, images.test):
             rows = torch.isin(split.y, distinct).nonzero().flatten()
             if len(rows):

@@ -50,7 +50,7 @@ class Retrieval(Metric):
     def compute(self) -> dict[str, Tensor]:
         """The scores over all pairs."""
         images, texts, labels = (dim_zero_cat(state) for state in (self.images, self.texts, self.labels))
-        distinct, of = labels.unique(return_inverse=True)
+        distinct, of = torch.unique(labels, return_inverse=True)
         once = torch.zeros(len(distinct), texts.shape[1], dtype=texts.dtype, device=texts.device)
         once[of] = texts
         found = {}
