@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 HELD_OUT = ("accuracy", "straightness", "psnr", "ssim", "perceptual", "kl", "posterior_std", "latent_std")
+HELD_OUT += ("image_to_text_R@1", "text_to_image_R@1", "image_to_text_R@5", "text_to_image_R@5", "zero_shot")
 LIKELIHOODS = {"bits_per_dim": "bits/dim", "bits_per_dim_bound": "bits/dim at most"}
 
 
@@ -101,7 +102,7 @@ def show_result(result: Mapping[str, Any]) -> None:
     )
     show_accuracy(result)
     print(f"run:     {result['folder']}")
-    for kind in ("samples", "reconstructions"):
+    for kind in ("samples", "reconstructions", "similarity"):
         if (picture := Path(result["folder"], kind, "final.png")).exists():
             print(f"{kind}: {picture}")
     print(f"next:    {result['next']}")

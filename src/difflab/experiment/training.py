@@ -16,9 +16,10 @@ from difflab.data.images import Split
 from difflab.data.module import DataModule
 from difflab.data.order import share
 from difflab.denoiser.base import AnyDenoiser
+from difflab.denoiser.contrast import Contrast
 from difflab.denoiser.first_stage import Reconstructs
 from difflab.experiment.build import build
-from difflab.experiment.callback.pictures import reconstruction_sheet, sample_grid
+from difflab.experiment.callback.pictures import reconstruction_sheet, sample_grid, similarity_matrix
 from difflab.experiment.callback.selection import selection_scores
 from difflab.experiment.checkpoint import newest
 from difflab.experiment.conditions import fill
@@ -218,6 +219,8 @@ class Training:
             found["samples"] = self.samples
         if isinstance(self.model.learned, Reconstructs) and not self.data.codec.cloud:
             found["reconstructions"] = self.reconstructions
+        if isinstance(self.model.learned, Contrast):
+            found["similarity"] = self.similarity
         return found
 
     def samples(self, denoiser: nn.Module, step: int) -> Image:
@@ -230,6 +233,11 @@ class Training:
         """Held-out samples beside their reconstructions."""
         about = self.data, self.run.folder.name, f"Reconstructions{self.seen(step)}"
         return reconstruction_sheet(cast(Reconstructs, model), *about)
+
+    def similarity(self, model: nn.Module, step: int) -> Image:
+        """Held-out images against their captions."""
+        about = self.data, self.run.folder.name, f"Products of images and texts{self.seen(step)}"
+        return similarity_matrix(cast(Contrast, model), *about)
 
     def seen(self, step: int) -> str:
         """When a picture is drawn, of a model that learns."""

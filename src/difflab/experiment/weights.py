@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from difflab.data.words import Vocabulary
 from difflab.denoiser.base import AnyDenoiser
+from difflab.denoiser.contrast import Contrast
 from difflab.denoiser.first_stage import FirstStage
 from difflab.experiment.build import build
 from difflab.experiment.checkpoint import newest
@@ -167,14 +168,16 @@ def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str
             f"{run.folder.name} is a first stage, which generates nothing by itself: train a model of its latents, by "
             f"difflab-train first_stage={run.folder.name}"
         )
-    if not isinstance(module, AnyDenoiser):
-        use = (
-            "choose a run that was trained in its latents, or one of paradigm=vae or gan"
-            if isinstance(module, FirstStage)
-            else f"give it to another run as guidance=classifier guidance.classifier.classifier.run={run.folder.name}"
+    if isinstance(module, Contrast):
+        raise ValueError(
+            f"{run.folder.name} is a contrastive pair, which generates nothing: measure how well samples go with their "
+            f"texts, by difflab-evaluate run=... protocol=quick protocol.contrastive={run.folder.name}"
         )
-        kind = "first stage" if isinstance(module, FirstStage) else type(module).__name__.lower()
-        raise ValueError(f"{run.folder.name} is a {kind}, which generates nothing: {use}")
+    if not isinstance(module, AnyDenoiser):
+        raise ValueError(
+            f"{run.folder.name} is a {type(module).__name__.lower()}, which generates nothing: give it to another run "
+            f"as guidance=classifier guidance.classifier.classifier.run={run.folder.name}"
+        )
     return module, weights
 
 

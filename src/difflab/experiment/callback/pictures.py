@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from difflab.data.labels import in_turn
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
+from difflab.denoiser.contrast import Contrast
 from difflab.denoiser.first_stage import Reconstructs
 from difflab.experiment.mirror import PictureLogger
 from difflab.experiment.picture.files import save_png
 from difflab.experiment.picture.samples import SEPARATOR, WIDEST, class_names, footer, sample_sheet
 from difflab.experiment.picture.sheet import Sheet
+from difflab.experiment.picture.similarity import similarity_sheet
 from difflab.experiment.picture.tile import tiles
 from difflab.experiment.recipe import Recipe
 from difflab.metric.psnr import psnr
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 ROWS = 8  # of a sample grid; its columns, too, where classes have no columns
 POINTS = 2000  # in a picture of points
+COMPARED = 16  # images and texts of a similarity matrix
 RECONSTRUCTED = 10  # columns of a sheet of reconstructions, which has two rows of them
 
 
@@ -84,6 +87,21 @@ def reconstruction_sheet(model: Reconstructs, data: DataModule, run: str, title:
         title=title,
         footer=SEPARATOR.join([f"run {run}", f"PSNR {float(psnr(found, x0).mean()):.1f} dB", "mean of the posterior"]),
     ).image
+
+
+@torch.no_grad()
+def similarity_matrix(model: Contrast, data: DataModule, run: str, title: str) -> Image:
+    """Held-out images, spread over the split, and their captions: which text goes with which image."""
+    split = data.held_out
+    rows = torch.linspace(0, len(split) - 1, min(COMPARED, len(split))).round().long()
+    label = split.y[rows].to(model.device)
+    images, texts = model(data.encoded(split, rows).to(model.device), label)
+    shown = tiles(split.x[rows], data.codec)
+    captions = [data.images.names[k] for k in label.tolist()]
+    products = (texts @ images.T).cpu()
+    found = float((products.argmax(0) == torch.arange(len(rows))).double().mean())
+    below = SEPARATOR.join([f"run {run}", f"{found:.0%} of these images find their text", "darker is nearer"])
+    return similarity_sheet(shown, captions, products, title, below).image
 
 
 def taking_turns(labels: Tensor, n: int) -> Tensor:
