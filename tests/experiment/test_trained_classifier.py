@@ -9,12 +9,13 @@ from difflab.data.codec import Pixels
 from difflab.data.images import Split
 from difflab.experiment.build import build
 from difflab.experiment.fitting import finished
+from difflab.experiment.from_run import FromRun
 from difflab.experiment.meter import Meter
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.run import Run
 from difflab.experiment.trained_classifier import TrainedClassifier
 from difflab.experiment.training import Training
-from difflab.experiment.weights import FromRun, save_weights
+from difflab.experiment.weights import save_weights
 from difflab.metric.classes import class_accuracy, inception_score
 from difflab.metric.reference import measure
 from difflab.process.gaussian import scale

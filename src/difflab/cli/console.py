@@ -9,8 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-HELD_OUT = ("accuracy", "straightness", "psnr", "ssim", "perceptual", "kl", "posterior_std", "latent_std")
-HELD_OUT += ("image_to_text_R@1", "text_to_image_R@1", "image_to_text_R@5", "text_to_image_R@5", "zero_shot")
+HELD_OUT = (
+    *("accuracy", "straightness", "psnr", "ssim", "perceptual", "kl", "posterior_std", "latent_std"),
+    *("image_to_text_R@1", "text_to_image_R@1", "image_to_text_R@5", "text_to_image_R@5", "zero_shot"),
+)
 LIKELIHOODS = {"bits_per_dim": "bits/dim", "bits_per_dim_bound": "bits/dim at most"}
 
 

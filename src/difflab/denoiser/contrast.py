@@ -105,16 +105,21 @@ class Contrast(nn.Module):
 
     def images(self, x0: Tensor) -> Tensor:
         """Images `(B, *shape)` as models see them -> unit vectors `(B, D)`."""
-        return F.normalize(cast(ImageNetwork, self.backbone)(x0, x0.new_zeros(len(x0))).float(), dim=1)
+        return unit(cast(ImageNetwork, self.backbone)(x0, x0.new_zeros(len(x0))))
 
     def texts(self, label: Tensor) -> Tensor:
         """Captions by their labels `(B,)` -> unit vectors `(B, D)`."""
-        return F.normalize(self.book(label).vector.float(), dim=1)
+        return unit(self.book(label).vector)
 
     def vectors(self, ids: Tensor) -> Tensor:
         """Captions by their ids `(B, context)` -> unit vectors `(B, D)`."""
-        return F.normalize(cast(Text, self.book).read(ids).vector.float(), dim=1)
+        return unit(cast(Text, self.book).read(ids).vector)
 
     def forward(self, x0: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Both, of images and their captions."""
         return self.images(x0), self.texts(label)
+
+
+def unit(x: Tensor) -> Tensor:
+    """Vectors `(B, D)` of length 1, in float32 at least."""
+    return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=1)

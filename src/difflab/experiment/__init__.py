@@ -8,7 +8,7 @@ _MODULES = {
     "ClassifierMaps": "classifier_maps",
     "Draw": "task.draw",
     "Edit": "task.edit",
-    "FromRun": "weights",
+    "FromRun": "from_run",
     "Interpolate": "task.interpolate",
     "Invert": "task.invert",
     "Local": "mirror",
@@ -23,7 +23,7 @@ _MODULES = {
     "compose": "config",
     "evaluate": "jobs",
     "find": "run",
-    "load": "weights",
+    "load": "from_run",
     "load_denoiser": "weights",
     "train": "jobs",
 }

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from difflab.backbone.half_unet import HalfUNet
 from difflab.denoiser.classifier import Classifier
-from difflab.experiment.weights import FromRun
+from difflab.experiment.from_run import FromRun
 from difflab.process.gaussian import scale
 
 

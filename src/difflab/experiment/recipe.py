@@ -20,6 +20,7 @@ from difflab.experiment.build import build
 from difflab.experiment.conditions import Prompts, books, fill
 from difflab.experiment.first_stage import data_module
 from difflab.experiment.found_times import FoundTimes, Seen
+from difflab.experiment.from_run import beside
 from difflab.experiment.hardware import autocast, best_device, settle_precision
 from difflab.experiment.identity import line
 from difflab.experiment.run import Run, find
@@ -189,12 +190,14 @@ def trained(config: Mapping[str, Any], word: str = "run") -> Trained:
     if "_target_" not in chosen["sampler"]:  # another path alone
         chosen["sampler"] = {**own["sampler"], **chosen["sampler"]}
     data = data_of(run, config.get("data"), device, config.get("first_stage"))
-    if prompts := Prompts.of(config.get("prompts") or (), config.get("negative")):
-        prompts.fill(denoiser, facts_of(run), run.folder.name)
-    elif [*books(denoiser)]:
-        fill(denoiser, data)
     found = FoundTimes(TensorCache(Path(config["runs_dir"]) / ".cache"), Seen(own["protocol"], data))
     recipe = Recipe.of(chosen, settle_precision(config["precision"] or own["precision"], device), found)
+    prompts = Prompts.of(config.get("prompts") or (), config.get("negative"))
+    for module in (denoiser, *beside(*recipe.guidance.parts)):
+        if prompts:
+            prompts.fill(module, facts_of(run), run.folder.name)
+        elif [*books(module)]:
+            fill(module, data)
     recipe.dry_run(denoiser)
     return Trained(run, denoiser.to(device), weights, recipe, data)
 

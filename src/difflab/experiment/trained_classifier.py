@@ -13,7 +13,7 @@ from typing_extensions import override
 from difflab.data.codec import Pixels
 from difflab.data.images import Split
 from difflab.denoiser.classifier import Classifier, ClassifierBackbone
-from difflab.experiment.weights import FromRun
+from difflab.experiment.from_run import FromRun
 from difflab.metric.cache import Cache
 from difflab.metric.classes import class_accuracy, inception_score_at
 from difflab.metric.distance import kernel, thinned

@@ -27,6 +27,7 @@ from difflab.experiment.evaluation import PARTS, Evaluation
 from difflab.experiment.files import read_json
 from difflab.experiment.first_stage import data_module
 from difflab.experiment.found_times import FoundTimes, Seen
+from difflab.experiment.from_run import beside
 from difflab.experiment.hardware import best_device, settle_precision
 from difflab.experiment.identity import fingerprint, label, sources
 from difflab.experiment.mirror import Mirrors
@@ -90,6 +91,8 @@ class Training:
             found = FoundTimes(TensorCache(Path(config["runs_dir"]) / ".cache"), Seen(config["protocol"], data))
             protocol = Protocol.of(config["protocol"], seen_by, config["runs_dir"])
             sampling = Sampling(Recipe.of(config, config["precision"], found), protocol)
+            for other in beside(getattr(model, "drive", None), *sampling.recipe.guidance.parts):
+                fill(other, data)
         job = cls(config, origins, run, devices, device, data, model, teacher, sampling)
         job.check()
         return job

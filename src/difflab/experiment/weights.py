@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,12 +17,10 @@ from difflab.denoiser.first_stage import FirstStage
 from difflab.experiment.build import build
 from difflab.experiment.checkpoint import newest
 from difflab.experiment.errors import suggestion
-from difflab.experiment.extensions import named
 from difflab.experiment.files import atomic, read_json, write_json
 from difflab.experiment.identity import record
 from difflab.experiment.legacy import renamed
-from difflab.experiment.run import Run, find
-from difflab.experiment.search_path import Outside, using
+from difflab.experiment.run import Run
 from difflab.experiment.snapshots import Damaged, checked, of_length
 from difflab.metric.card import digest
 from difflab.paradigm.ema import averages_in
@@ -179,60 +173,6 @@ def load_denoiser(run: Run, ema: float | None = None, device: torch.device | str
             f"as guidance=classifier guidance.classifier.classifier.run={run.folder.name}"
         )
     return module, weights
-
-
-def load(
-    path: str | Path, ema: float | None = None, device: torch.device | str = "cpu", extensions: Sequence[str] = ()
-) -> AnyDenoiser:
-    """The denoiser of a run, ready to be sampled, by its folder or the unique beginning of that: `runs/ddpm-digits`.
-
-    `extensions` are the names of those whose classes it may be built of: name only those whose code you trust.
-    Raises ValueError if there is no such run, if it has no weights yet or no such decay, if it generates nothing, or if
-    it needs an extension that is off.
-    """
-    path = Path(path)
-    with using(Outside(named(extensions))):
-        run = find(path.parent, str(path) if path.is_dir() else path.name)
-        if run.changes:
-            warnings.warn(run.changes, stacklevel=2)
-        return load_denoiser(run, ema, device)[0]
-
-
-@dataclass(frozen=True)
-class FromRun:
-    """What a run trained, for those that use it beside another: `run` and `ema` as in `difflab-sample`.
-
-    Raises ValueError if there is no such run, if it has no such decay, or if it has no weights yet.
-    """
-
-    run: str | None
-    runs_dir: str
-    ema: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.run is not None:  # it is None while the run is still to be trained
-            decay_of(self.found, self.ema)  # refuse a run that is not there before any work
-
-    @cached_property
-    def found(self) -> Run:
-        """The run, wherever it lies."""
-        if self.run is None:
-            raise ValueError("no run is named that could be used here")
-        return find(Path(self.runs_dir), self.run)
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Which weights these are, wherever the run lies and however it is named."""
-        return {"class": "experiment:FromRun", **weights_identity(self.found, self.ema)}
-
-    @cached_property
-    def module(self) -> nn.Module:
-        """It, loaded once."""
-        return load_module(self.found, self.ema)[0]
-
-    def __call__(self) -> nn.Module:
-        """Load it."""
-        return self.module
 
 
 def start_from(run: Run, module: nn.Module, ema: float | None = None) -> dict[str, Any]:

@@ -49,7 +49,6 @@ class Paradigm(pl.LightningModule):
     hint: ClassVar[str]  # the command that makes use of a trained run, with `{run}` for its name
     coupling: Coupling = Independent()
     label_dropout: float = 0.0  # the share of training labels replaced by the null label
-
     adversary: Adversary | None  # a discriminator that is trained against what is learned
 
     def __init__(self, times: Times, optimisation: Optimisation | None, batch_size: int | None, seed: int) -> None:
