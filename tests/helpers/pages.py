@@ -8,7 +8,7 @@ import torch
 from difflab.data.codec import Pixels
 from difflab.data.fashion16 import Fashion16
 from difflab.experiment.picture.files import save_png
-from difflab.experiment.picture.measured import measured_sheets
+from difflab.experiment.picture.measured import Pairs, measured_sheets
 from helpers.studies import NFES, PARADIGMS, SAMPLERS, SEEDS, card, config, distance, record, write_record
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'"
@@ -28,7 +28,7 @@ def pictures(path, noise):
     mixed = {share: torch.lerp(chosen, eps, share).clamp(0, 255).byte() for share in (0, noise)}
     way = [torch.lerp(chosen[:4], eps[:4], max(noise, 1 - k / 11)) / 127.5 - 1 for k in range(12)]
     names = Fashion16().load().names
-    pairs = mixed[noise][:8], mixed[0][:8]
+    pairs = Pairs(mixed[noise][:8], mixed[0][:8], torch.arange(8), torch.arange(8))
     sheets = measured_sheets(mixed[noise], way, pairs, torch.arange(20) % 10, names, Pixels(), "made up")
     for kind, sheet in sheets.items():
         save_png(sheet.image, path.with_name(f"{path.stem}-{kind}.png"))

@@ -9,6 +9,7 @@ of processes or workers nor a stop and resume changes it.
 """
 
 from difflab.data.codec import Arrays, Codec, FloatImages, Pixels, Points
+from difflab.data.conditioned import Brightness, Conditioned, LowResolution
 from difflab.data.digits import Digits
 from difflab.data.emoji import Drawing, Emoji
 from difflab.data.fashion16 import Fashion16
@@ -25,9 +26,11 @@ from difflab.data.words import Captions, Vocabulary, Words
 __all__ = [
     "Arrays",
     "Batch",
+    "Brightness",
     "Captions",
     "Checkerboard",
     "Codec",
+    "Conditioned",
     "DataModule",
     "Digits",
     "Drawing",
@@ -43,6 +46,7 @@ __all__ = [
     "Images",
     "Labels",
     "Latents",
+    "LowResolution",
     "Mixture",
     "Moons",
     "Pixels",

@@ -4,6 +4,7 @@ import importlib
 
 _MODULES = {
     "CSV": "lightning_mirrors",
+    "Between": "task.between",
     "Classes": "task.classes",
     "ClassifierMaps": "classifier_maps",
     "Draw": "task.draw",

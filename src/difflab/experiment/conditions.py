@@ -6,6 +6,7 @@ from the data. The prompts of a call fill it with themselves, and are the classe
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
+from difflab.backbone import Blend
 from difflab.data.module import DataModule
 from difflab.data.words import Captions, Vocabulary
+from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.contrast import Contrast
 
 SHOWN = 3  # examples in a message
@@ -54,6 +57,16 @@ def fill(module: nn.Module, data: DataModule) -> None:
     if isinstance(module, Contrast) and isinstance(captions := data.images.lookup, Captions):
         prompts = data.vocabulary(captions.prompts) if data.vocabulary and captions.prompts else None
         module.know(captions.concepts, captions.kinds, prompts)
+
+
+def between(denoiser: AnyDenoiser, start: Tensor, end: Tensor, weight: Tensor) -> AnyDenoiser:
+    """A copy of a denoiser whose label k means a mix of what `start_k` means and, with the weight, of `end_k`."""
+    mixed = copy.deepcopy(denoiser)
+    for parent in [*mixed.modules()]:
+        for name, child in parent.named_children():
+            if hasattr(child, "fill"):
+                setattr(parent, name, Blend(child, start, end, weight).to(denoiser.device))
+    return mixed
 
 
 def remarks(vocabulary: Vocabulary, texts: Sequence[str]) -> Iterator[str]:

@@ -23,7 +23,7 @@ from difflab.experiment.image_rows import ROWS, save_rows
 from difflab.experiment.lock import locked
 from difflab.experiment.meter import Meter
 from difflab.experiment.picture.files import save_png
-from difflab.experiment.picture.measured import FOLLOWED, PAIRS, POINTS, SHOWN, UNLABELLED, measured_sheets
+from difflab.experiment.picture.measured import FOLLOWED, PAIRS, POINTS, SHOWN, UNLABELLED, Pairs, measured_sheets
 from difflab.experiment.picture.samples import WIDEST, class_names, footer
 from difflab.experiment.processes import agreed, dealt, gather_rows, rank
 from difflab.experiment.protocol import Protocol
@@ -222,7 +222,8 @@ class Evaluation:
         if rank():
             return
         way = self.recipe.estimates(self.model.denoiser, labels[: POINTS if codec.cloud else FOLLOWED], self.seed)
-        pairs = None if codec.cloud else (alike, images.train.x[neighbours])
+        known = alike, images.train.x[neighbours], labels[likest], images.train.y[neighbours]
+        pairs = None if codec.cloud else Pairs(*known)
         names = class_names(images.names, self.classes)
         below = footer(self.run.folder.name, self.recipe, nfe, self.seed)
         for what, sheet in measured_sheets(shown, way, pairs, labels, names, codec, below).items():

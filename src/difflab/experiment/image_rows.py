@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from PIL.Image import Image
 from safetensors import safe_open
 from safetensors.torch import save as tensor_bytes
@@ -42,7 +43,10 @@ def save_rows(
     closeness: Tensor,
     names: Sequence[str],
 ) -> None:
-    """Write samples and their neighbours, uint8 images `(N, C, H, W)`, with the names of the classes."""
+    """Write samples and their neighbours, uint8 images `(N, C, H, W)`, with the names of the classes that they have."""
+    if names:
+        used, labels = torch.unique(labels, return_inverse=True)
+        names = [names[k] for k in used.tolist()]
     tensors = {"samples": samples, "nearest": nearest, "labels": labels, "neighbour": neighbour, "closeness": closeness}
     data = tensor_bytes({name: each.contiguous() for name, each in tensors.items()}, {"names": json.dumps([*names])})
     with atomic(path) as unfinished:

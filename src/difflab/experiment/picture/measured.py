@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,10 +20,19 @@ SHOWN, UNLABELLED = 2, 16  # samples of each class in the picture of samples; sa
 PAIRS = 10  # of a generated image and the training image that it is nearest to
 
 
+class Pairs(NamedTuple):
+    """Generated samples and the training samples nearest to them, as they are stored, with the labels of both."""
+
+    generated: Tensor
+    training: Tensor
+    asked: Tensor
+    known: Tensor
+
+
 def measured_sheets(
     samples: Tensor,
     way: Sequence[Tensor],
-    pairs: tuple[Tensor, Tensor] | None,
+    pairs: Pairs | None,
     labels: Tensor,
     names: Sequence[str],
     codec: Codec,
@@ -30,7 +40,7 @@ def measured_sheets(
 ) -> dict[str, Sheet]:
     """The pictures of an evaluation by their kinds, samples, steps and pairs; without pairs where there are none.
 
-    `samples` and `pairs` are as they are stored, `way` as models see it: see `steps_sheet`. `labels` are those of all
+    `samples` are as they are stored, `way` as models see it: see `steps_sheet`. `labels` are those of all
     samples, of which the first are shown.
     """
     title = f"The first {len(samples):,} samples"
@@ -38,7 +48,7 @@ def measured_sheets(
         "samples": sample_sheet(samples, labels[: len(samples)], names, codec, title, footer),
         "steps": steps_sheet(way, labels[: len(way[-1])], names, codec, footer),
     }
-    return sheets if pairs is None else {**sheets, "pairs": pairs_sheet(*pairs, codec, footer)}
+    return sheets if pairs is None else {**sheets, "pairs": pairs_sheet(pairs, names, codec, footer)}
 
 
 def steps_sheet(way: Sequence[Tensor], labels: Tensor, names: Sequence[str], codec: Codec, footer: str) -> Sheet:
@@ -55,7 +65,8 @@ def steps_sheet(way: Sequence[Tensor], labels: Tensor, names: Sequence[str], cod
     return Sheet(rows, [captions], named, title, footer, EXTENT if codec.cloud else None)
 
 
-def pairs_sheet(generated: Tensor, training: Tensor, codec: Codec, footer: str) -> Sheet:
-    """Generated samples over the training samples that they are nearest to, as they are stored."""
-    rows = [tiles(x, codec) for x in (generated, training)]
-    return Sheet(rows, (), ["generated", "nearest in training"], "Samples most like training samples", footer)
+def pairs_sheet(pairs: Pairs, names: Sequence[str], codec: Codec, footer: str) -> Sheet:
+    """Generated samples over the training samples that they are nearest to, with the names of their classes."""
+    rows = [tiles(x, codec) for x in (pairs.generated, pairs.training)]
+    captions = [[names[k] for k in labels.tolist()] for labels in (pairs.asked, pairs.known)] if names else ()
+    return Sheet(rows, captions, ["generated", "nearest in training"], "Samples most like training samples", footer)
