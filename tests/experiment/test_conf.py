@@ -119,12 +119,14 @@ NEEDS = {  # what an option asks of the others
     ("schedule", "trigonometric"): ["target=v"],
     ("sampler", "ancestral_learned"): ["backbone.learned_variance=true", "model.vlb_weight=1.0"],
     ("grid", "sections"): ["grid.counts=[1,3]"],
+    ("book", "vectors"): POINTS,
     ("data", "fashion16"): ["backbone.attention=[8]"],
     ("data", "emoji"): ["backbone.attention=[16]"],
     ("experiment", "ho2020"): ["data=fashion16", "backbone.attention=[16]", "backbone.groups=null"],
     ("backbone", "unet_cifar10"): ["data=fashion16", "backbone.width=32", "batch_size=2", "images=4"],
 }
 NOT_HERE = {  # tested elsewhere
+    ("book", "tokens"),
     ("drive", "teacher"),
     ("grid", "optimised"),
     ("steps", "halved"),

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 from difflab.backbone import DiT, UNet
 from difflab.backbone.layers import Block
@@ -38,7 +39,10 @@ def kept(net, batch=64):
             saved[value.untyped_storage().data_ptr()] = value.untyped_storage()  # alive, so that it is its own
         return value
 
-    hooks = [block.register_forward_pre_hook(lambda _, args: [*map(note, args)] and None) for block in blocks(net)]
+    hooks = [
+        block.register_forward_pre_hook(lambda _, args: [*map(note, tree_leaves(args))] and None)
+        for block in blocks(net)
+    ]
     x, code, label = of(net, batch=batch)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
         out = net(x, code, label)

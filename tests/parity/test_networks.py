@@ -7,8 +7,8 @@ from diffusers import DiTTransformer2DModel
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from difflab.backbone.attention import AttentionPool, SelfAttention, attend
 from difflab.backbone.dit import DiT
-from difflab.backbone.layers import AttentionPool, SelfAttention, attend
 from difflab.backbone.unet import UNet
 from difflab.experiment.build import build
 from helpers.networks import count, inputs, perturbed, settings

@@ -8,7 +8,8 @@ A backbone is an `nn.Module` with `forward(x, code, label)`:
 - returns a tensor like `x`, or with twice its channels if the variance is learned: the last half is then the
   interpolation v of Nichol & Dhariwal 2021 (arXiv:2102.09672), eq. 15.
 
-What a label means is looked up inside the backbone, in a `Book`: a table of class vectors, `Classes`, in all of these.
+What a label means is looked up inside the backbone, in a `Book`: a table of class vectors, `Classes`, unless another is
+chosen. `Tokens`, `Vectors` and `Images` are filled with data, and are no part of the weights.
 
 It has the attributes `shape` (of one sample), `classes: int` and `learned_variance: bool`; with `classes = 0` labels
 are ignored. The output is zero at initialisation.
@@ -30,14 +31,15 @@ The `half_` ones tell classes instead: `forward(x, code)` returns logits (B, cla
 
 from difflab.backbone.autoencoder import Autoencoder
 from difflab.backbone.autoencoder_mlp import AutoencoderMLP
+from difflab.backbone.book import Book, Classes, DataBook, Entry, Images, Tokens, Vectors
 from difflab.backbone.discriminator import ConvDiscriminator, MLPDiscriminator, PatchDiscriminator
 from difflab.backbone.dit import DiT
-from difflab.backbone.embedding import Book, Classes, Entry
 from difflab.backbone.generator import ConvGenerator, MLPGenerator
 from difflab.backbone.half_dit import HalfDiT
 from difflab.backbone.half_unet import HalfUNet
 from difflab.backbone.layers import Block
 from difflab.backbone.mlp import MLP
+from difflab.backbone.text import TextTransformer
 from difflab.backbone.unet import UNet
 
 __all__ = [
@@ -49,12 +51,17 @@ __all__ = [
     "Classes",
     "ConvDiscriminator",
     "ConvGenerator",
+    "DataBook",
     "DiT",
     "Entry",
     "HalfDiT",
     "HalfUNet",
+    "Images",
     "MLPDiscriminator",
     "MLPGenerator",
     "PatchDiscriminator",
+    "TextTransformer",
+    "Tokens",
     "UNet",
+    "Vectors",
 ]

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from difflab.backbone.embedding import Classes
-from difflab.backbone.layers import ResidualBlock, ScaleShift, SelfAttention, Upsample, group_norm, image_shape
+from difflab.backbone.attention import SelfAttention
+from difflab.backbone.book import Classes
+from difflab.backbone.layers import ResidualBlock, ScaleShift, Upsample, group_norm, image_shape
 
 LOG_VAR = (-30.0, 20.0)  # within which log-variances of latents are kept, as in Rombach et al. 2022's code
 

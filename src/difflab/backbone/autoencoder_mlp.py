@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from difflab.backbone.autoencoder import LOG_VAR
-from difflab.backbone.embedding import Classes
+from difflab.backbone.book import Classes
 from difflab.backbone.mlp import Block, random_waves
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from difflab.backbone.embedding import Classes
+from difflab.backbone.book import Classes
 from difflab.backbone.layers import group_norm, image_shape
 
 SLOPE = 0.2  # of the leaky ReLUs

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from difflab.backbone.attention import attend_heads
+from difflab.backbone.book import Book, Classes, DataBook, Entry, beside
 from difflab.backbone.embedding import Condition
-from difflab.backbone.layers import Block, attend_heads, image_shape, set_checkpointing, sinusoid, xavier, zeroed
+from difflab.backbone.layers import Block, image_shape, set_checkpointing, sinusoid, xavier, zeroed
 
 CODE_WIDTH = 256  # of the sinusoid of the noise level, whatever the width of the tokens
 
@@ -82,6 +84,7 @@ class Transformer(nn.Module):
         heads: int,
         patch: int,
         second_time: bool = False,
+        book: Callable[[int, int], Book] = Classes,
     ) -> None:
         super().__init__()
         channels, height, breadth = image_shape(shape)
@@ -94,8 +97,8 @@ class Transformer(nn.Module):
             raise ValueError(f"width={width} must be a multiple of heads={heads} and of 4")
 
         self.shape, self.patch, self.grid = tuple(shape), patch, (height // patch, breadth // patch)
-        self.condition = Condition(CODE_WIDTH, width, labels, second_time=second_time)
-        self.enter = xavier(nn.Linear(channels * patch**2, width))
+        self.condition = Condition(CODE_WIDTH, width, labels, book, second_time, images=True)
+        self.enter = xavier(nn.Linear((channels + self.condition.channels) * patch**2, width))
         self.blocks = nn.ModuleList(
             Gated(width, layer)
             for _ in range(depth)
@@ -113,21 +116,23 @@ class Transformer(nn.Module):
             [row[:, None].expand(*self.grid, -1), column.expand(*self.grid, -1)], dim=2
         )  # (H / patch, W / patch, width)
         self.register_buffer("positions", positions.flatten(0, 1), persistent=False)
-        for parameter in self.condition.parameters():
+        table = self.condition.table
+        started = {*table.parameters()} if isinstance(table, DataBook) else set()  # by the book itself
+        for parameter in (each for each in self.condition.parameters() if each not in started):
             nn.init.normal_(parameter, std=0.02) if parameter.ndim == 2 else nn.init.zeros_(parameter)
 
-    def tokens(self, x: Tensor, condition: Tensor) -> Tensor:
-        """(B, C, H, W), (B, width) -> (B, N, width), normalised."""
-        patches = F.pixel_unshuffle(x, self.patch).flatten(2).mT  # (B, N, C patch^2)
+    def tokens(self, x: Tensor, condition: Entry) -> Tensor:
+        """(B, C, H, W) and the condition, its vector (B, width) -> (B, N, width), normalised."""
+        patches = F.pixel_unshuffle(beside(x, condition.image), self.patch).flatten(2).mT  # (B, N, C patch^2)
         tokens = self.enter(patches) + self.positions
         for block in self.blocks:
-            tokens = block(tokens, condition)
-        normalised: Tensor = self.modulated(tokens, condition)
+            tokens = block(tokens, condition.vector)
+        normalised: Tensor = self.modulated(tokens, condition.vector)
         return normalised
 
 
 class DiT(Transformer):
-    """Vision transformer over patches, conditioned on noise level and class through its normalisations.
+    """Vision transformer over patches, conditioned on noise level and label through its normalisations.
 
     Peebles & Xie 2023 (arXiv:2212.09748), with adaLN-Zero blocks and the initialisation of their code.
 
@@ -139,14 +144,15 @@ class DiT(Transformer):
     - `patch`: side of the pixel blocks that become tokens;
     - `learned_variance`: twice the output channels;
     - `second_time`: the code is `(B, 2)`, of where a step starts and of where it ends: see `FlowMap`;
-    - `checkpointing`: train in less memory, for one more forward pass of each block: see `Block`.
+    - `checkpointing`: train in less memory, for one more forward pass of each block: see `Block`;
+    - `book`: what a label means, a book of vectors or of images, which are concatenated to the sample.
 
-    Raises ValueError if the shape is no image, if the patch does not divide its sides, or if the width does not divide
-    into heads or into four (the sines and cosines of two coordinates).
+    Raises ValueError if the shape is no image, if the patch does not divide its sides, if the width does not divide
+    into heads or into four (the sines and cosines of two coordinates), or for a book of tokens.
     """
 
     outside_identity: ClassVar[Sequence[str]] = ("checkpointing",)
-    as_before: ClassVar[Mapping[str, object]] = {"second_time": False}
+    as_before: ClassVar[Mapping[str, object]] = {"second_time": False, "book": Classes}
 
     def __init__(
         self,
@@ -159,11 +165,17 @@ class DiT(Transformer):
         learned_variance: bool = False,
         second_time: bool = False,
         checkpointing: bool = False,
+        book: Callable[[int, int], Book] = Classes,
     ) -> None:
-        super().__init__(shape, classes, width, depth, heads, patch, second_time)
-        self.classes, self.learned_variance, self.second_time = classes, learned_variance, second_time
+        super().__init__(shape, classes, width, depth, heads, patch, second_time, book)
+        self.learned_variance, self.second_time = learned_variance, second_time
         self.leave = zeroed(nn.Linear(width, (1 + learned_variance) * self.shape[0] * patch**2))
         set_checkpointing(self, checkpointing)
+
+    @property
+    def classes(self) -> int:
+        """How many labels have an entry in the book; the null label is one more."""
+        return self.condition.classes
 
     @property
     def outer_layers(self) -> tuple[nn.Module, ...]:
@@ -172,5 +184,5 @@ class DiT(Transformer):
 
     def forward(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
         """(B, C, H, W), (B,) or (B, 2), (B,) int64 -> (B, C or 2C, H, W), in the dtype of x also under autocast."""
-        patches = self.leave(self.tokens(x, self.condition(code, label)))  # (B, N, C or 2C patch^2)
+        patches = self.leave(self.tokens(x, self.condition.entry(code, label)))  # (B, N, C or 2C patch^2)
         return F.pixel_shuffle(patches.mT.unflatten(2, self.grid), self.patch).to(x.dtype)

@@ -1,59 +1,15 @@
-"""What a network is conditioned on: the noise level, and what the label looks up in a book.
-
-`label: (B,) int64` is all that travels through batches, paradigms, guidances and samplers. What a label means is a book
-inside the backbone: a table of class vectors here; captions, vectors or images are other books with the same interface.
-"""
+"""What a network is conditioned on: the noise level, and what the label looks up in a book."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from difflab.backbone.book import Book, Classes, Entry
 from difflab.backbone.layers import sinusoid, zeroed
-
-
-class Entry(NamedTuple):
-    """What a batch of labels looks up. A part that the book does not have is None."""
-
-    vector: Tensor | None = None  # (B, features), added to the embedding of the noise level
-    tokens: Tensor | None = None  # (B, L, width), for cross-attention
-    mask: Tensor | None = None  # (B, L) bool, False where a shorter sequence was padded; None: no padding
-    image: Tensor | None = None  # (B, C, H, W), concatenated to the channels of the sample
-
-
-class Book(Protocol):
-    """An `nn.Module` from labels to what they mean.
-
-    It holds `classes` entries and, at the index `classes`, the null label's, which is learned where labels are dropped
-    in training. A network reads the sizes when it is built and refuses a part that it has no use for.
-    """
-
-    classes: int  # how many labels have an entry; the null label is one more
-    features: int  # of `Entry.vector`; 0: it has none
-    width: int  # of `Entry.tokens`; 0: it has none
-    channels: int  # of `Entry.image`; 0: it has none
-
-    def __call__(self, label: Tensor) -> Entry:
-        """The entries of labels `(B,)` int64 in 0..classes."""
-
-
-class Classes(nn.Module):
-    """A table of class vectors: row `classes` is the null label's."""
-
-    width, channels = 0, 0
-
-    def __init__(self, classes: int, features: int) -> None:
-        super().__init__()
-        self.classes, self.features = classes, features
-        self.weight = nn.Parameter(nn.init.normal_(torch.empty(classes + 1, features)))
-
-    def forward(self, label: Tensor) -> Entry:
-        """(B,) int64 -> a vector (B, features)."""
-        return Entry(F.embedding(label, self.weight))
 
 
 class Ending(nn.Module):
@@ -83,8 +39,10 @@ class Condition(nn.Module):
 
     Every residual block projects it. `book(classes, features)` makes the table, whose name is that in the weights of
     version 0.1; without classes there is none and labels are ignored. With `second_time` there are two codes, of where
-    a step starts and where it ends, and the MLP of the second is added, whose last layer starts at zero. Raises
-    ValueError for a book with parts that are not read here: tokens and images are for networks with layers for them.
+    a step starts and where it ends, and the MLP of the second is added, whose last layer starts at zero.
+
+    A network that concatenates images has `images`, and one that attends to tokens has `tokens`. Raises ValueError for
+    a book with parts that are not read, and without the tokens that are.
     """
 
     def __init__(
@@ -94,6 +52,8 @@ class Condition(nn.Module):
         classes: int,
         book: Callable[[int, int], Book] = Classes,
         second_time: bool = False,
+        tokens: bool = False,
+        images: bool = False,
     ) -> None:
         super().__init__()
         self.width = width
@@ -101,18 +61,41 @@ class Condition(nn.Module):
         self.linear2 = nn.Linear(features, features)
         self.end = Ending(width, features) if second_time else None
         self.table = book(classes, features) if classes else None
-        if self.table and (self.table.features, self.table.width, self.table.channels) != (features, 0, 0):
+        self.token_width = self.table.width if self.table else 0
+        self.channels = self.table.channels if self.table else 0
+        if tokens and not self.token_width:
             raise ValueError(
-                f"this backbone reads vectors of {features} features from its book: {type(self.table).__name__} has "
-                f"vectors of {self.table.features}, tokens of width {self.table.width} and images of "
-                f"{self.table.channels} channels; choose a book of vectors, as Classes is"
+                f"this backbone attends to tokens, and {type(self.table).__name__ if self.table else 'classes=0'} has "
+                "none: choose book=tokens and data with captions, or a backbone without cross-attention"
             )
+        if self.table and (
+            self.table.features not in (features, 0)
+            or (self.token_width and not tokens)
+            or (self.channels and not images)
+        ):
+            reads = f"vectors of {features} features{' and tokens' * tokens}{' and images' * images}"
+            raise ValueError(
+                f"this backbone reads {reads} from its book: {type(self.table).__name__} has vectors of "
+                f"{self.table.features}, tokens of width {self.token_width} and images of {self.channels} channels; "
+                "choose book=classes or vectors; tokens need backbone=mmdit, or unet with backbone.cross=[8], "
+                "and images unet, dit or mmdit"
+            )
+
+    @property
+    def classes(self) -> int:
+        """How many labels have an entry in the book."""
+        return self.table.classes if self.table else 0
 
     def forward(self, code: Tensor, label: Tensor | None = None) -> Tensor:
         """(B,), or (B, 2) with a second time, (B,) int64 -> (B, features)."""
+        return cast(Tensor, self.entry(code, label).vector)
+
+    def entry(self, code: Tensor, label: Tensor | None = None) -> Entry:
+        """The entry of the label, with the embedding of both in place of its vector."""
         start = code if self.end is None else code[:, 0]
         embedding = sinusoid(start, self.width).to(self.linear1.weight.dtype)
         embedding = self.linear2(F.silu(self.linear1(embedding)))
         if self.end is not None:
             embedding = embedding + self.end(code[:, 1])
-        return F.silu(embedding if self.table is None else embedding + self.table(cast(Tensor, label)).vector)
+        found = Entry() if self.table is None else self.table(cast(Tensor, label))
+        return found._replace(vector=F.silu(embedding if found.vector is None else embedding + found.vector))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from difflab.backbone.autoencoder import Plain, Tower
-from difflab.backbone.embedding import Classes
+from difflab.backbone.book import Classes
 from difflab.backbone.layers import ResidualBlock, ScaleShift, Upsample, group_norm, image_shape
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from difflab.backbone.attention import AttentionPool
 from difflab.backbone.dit import Transformer
-from difflab.backbone.layers import AttentionPool
 
 
 class HalfDiT(Transformer):
@@ -38,5 +38,5 @@ class HalfDiT(Transformer):
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """(B, C, H, W), (B,) -> (B, classes), in the dtype of x also under autocast."""
-        logits: Tensor = self.pool(self.tokens(x, self.condition(code)))
+        logits: Tensor = self.pool(self.tokens(x, self.condition.entry(code)))
         return logits.to(x.dtype)

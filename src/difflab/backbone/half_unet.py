@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from difflab.backbone.layers import AttentionPool, group_norm
+from difflab.backbone.attention import AttentionPool
+from difflab.backbone.layers import group_norm
 from difflab.backbone.unet import Encoder
 
 
@@ -54,6 +55,6 @@ class HalfUNet(Encoder):
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """(B, C, H, W), (B,) -> (B, classes), in the dtype of x also under autocast."""
-        h, _ = self.descend(x, self.condition(code))
+        h, _ = self.descend(x, self.condition.entry(code))
         logits: Tensor = self.pool(F.silu(self.norm(h)).flatten(2).mT)
         return logits.to(x.dtype)

@@ -1,10 +1,9 @@
-"""The layers of backbones: the sinusoid of a number, normalisation, residual and attention blocks, resampling."""
+"""The layers of backbones: the sinusoid of a number, normalisation, residual blocks, resampling."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -80,24 +79,20 @@ def sinusoid(code: Tensor, width: int) -> Tensor:
 
 
 class Block(nn.Module):
-    """A block of a network: `through` says what it computes. One block is one unit of `trainer=fsdp`.
+    """A block of a network: `through(x, ..)` says what it computes. One block is one unit of `trainer=fsdp`.
 
     With `checkpointing` training keeps no inner values of it for the backward pass but computes them again there, under
     the same dropout: Chen et al. 2016 (arXiv:1604.06174), section 4.
     """
 
     checkpointing: bool = False
+    through: Callable[..., Any]
 
-    def through(self, x: Tensor, condition: Tensor) -> Tensor:
-        """What the block makes of `x` under the condition (B, features)."""
-        raise NotImplementedError
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, *inputs: Any) -> Any:  # noqa: ANN401  # those of `through`
         """The same, with its inner values kept or not."""
         if self.checkpointing and self.training and torch.is_grad_enabled():
-            h: Tensor = checkpoint(self.through, x, condition, use_reentrant=False)
-            return h
-        return self.through(x, condition)
+            return checkpoint(self.through, *inputs, use_reentrant=False)
+        return self.through(*inputs)
 
 
 def set_checkpointing(network: nn.Module, on: bool) -> None:
@@ -166,72 +161,6 @@ class ResidualBlock(nn.Module):
         h: Tensor = self.conv1(F.silu(self.norm(x)))
         h = self.dropout(F.silu(self.modulation(h, condition)))
         h = self.shortcut(x) + self.conv2(h)
-        return h
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Scaled dot-product attention softmax(q k^T / sqrt(D)) v; (..., N, D) each. Vaswani et al. 2017, eq. 1."""
-    if differentiated(q) or (q.device.type == "cpu" and torch.is_grad_enabled()):
-        # the fused kernels have no rule for forward mode, and the CPU's bf16 backward is several times slower than this
-        # at the few hundred tokens of a U-Net
-        return (q / math.sqrt(q.shape[-1]) @ k.mT).softmax(dim=-1) @ v
-    return F.scaled_dot_product_attention(q, k, v)
-
-
-def attend_heads(qkv: Tensor, heads: int) -> Tensor:
-    """Self-attention in heads over q, k and v side by side. (B, N, 3 C) -> (B, N, C)."""
-    q, k, v = qkv.reshape(*qkv.shape[:2], 3, heads, -1).permute(2, 0, 3, 1, 4).unbind()  # (B, heads, N, C / heads)
-    return attend(q, k, v).transpose(1, 2).flatten(2)
-
-
-class SelfAttention(nn.Module):
-    """x + project(attend(q, k, v)) over the pixels, with q, k, v linear in norm(x); `project` starts at zero.
-
-    `head_channels = None` is one head. Raises ValueError if the heads do not divide the channels.
-    """
-
-    def __init__(self, channels: int, head_channels: int | None, groups: int | None) -> None:
-        super().__init__()
-        if head_channels is not None and channels % head_channels:
-            raise ValueError(
-                f"head_channels={head_channels} does not divide the {channels} channels of an attention layer; "
-                "choose a divisor, or null for one head"
-            )
-        self.heads = channels // (head_channels or channels)
-        self.norm = group_norm(channels, groups)
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.project = zeroed(nn.Linear(channels, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        tokens = self.norm(x).flatten(2).mT  # (B, HW, C), a view of channels_last
-        h: Tensor = self.project(attend_heads(self.qkv(tokens), self.heads))  # (B, HW, C)
-        return x + h.mT.reshape(x.shape)  # (B, C, H, W)
-
-
-class AttentionPool(nn.Module):
-    """The logits of classes from all tokens: linear in what their mean attends to.
-
-    As in the classifier of Dhariwal & Nichol 2021 (arXiv:2105.05233), section 4, after Radford et al. 2021
-    (arXiv:2103.00020), section 2.3. Raises ValueError for fewer than two classes.
-    """
-
-    def __init__(self, channels: int, classes: int, heads: int) -> None:
-        super().__init__()
-        if classes < 2:
-            raise ValueError(f"data of {classes} classes leave nothing to tell: choose data with labels")
-        self.heads = heads
-        self.query = nn.Linear(channels, channels)
-        self.key_value = nn.Linear(channels, 2 * channels)
-        self.project = xavier(nn.Linear(channels, classes))  # zeros would take their time to learn from
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, N, C) -> (B, classes)."""
-        q, k, v = (
-            part.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, 1 or N, C / heads)
-            for part in (self.query(tokens.mean(1, keepdim=True)), *self.key_value(tokens).chunk(2, dim=2))
-        )
-        h: Tensor = self.project(attend(q, k, v).flatten(1))
         return h
 
 

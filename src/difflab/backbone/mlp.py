@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from difflab.backbone.book import Book, Classes
 from difflab.backbone.embedding import Condition
 from difflab.backbone.layers import zeroed
 
@@ -44,7 +45,7 @@ def random_waves(size: int, n: int) -> nn.Linear:
 
 
 class MLP(nn.Module):
-    """Residual perceptron for points, conditioned on noise level and class.
+    """Residual perceptron for points, conditioned on noise level and label.
 
     It reads the point x and width / 2 learned waves sin(W x + b) of it. Identity shortcuts before the activation: He et
     al. 2016 (arXiv:1603.05027); random waves: Tancik et al. 2020 (arXiv:2006.10739), section 3.
@@ -54,12 +55,13 @@ class MLP(nn.Module):
     - `width`: of every hidden layer;
     - `depth`: residual blocks of two layers each;
     - `learned_variance`: twice the outputs;
-    - `second_time`: the code is `(B, 2)`, of where a step starts and of where it ends: see `FlowMap`.
+    - `second_time`: the code is `(B, 2)`, of where a step starts and of where it ends: see `FlowMap`;
+    - `book`: what a label means, a book of vectors.
 
-    Raises ValueError if the shape is no point's or if the width is odd.
+    Raises ValueError if the shape is no point's, if the width is odd, or for a book of tokens or images.
     """
 
-    as_before: ClassVar[Mapping[str, object]] = {"second_time": False}
+    as_before: ClassVar[Mapping[str, object]] = {"second_time": False, "book": Classes}
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class MLP(nn.Module):
         depth: int = 3,
         learned_variance: bool = False,
         second_time: bool = False,
+        book: Callable[[int, int], Book] = Classes,
     ) -> None:
         super().__init__()
         if len(shape) != 1:
@@ -76,13 +79,17 @@ class MLP(nn.Module):
         if width % 2:
             raise ValueError(f"width={width} must be even: half of it are the sines of the noise level")
         (size,) = shape
-        self.shape, self.classes = tuple(shape), classes
-        self.learned_variance, self.second_time = learned_variance, second_time
-        self.condition = Condition(width, width, classes, second_time=second_time)
+        self.shape, self.learned_variance, self.second_time = tuple(shape), learned_variance, second_time
+        self.condition = Condition(width, width, classes, book, second_time)
         self.waves = random_waves(size, width // 2)
         self.enter = nn.Linear(size + width // 2, width)
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
         self.leave = zeroed(nn.Linear(width, (1 + learned_variance) * size))
+
+    @property
+    def classes(self) -> int:
+        """How many labels have an entry in the book; the null label is one more."""
+        return self.condition.classes
 
     @property
     def outer_layers(self) -> tuple[nn.Module, ...]:

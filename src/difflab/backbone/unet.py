@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from difflab.backbone.attention import SelfAttention
+from difflab.backbone.book import Book, Classes, Entry, beside
 from difflab.backbone.embedding import Condition
 from difflab.backbone.layers import (
     Block,
     ResidualBlock,
     ScaleShift,
-    SelfAttention,
     Shift,
     Upsample,
     group_norm,
@@ -32,9 +33,9 @@ class Stage(Block):
         self.block = block
         self.attention = attention or nn.Identity()
 
-    def through(self, x: Tensor, condition: Tensor) -> Tensor:
-        """(B, C, H, W), (B, features) -> (B, C', H, W)."""
-        h: Tensor = self.attention(self.block(x, condition))
+    def through(self, x: Tensor, condition: Entry) -> Tensor:
+        """(B, C, H, W) and the condition, its vector (B, features) -> (B, C', H, W)."""
+        h: Tensor = self.attention(self.block(x, condition.vector))
         return h
 
 
@@ -46,8 +47,8 @@ class Down(nn.Module):
         self.enter = enter
         self.stages = nn.ModuleList(stages)
 
-    def forward(self, h: Tensor, condition: Tensor) -> list[Tensor]:
-        """(B, C, H, W), (B, features) -> 1 + blocks tensors of (B, ., H', W')."""
+    def forward(self, h: Tensor, condition: Entry) -> list[Tensor]:
+        """(B, C, H, W) and the condition -> 1 + blocks tensors of (B, ., H', W')."""
         skips = [self.enter(h)]
         for stage in self.stages:
             skips.append(stage(skips[-1], condition))
@@ -62,8 +63,8 @@ class Up(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.leave = leave
 
-    def forward(self, h: Tensor, skips: list[Tensor], condition: Tensor) -> Tensor:
-        """(B, C, H, W), 1 + blocks tensors of (B, ., H, W), (B, features) -> (B, C', H', W')."""
+    def forward(self, h: Tensor, skips: list[Tensor], condition: Entry) -> Tensor:
+        """(B, C, H, W), 1 + blocks tensors of (B, ., H, W), and the condition -> (B, C', H', W')."""
         for stage, skip in zip(self.stages, reversed(skips), strict=True):
             h = stage(torch.cat([h, skip], dim=1), condition)
         h = self.leave(h)
@@ -90,6 +91,7 @@ class Encoder(nn.Module):
         groups: int | None,
         patch: int,
         second_time: bool = False,
+        book: Callable[[int, int], Book] = Classes,
     ) -> None:
         super().__init__()
         if not multipliers or blocks < 1 or width % 2:
@@ -119,7 +121,8 @@ class Encoder(nn.Module):
         self.above = [width, *self.widths[:-1]]  # channels that come into a level from above
 
         self.shape = tuple(shape)
-        self.condition = Condition(width, 4 * width, labels, second_time=second_time)
+        self.condition = Condition(width, 4 * width, labels, book, second_time, images=True)
+        channels += self.condition.channels
         stem = nn.Sequential(nn.PixelUnshuffle(patch), nn.Conv2d(channels * patch**2, width, 3, padding=1))
         enter = [stem, *(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in self.above[1:])]
         self.down = nn.ModuleList(
@@ -140,9 +143,9 @@ class Encoder(nn.Module):
         width = self.widths[level]
         return [Stage(self.block(c, width), self.attend(width) if self.attended[level] else None) for c in sources]
 
-    def descend(self, x: Tensor, condition: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
-        """(B, C, H, W), (B, 4 width) -> the middle's map, and what every stage of each level put out."""
-        h, skips = x.to(memory_format=torch.channels_last), []
+    def descend(self, x: Tensor, condition: Entry) -> tuple[Tensor, list[list[Tensor]]]:
+        """(B, C, H, W) and the condition -> the middle's map, and what every stage of each level put out."""
+        h, skips = beside(x, condition.image).to(memory_format=torch.channels_last), []
         for down in self.down:  # (B, width * multiplier, H / patch, W / patch) after the first level, then half of that
             skips.append(down(h, condition))
             h = skips[-1][-1]
@@ -152,7 +155,7 @@ class Encoder(nn.Module):
 
 
 class UNet(Encoder):
-    """U-Net of residual blocks and self-attention, conditioned on noise level and class.
+    """U-Net of residual blocks and self-attention, conditioned on noise level and label.
 
     Ho et al. 2020 (arXiv:2006.11239), appendix B; scale-shift and learned variance: Nichol & Dhariwal 2021
     (arXiv:2102.09672); heads of fixed width: Dhariwal & Nichol 2021 (arXiv:2105.05233), section 3.
@@ -169,14 +172,15 @@ class UNet(Encoder):
     - `patch`: side of the pixel blocks that become channels in front and pixels again at the end;
     - `learned_variance`: twice the output channels;
     - `second_time`: the code is `(B, 2)`, of where a step starts and of where it ends: see `FlowMap`;
-    - `checkpointing`: train in less memory, for one more forward pass of each block: see `Block`.
+    - `checkpointing`: train in less memory, for one more forward pass of each block: see `Block`;
+    - `book`: what a label means, a book of vectors or of images, which are concatenated to the sample.
 
     Raises ValueError if the shape is no image, if the levels do not divide it, if a resolution in `attention` does not
     occur, if channels do not divide into groups or heads, or if there is no level, no block or an odd width.
     """
 
     outside_identity: ClassVar[Sequence[str]] = ("checkpointing",)
-    as_before: ClassVar[Mapping[str, object]] = {"second_time": False}
+    as_before: ClassVar[Mapping[str, object]] = {"second_time": False, "book": Classes}
 
     def __init__(
         self,
@@ -194,10 +198,11 @@ class UNet(Encoder):
         learned_variance: bool = False,
         second_time: bool = False,
         checkpointing: bool = False,
+        book: Callable[[int, int], Book] = Classes,
     ) -> None:
         inner = width, multipliers, blocks, attention, head_channels, dropout, scale_shift, groups, patch
-        super().__init__(shape, classes, *inner, second_time)
-        self.classes, self.learned_variance, self.second_time = classes, learned_variance, second_time
+        super().__init__(shape, classes, *inner, second_time, book)
+        self.learned_variance, self.second_time = learned_variance, second_time
         widths, above = self.widths, self.above
         below = [*widths[1:], widths[-1]]  # channels that come into a level from below
         head = nn.Sequential(
@@ -218,13 +223,18 @@ class UNet(Encoder):
         set_checkpointing(self, checkpointing)
 
     @property
+    def classes(self) -> int:
+        """How many labels have an entry in the book; the null label is one more."""
+        return self.condition.classes
+
+    @property
     def outer_layers(self) -> tuple[nn.Module, ...]:
         """The layers that read the sample, the noise level and the label, and the one that makes the output."""
         return self.condition, self.stem, cast(Up, self.up[-1]).leave
 
     def forward(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
         """(B, C, H, W), (B,) or (B, 2), (B,) int64 -> (B, C or 2C, H, W), in the dtype of x also under autocast."""
-        condition = self.condition(code, label)  # (B, 4 width)
+        condition = self.condition.entry(code, label)  # its vector (B, 4 width)
         h, skips = self.descend(x, condition)
         for up in self.up:  # twice the height and width of the level below, and (B, C or 2C, H, W) after the last
             h = up(h, skips.pop(), condition)

@@ -62,7 +62,7 @@ def unknown_part(name: str, key: str, known: DictConfig, groups: Mapping[str, Se
             return ""
         if part not in node.keys():  # noqa: SIM118  # `in node` is false for a value still to be given
             also = known.hydra.runtime.choices.keys() & groups.keys() - known.keys() if depth == 0 else ()
-            valid = [str(k) for k in node if k not in ("_target_", "hydra")] + sorted(map(str, also))
+            valid = [str(k) for k in node if k not in ("_target_", "_partial_", "hydra")] + sorted(map(str, also))
             where = f"{'.'.join(path[:depth])} as chosen" if depth else name
             return f"{part!r} is not a key of {where}; {suggestion(part, valid)}"
         child = node._get_node(part)

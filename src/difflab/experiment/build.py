@@ -6,6 +6,7 @@ import importlib
 import inspect
 import types
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -20,6 +21,7 @@ FOREIGN = (  # the only classes outside difflab that a configuration may build
     "lightning.pytorch.callbacks.RichModelSummary",
 )
 FOLDERS = ("process", "objective", "denoiser", "backbone", "data", "metric", "sampler", "guidance", "paradigm")
+WORDS = ("_target_", "_partial_")  # of Hydra: the class, and whether it is left to be called with its other arguments
 CONCEPTS = (*(f"difflab.{folder}" for folder in FOLDERS), "difflab.experiment")  # whose classes it may build
 
 
@@ -40,8 +42,11 @@ def make(node: Any, **more: object) -> Any:  # noqa: ANN401  # any plain value, 
         return [make(item) for item in node]
     if not isinstance(node, Mapping):
         return node
-    values = {key: make(value) for key, value in node.items() if key != "_target_"}
-    return target(node["_target_"])(**values, **more) if "_target_" in node else values
+    values = {key: make(value) for key, value in node.items() if key not in WORDS}
+    if "_target_" not in node:
+        return values
+    cls = target(node["_target_"])
+    return partial(cls, **values, **more) if node.get("_partial_") else cls(**values, **more)
 
 
 def target(path: object) -> type:
@@ -79,7 +84,7 @@ def check(node: object, given: Collection[str] = (), where: str = "") -> None:
         return
     cls = target(node["_target_"])
     parameters = inspect.signature(cls, eval_str=True).parameters
-    named = {key: value for key, value in node.items() if key != "_target_"}
+    named = {key: value for key, value in node.items() if key not in WORDS}
     at = f"{where} ({cls.__name__})" if where else cls.__name__
     for key, value in named.items():
         if key not in parameters:
@@ -88,7 +93,7 @@ def check(node: object, given: Collection[str] = (), where: str = "") -> None:
         if not fits(value, hint):
             raise ValueError(f"{key}={value!r} in {at} should be of type {inspect.formatannotation(hint)}")
     required = {name for name, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
-    if absent := sorted(required - set(named) - set(given)):
+    if (absent := sorted(required - set(named) - set(given))) and not node.get("_partial_"):
         raise ValueError(f"{at} needs {', '.join(absent)}")
 
 

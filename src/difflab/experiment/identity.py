@@ -57,6 +57,8 @@ def identity(value: object) -> Any:  # noqa: ANN401  # plain values
         if hasattr(cls, "identity"):
             return build(value).identity
         return described(cls, {key: each for key, each in value.items() if key != "_target_"})
+    if isinstance(value, type):  # left to be called, as the node of a class with `_partial_`
+        return described(value, {})
     if hasattr(value, "identity"):
         return value.identity
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -1,0 +1,199 @@
+"""Books whose entries are data: what they look up, before and after they are filled, and what they refuse."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from difflab.backbone import MLP, DiT, Images, TextTransformer, Tokens, UNet, Vectors
+from difflab.backbone.book import beside
+from difflab.experiment.build import build
+from difflab.experiment.identity import identity
+from difflab.laws.backbones import inputs
+from helpers.conf import composed, settings
+from helpers.networks import perturbed, randomised
+
+FEATURES, CONTEXT = 8, 6
+CAPTIONS = torch.tensor([[1, 5, 6, 2, 0, 0], [1, 7, 2, 0, 0, 0], [1, 4, 4, 8, 9, 2]])
+EMPTY = torch.tensor([1, 2, 0, 0, 0, 0])
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def books(classes=3):
+    """A book of each kind, with rows that fill it."""
+    torch.manual_seed(0)
+    return [
+        (Tokens(classes, FEATURES, width=16, depth=2, heads=2, vocabulary=12, context=CONTEXT), CAPTIONS),
+        (Vectors(classes, FEATURES, dimensions=2), normal(3, 2)),
+        (Images(classes, FEATURES, channels=2), normal(3, 2, 4, 4)),
+    ]
+
+
+def parts(entry):
+    return [part for part in entry if part is not None]
+
+
+def equal(a, b):
+    return all(torch.equal(*pair) for pair in zip(parts(a), parts(b), strict=True))
+
+
+def test_every_label_means_the_null_entry_until_the_book_is_filled():
+    for book, rows in books(classes=5):
+        with torch.no_grad():
+            null = book(torch.tensor([5, 5, 5, 5]))
+            assert not book.filled
+            assert book.classes == 5
+            assert equal(book(torch.tensor([0, 4, 2, 5])), null)
+            book.fill(rows)
+            assert book.filled
+            assert book.classes == 3
+            label = torch.tensor([3, 0, 1, 2])
+            entry = book(label)
+            for found, own in zip(parts(entry), parts(null), strict=True):
+                assert torch.equal(found[:1], own[:1].expand_as(found[:1])), "index `classes` is the null label"
+                differ = [not torch.equal(found[i], found[j]) for i in range(4) for j in range(i)]
+                assert all(differ) or found.dtype == torch.bool
+            assert equal(copy.deepcopy(book)(label), entry)
+            assert not [key for key in book.state_dict() if "rows" in key], "the entries are no part of the weights"
+            with pytest.raises(IndexError):
+                book(torch.tensor([4]))
+
+
+def test_an_entry_depends_on_its_own_row_and_a_negative_prompt_takes_the_place_of_the_null_entry():
+    for book, rows in books():
+        with torch.no_grad():
+            book.fill(rows)
+            before = book(torch.tensor([0, 1, 2]))
+            own_null = book(torch.tensor([3]))
+            book.fill(rows[[2]], null=rows[1])
+            assert book.classes == 1
+            now = book(torch.tensor([0, 1]))
+            for a, b in zip(parts(now), parts(before), strict=True):
+                torch.testing.assert_close(a, b[[2, 1]])
+            book.fill(rows)
+            torch.testing.assert_close(parts(book(torch.tensor([3]))), parts(own_null))
+
+
+def test_the_vectors_of_tokens_are_the_end_of_text_state_and_the_mask_ends_there():
+    (book, _), *_ = books()
+    book.fill(CAPTIONS)
+    with torch.no_grad():
+        vector, tokens, mask, _ = book(torch.tensor([0, 1, 2, 3]))
+    ends = torch.tensor([3, 2, 5, 1])
+    assert torch.equal(mask.sum(1) - 1, ends)
+    assert torch.equal(mask, torch.arange(CONTEXT) <= ends[:, None])
+    torch.testing.assert_close(vector, book.project(tokens[torch.arange(4), ends]))
+    assert torch.equal(book.rows[3], EMPTY)
+    torch.testing.assert_close(book.read(CAPTIONS).tokens, tokens[:3])
+
+
+def test_padding_and_what_follows_change_no_state_of_a_text():
+    net = randomised(TextTransformer(12, 10, width=16, depth=3, heads=2)).double()
+    ids = torch.tensor([[1, 5, 6, 2], [1, 7, 2, 0]])
+    with torch.no_grad():
+        sequence, pooled = net(ids)
+        for other in (F.pad(ids, (0, 6)), F.pad(ids, (0, 3), value=7)):
+            longer, same = net(other)
+            torch.testing.assert_close(longer[:, :4], sequence, rtol=0, atol=1e-12)
+            torch.testing.assert_close(same, pooled, rtol=0, atol=1e-12)
+        alone, end = net(ids[1:, :3])
+    torch.testing.assert_close(alone, sequence[1:, :3], rtol=0, atol=1e-12)
+    torch.testing.assert_close(end, pooled[1:], rtol=0, atol=1e-12)
+
+
+def test_vectors_are_a_perceptron_of_the_row_and_the_null_vector_is_learned():
+    _, (book, rows), _ = books()
+    book.fill(rows)
+    first, _, last = book.project
+    expected = last(F.silu(first(rows[[2, 0]])))
+    vector = book(torch.tensor([2, 3, 0])).vector
+    torch.testing.assert_close(vector[[0, 2]], expected)
+    assert torch.equal(vector[1], book.null)
+    vector[1].sum().backward()
+    assert torch.equal(book.null.grad, torch.ones(FEATURES))
+
+
+def test_images_stand_behind_the_channels_of_the_sample(subtests):
+    shape, rows, label = (2, 8, 8), normal(3, 3, 8, 8), torch.tensor([0, 3, 2, 1])
+    kinds = {
+        "unet": lambda book, channels: UNet((channels, 8, 8), 3, 16, (1, 2), 1, (4,), None, book=book),
+        "dit": lambda book, channels: DiT((channels, 8, 8), 3, width=32, depth=1, book=book),
+    }
+    for name, make in kinds.items():
+        with subtests.test(name):
+            torch.manual_seed(0)
+            net = make(lambda classes, features: Images(classes, features, channels=3), 2)
+            assert tuple(net.shape) == shape
+            x, code, _ = inputs(shape)
+            net, whole = perturbed(net), randomised(make(Vectors, 5))
+            moved = {k: v for k, v in net.state_dict().items() if v.shape == whole.state_dict()[k].shape}
+            whole.load_state_dict(moved, strict=False)  # all but the last layer, which has more outputs
+            for key, own in net.state_dict().items():
+                if key not in moved:
+                    whole.state_dict()[key][: len(own)] = own
+            net.condition.table.fill(rows)
+            with torch.no_grad():
+                out = net(x, code, label)
+                joined = torch.cat([x, F.pad(rows, (0, 0) * 3 + (0, 1))[label]], 1)
+                torch.nn.init.zeros_(whole.condition.table.null)
+                torch.testing.assert_close(out, whole(joined, code, label)[:, :2])
+    with pytest.raises(ValueError, match=r"images of the book have \[4, 4\] pixels, the samples \[8, 8\]"):
+        beside(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 4, 4))
+
+
+def test_the_number_of_classes_of_a_network_is_that_of_its_book():
+    net = MLP((2,), 7, width=16, book=Vectors)
+    assert net.classes == 7
+    net.condition.table.fill(normal(4, 1))
+    assert net.classes == copy.deepcopy(net).classes == 4
+    assert MLP((2,), 0, width=16, book=Vectors).classes == 0
+
+
+def test_rows_of_another_kind_are_refused(subtests):
+    (tokens, _), (vectors, _), (images, _) = books()
+    for book, rows, message in [
+        (tokens, CAPTIONS[:, :4], r"captions are 6 integer ids each \(book.context\), not \[4\]"),
+        (tokens, CAPTIONS.float(), "captions are 6 integer ids"),
+        (tokens, CAPTIONS + 4, r"lie in 0..11 \(book.vocabulary\), not up to 13"),
+        (tokens, CAPTIONS.clamp(max=1), "each caption must have the end-of-text id 2"),
+        (tokens, CAPTIONS[:0], "one entry or more"),
+        (vectors, normal(3, 5), r"conditions are 2 finite floats each \(book.dimensions\), not \[5\]"),
+        (vectors, normal(3, 2) / 0, "finite floats"),
+        (images, normal(3, 1, 4, 4), r"float images of 2 channels \(book.channels\), not \[1, 4, 4\]"),
+        (images, CAPTIONS, "float images"),
+    ]:
+        with subtests.test(message), pytest.raises(ValueError, match=message):
+            book.fill(rows)
+    with pytest.raises(ValueError, match=r"null entry has the shape \[3\], the others \[2\]"):
+        vectors.fill(normal(3, 2), null=normal(3))
+    assert not any(book.filled for book in (tokens, vectors, images))
+
+
+def test_settings_that_do_not_fit_say_so(subtests):
+    for make, message in [
+        (lambda: TextTransformer(12, 6, width=10, heads=4), "width=10 .* multiple of heads=4"),
+        (lambda: TextTransformer(3, 6), "vocabulary=3 has no words"),
+        (lambda: Tokens(3, 8, context=1), "context=1 has no room"),
+        (lambda: MLP((2,), 3, book=Tokens), "this backbone reads vectors of 128 features from its book: Tokens"),
+        (lambda: MLP((2,), 3, book=Images), "Images has .* images of 1 channels; .* unet, dit or mmdit"),
+        (lambda: DiT((1, 8, 8), 3, book=Tokens), "tokens need backbone=mmdit, or unet with backbone.cross"),
+    ]:
+        with subtests.test(message), pytest.raises(ValueError, match=message):
+            make()
+
+
+def test_a_book_is_chosen_by_its_name_and_the_table_of_classes_is_no_part_of_what_a_run_is():
+    for option, book in (("vectors", Vectors), ("images", Images)):
+        words = ["data=digits", "backbone=dit", f"book={option}", "backbone.depth=1"]
+        assert isinstance(build(composed(*words)["backbone"]).condition.table, book)
+    node = settings("backbone", "unet")
+    assert node["book"] == {"_target_": "difflab.backbone.Classes", "_partial_": True}
+    assert identity(node) == identity({key: value for key, value in node.items() if key != "book"})
+    vectors = identity({**node, "book": {"_target_": "difflab.backbone.Vectors", "_partial_": True}})
+    assert vectors == {**identity(node), "book": {"class": "backbone:Vectors", "dimensions": 1}}
+    with pytest.raises(ValueError, match="'dimension' is not a key of book"):
+        build({**node, "book": {"_target_": "difflab.backbone.Vectors", "_partial_": True, "dimension": 2}})
