@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
-from difflab.backbone import Blend
+from difflab.backbone import Blend, Book
 from difflab.data.module import DataModule
 from difflab.data.words import Captions, Vocabulary
 from difflab.denoiser.base import AnyDenoiser
@@ -65,7 +65,7 @@ def between(denoiser: AnyDenoiser, start: Tensor, end: Tensor, weight: Tensor) -
     for parent in [*mixed.modules()]:
         for name, child in parent.named_children():
             if hasattr(child, "fill"):
-                setattr(parent, name, Blend(child, start, end, weight).to(denoiser.device))
+                setattr(parent, name, Blend(cast(Book, child), start, end, weight).to(denoiser.device))
     return mixed
 
 
