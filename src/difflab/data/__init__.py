@@ -8,6 +8,7 @@ The contract of the order: which samples a training step sees is a pure function
 of processes or workers nor a stop and resume changes it.
 """
 
+from difflab.data.captioned_folder import CaptionedFolder
 from difflab.data.codec import Arrays, Codec, FloatImages, Pixels, Points
 from difflab.data.conditioned import Brightness, Conditioned, LowResolution
 from difflab.data.digits import Digits
@@ -27,6 +28,7 @@ __all__ = [
     "Arrays",
     "Batch",
     "Brightness",
+    "CaptionedFolder",
     "Captions",
     "Checkerboard",
     "Codec",

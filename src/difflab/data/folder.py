@@ -54,14 +54,15 @@ class Folder:
                 f"held_out={self.held_out} puts {len(files) - n} of the {len(files)} images in {root} aside: "
                 "choose a fraction that leaves images on both sides"
             )
-        x, y = self._decode([files[i] for i in order]), torch.tensor(labels)[torch.from_numpy(order)]
+        x, y = self.decode([files[i] for i in order]), torch.tensor(labels)[torch.from_numpy(order)]
         return Images(Split(x[:n], y[:n]), Split(x[n:], y[n:]), names)
 
     def _fraction(self, path: Path) -> float:
         digest = hashlib.sha256(f"{self.seed}/{path.as_posix()}".encode()).digest()
         return int.from_bytes(digest[:8]) / 2**64
 
-    def _decode(self, files: Sequence[Path]) -> Tensor:
+    def decode(self, files: Sequence[Path]) -> Tensor:
+        """The images of files, uint8 `(N, *shape)`. Raises ValueError for those that cannot be read."""
         pixels = np.empty((len(files), *self.shape), np.uint8)
 
         def decode(i: int) -> str | None:

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import torch
 from torch import Tensor, nn
 
-from difflab.backbone import Blend, Book
+from difflab.backbone import Blend, Book, Images, Tokens, Vectors
+from difflab.data.codec import Pixels
+from difflab.data.folder import read as decode
 from difflab.data.module import DataModule
 from difflab.data.words import Captions, Vocabulary
 from difflab.denoiser.base import AnyDenoiser
@@ -97,13 +100,16 @@ class Prompts:
 
     @classmethod
     def of(cls, prompts: Sequence[str], negative: str | None) -> Prompts | None:
-        """Those of a configuration; one that names a file stands for its lines. None for none.
+        """Those of a configuration; a single one that names a .txt file stands for its lines. None for none.
 
-        Raises ValueError for an empty file, and for a negative prompt alone.
+        Raises ValueError for a file that is missing or empty, and for a negative prompt alone.
         """
         texts = [*prompts]
-        if len(texts) == 1 and Path(texts[0]).is_file():
-            texts = [line.strip() for line in Path(texts[0]).read_text().splitlines() if line.strip()]
+        if len(texts) == 1 and texts[0].endswith(".txt"):
+            file = Path(texts[0]).expanduser()
+            if not file.is_file():
+                raise ValueError(f"prompts={prompts[0]}: there is no such file")
+            texts = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
             if not texts:
                 raise ValueError(f"prompts={prompts[0]}: the file has no lines")
         if not texts and negative is not None:
@@ -113,19 +119,61 @@ class Prompts:
     def fill(self, module: nn.Module, facts: Mapping[str, Any], name: str) -> None:
         """Fill the books of a run's module, and print what of the prompts it does not read.
 
-        Raises ValueError for a run without captions, and for a prompt of which it knows no word.
+        Raises ValueError for a run whose labels are classes, and for prompts that its book cannot read.
         """
-        vocabulary, wanted = vocabulary_of(facts), [*books(module)]
-        if vocabulary is None or not wanted:
+        wanted, every = [*books(module)], [*self.texts, *([] if self.negative is None else [self.negative])]
+        if not wanted:
             raise ValueError(
-                f"prompts=: {name} was trained without captions; label= chooses a class, and a run of "
-                f"data=emoji_captions takes prompts"
+                f"prompts=: {name} was trained on classes; label= chooses one. A run of data with captions takes "
+                f"prompts, as of data=emoji_captions"
             )
-        every = [*self.texts, *([self.negative] if self.negative else [])]
-        if empty := [text for text in every if text and not vocabulary.known(text)]:
-            raise ValueError(f"prompts=: {name} knows {len(vocabulary.words):,} words, and none of {empty[0]!r}")
-        for remark in remarks(vocabulary, every):
-            print(f"prompts: {remark}", flush=True)
-        null = None if self.negative is None else vocabulary([self.negative])[0]
         for book in wanted:
-            book.fill(vocabulary(self.texts), null)
+            rows = read(book, every, facts, name, getattr(module, "shape", ()))
+            book.fill(rows[: len(self.texts)], None if self.negative is None else rows[-1])
+
+
+def read(book: Filled, texts: Sequence[str], facts: Mapping[str, Any], name: str, shape: Sequence[int]) -> Tensor:
+    """Texts as rows of a book: the ids of their words, the numbers that they state, or the images that they name."""
+    match book:
+        case Tokens():
+            return read_words(texts, vocabulary_of(facts), name)
+        case Vectors():
+            return read_numbers(texts, book.dimensions)
+        case Images():
+            images = [read_image(text, (book.channels, *shape[1:])) for text in texts]
+            return Pixels().encode(torch.stack(images))
+    raise ValueError(f"prompts=: {name} reads its conditions by {type(book).__name__}, which has none")
+
+
+def read_words(texts: Sequence[str], vocabulary: Vocabulary | None, name: str) -> Tensor:
+    """The ids of texts. Prints what is left out; raises ValueError for a text without any known word."""
+    if vocabulary is None:
+        raise ValueError(f"prompts=: {name} keeps no vocabulary; train it again with data that have captions")
+    if empty := [text for text in texts if text and not vocabulary.known(text)]:
+        raise ValueError(f"prompts=: {name} knows {len(vocabulary.words):,} words, and none of {empty[0]!r}")
+    for remark in remarks(vocabulary, texts):
+        print(f"prompts: {remark}", flush=True)
+    return vocabulary(texts)
+
+
+def read_numbers(texts: Sequence[str], dimensions: int) -> Tensor:
+    """The numbers of texts, float `(n, dimensions)`. Raises ValueError for anything else."""
+    try:
+        rows = [[float(word) for word in text.split()] for text in texts]
+    except ValueError as error:
+        raise ValueError(
+            f"prompts=: this run is conditioned on numbers, and {error}: write prompts=[0.2,0.8]"
+        ) from error
+    if wrong := [text for text, row in zip(texts, rows, strict=True) if len(row) != dimensions]:
+        raise ValueError(f"prompts=: {wrong[0]!r} should be {dimensions} numbers, with blanks between them")
+    return torch.tensor(rows)
+
+
+def read_image(text: str, shape: Sequence[int]) -> Tensor:
+    """The image of a file, uint8 of a shape (C, H, W). Raises ValueError if it is none."""
+    try:
+        return torch.from_numpy(decode(Path(text).expanduser(), shape).copy())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"prompts=: this run is conditioned on images, and {text} is no image file: {error}"
+        ) from error

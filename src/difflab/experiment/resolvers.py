@@ -15,6 +15,13 @@ def count_classes(root: str) -> int:
     return count_classes(root)
 
 
+def count_captions(root: str, skip: bool) -> int:
+    """Number of captions in a folder of images, for `${captions_in:FOLDER,SKIP}`; raises as `captioned` there."""
+    from difflab.data.layout import count_captions  # here, as it imports torch
+
+    return count_captions(root, skip)
+
+
 def by(key: str, values: Mapping[str, object], *, _root_: DictConfig) -> object:
     """The value for the choice that a setting makes: `${by:data.source.labels,{style:3,group:9}}`.
 
@@ -38,6 +45,7 @@ def given(condition: object, value: object) -> object:
 
 RESOLVERS: Mapping[str, Callable[..., Any]] = {
     "by": by,
+    "captions_in": count_captions,
     "classes_in": count_classes,
     "given": given,
     "product": product,

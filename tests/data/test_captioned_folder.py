@@ -1,0 +1,92 @@
+"""Folders of images with captions: where texts are found, and what is said where they are not."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from difflab.data import CaptionedFolder
+from difflab.data.layout import captioned
+
+WORDS = ("red", "green", "blue")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve images: six in metadata.jsonl, of which two below the folder, and six with a text beside them."""
+    (tmp_path / "more").mkdir()
+    rows = []
+    for k in range(12):
+        path = tmp_path / ("more" if k in (1, 2) else ".") / f"{k:02d}.png"
+        pixels = np.zeros((8, 8, 3), np.uint8)
+        pixels[..., k % 3] = 20 * k
+        Image.fromarray(pixels).save(path)
+        text = f"{WORDS[k % 3]} {k // 3}"
+        if k < 6:
+            rows.append({"file_name": str(path.relative_to(tmp_path)), "text": f" {text} "})
+        else:
+            path.with_suffix(".txt").write_text(text + "\n")
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    return tmp_path
+
+
+def test_each_image_has_the_text_of_the_table_or_of_the_file_beside_it(folder):
+    texts, without = captioned(folder)
+    assert without == []
+    for path, text in texts.items():
+        k = int(path.stem)
+        assert text == f"{WORDS[k % 3]} {k // 3}"
+    images = CaptionedFolder(str(folder), [3, 8, 8], held_out=0.3).load()
+    assert len(images.train) + len(images.test) == 12
+    for split in (images.train, images.test):
+        for x, label in zip(split.x, split.y.tolist(), strict=True):
+            word, number = images.names[label].split()
+            k = 3 * int(number) + WORDS.index(word)
+            assert torch.equal(x.amax((1, 2)), torch.eye(3, dtype=torch.uint8)[k % 3] * 20 * k)
+    assert not {*images.train.y.tolist()} & {*images.test.y.tolist()}
+
+
+def test_equal_texts_are_one_caption_and_stay_together(folder):
+    (folder / "06.txt").write_text("red 0")
+    images = CaptionedFolder(str(folder), [3, 8, 8], held_out=0.3).load()
+    label = images.names.index("red 0")
+    assert len(images.names) == 11
+    assert sorted([(images.train.y == label).sum().item(), (images.test.y == label).sum().item()]) == [0, 2]
+
+
+def test_what_is_missing_is_counted_and_named(folder):
+    (folder / "07.txt").unlink()
+    (folder / "08.txt").write_text("  \n")
+    source = CaptionedFolder(str(folder), [3, 8, 8], held_out=0.3)
+    with pytest.raises(ValueError, match=r"2 of 12 images have no caption, .*07\.png first: .*skip_uncaptioned=true"):
+        source.load()
+    images = CaptionedFolder(str(folder), [3, 8, 8], held_out=0.3, skip_uncaptioned=True).load()
+    assert len(images.train) + len(images.test) == 10
+
+
+def test_tables_that_are_wrong_are_refused(folder, subtests):
+    table = folder / "metadata.jsonl"
+    good = table.read_text()
+    for line, message in (
+        ('{"file_name": "00.png"}', "line 9: should be"),
+        ("[1, 2]", "line 9: should be"),
+        ("{", "line 9: should be"),
+        ('{"file_name": "gone.png", "text": "x"}', r"1 files that are no images in .*gone\.png first"),
+        ('{"file_name": "/etc/passwd", "text": "x"}', "1 files that are no images"),
+    ):
+        with subtests.test(line):
+            table.write_text(good + "\n" + line)
+            with pytest.raises(ValueError, match=message):
+                captioned(folder)
+
+
+def test_empty_places_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        captioned(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="no images in"):
+        captioned(tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="no image in .* has a caption"):
+        captioned(tmp_path, skip=True)
