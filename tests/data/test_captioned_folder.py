@@ -88,5 +88,5 @@ def test_empty_places_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no images in"):
         captioned(tmp_path)
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="no image in .* has a caption"):
+    with pytest.raises(ValueError, match=r"no image in .* has a caption"):
         captioned(tmp_path, skip=True)

@@ -142,9 +142,8 @@ def test_pictures_lie_beside(measured):
 
 def test_labels_are_those_of_the_guided_denoiser(tmp_path):
     """A network without classes, measured under a guidance that has some, is asked for them."""
-    (measurement,) = measurements(tmp_path)
-    plain, guided = measurement, Chain((Conditioned,))
-    plain.model.denoiser.classes = 0
+    (plain,) = measurements(tmp_path, "backbone.classes=0")
+    guided = Chain((Conditioned,))
     recipe = plain.recipe.__class__(plain.recipe.sampler, plain.recipe.grid, guided, 4)
     under = type(plain)(*(recipe if f == "recipe" else getattr(plain, f) for f in plain.__dataclass_fields__))
     assert (plain.card.labels, under.card.labels) == ("none", "balanced")

@@ -29,6 +29,9 @@ def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         (f"{key.removesuffix('_reconstruction')} of reconstructions", f"{value:.4g}", "")
         for key, value in decoded.items()
     ]
+    for kind, own in found.get("kinds", {}).items():
+        names = [name for name in own if f"{name}_floor" in own and name != "n"][:1]
+        rows += [(f"{name} of {kind}", f"{own[name]:.4g}", f"{own[f'{name}_floor']:.4g}") for name in names]
     card, cost = found["card"], found["cost"]
     for key, words in LIKELIHOODS.items():
         if key not in metrics:

@@ -117,9 +117,15 @@ class DataModule(LightningDataModule):
         return self.words([captions.texts[k + form] for k in first for form in range(captions.forms)])
 
     @property
+    def kind_names(self) -> Sequence[str]:
+        """The kinds of images that class prompts name, as styles; none of data without captions."""
+        lookup = self.images.lookup
+        return lookup.prompts if isinstance(lookup, Captions) and lookup.kinds is not None else ()
+
+    @property
     def kinds(self) -> int:
-        """How many classes a classifier tells: those of the labels, or those that class prompts name."""
-        return len(self.images.lookup.prompts) if isinstance(self.images.lookup, Captions) else self.classes
+        """How many classes a classifier tells: those of the labels, or the kinds that captions ask for."""
+        return len(self.kind_names) if self.images.lookup is not None else self.classes
 
     def kind(self, label: Tensor) -> Tensor:
         """The class that a classifier is to tell of samples of a label, int64 (n,)."""

@@ -181,6 +181,7 @@ class Evaluation:
             for rows in torch.split(torch.arange(len(mine)), MEASURED) if batches else ():
                 meter.update(samples[rows], labels[mine[rows]], mine[rows])
             metrics, copies = meter.compute()
+            kinds = {"kinds": found} if (found := meter.by_kind()) else {}
             spent = network() / max(time.monotonic() - start, TICK)
             own = {"nfe": drawn.nfe * len(mine), "seconds": seconds, "network": spent, "peak_memory": peak()}
         cost = drawing_cost(own, protocol.n, denoiser.device)
@@ -188,7 +189,7 @@ class Evaluation:
         self.draw_pictures(samples, mine, labels, copies, cost["nfe"])
         notes = {name: text for name, text in protocol.notes(data).items() if name in metrics}
         how = {"card": self.card.to_dict(), "times": self.recipe.times(denoiser).tolist()}
-        return {"metrics": metrics, "notes": notes, "cost": cost, **how, **self.provenance}
+        return {"metrics": metrics, **kinds, "notes": notes, "cost": cost, **how, **self.provenance}
 
     def bits_per_dim(self) -> dict[str, float]:
         """The likelihoods: those of another evaluation of these weights that measured the same, or new ones.

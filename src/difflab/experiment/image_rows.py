@@ -46,7 +46,7 @@ def save_rows(
     """Write samples and their neighbours, uint8 images `(N, C, H, W)`, with the names of the classes that they have."""
     if names:
         used, labels = torch.unique(labels, return_inverse=True)
-        names = [names[k] for k in used.tolist()]
+        names = [names[k] if k < len(names) else "" for k in used.tolist()]
     tensors = {"samples": samples, "nearest": nearest, "labels": labels, "neighbour": neighbour, "closeness": closeness}
     data = tensor_bytes({name: each.contiguous() for name, each in tensors.items()}, {"names": json.dumps([*names])})
     with atomic(path) as unfinished:

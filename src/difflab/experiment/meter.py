@@ -10,6 +10,7 @@ from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from difflab.data.images import Split
 from difflab.data.module import DataModule
+from difflab.experiment.kinds import ByKind
 from difflab.experiment.trained_contrast import TrainedContrast
 from difflab.metric.cache import Cache
 from difflab.metric.classes import InceptionScore, correct
@@ -38,11 +39,16 @@ class Meter:
         if protocol.contrastive and classes:
             metrics["retrieval"] = protocol.contrastive.retrieval()
         self.metrics = MetricCollection(metrics, compute_groups=False)
+        asked = protocol.labels_for(data, classes)
+        self.kinds = (
+            ByKind(protocol.extractor, data.kind(asked), data.kind_names) if classes and data.kind_names else None
+        )
 
     def update(self, samples: Tensor, labels: Tensor, k: Tensor) -> None:
         """Take in the samples k, int64 (N,), as stored, with the labels that were asked for."""
         x, classifier = self.data.codec.measure(samples), self.protocol.classifier
-        seen = {"samples": x, "k": k, "seen": self.protocol.extractor(x)}
+        features = self.protocol.extractor(x)
+        seen = {"samples": x, "k": k, "seen": features}
         if classifier:
             seen["log_probs"] = log_probs = classifier(x)["log_probs"]
             seen["value"] = correct(log_probs, self.data.kind(labels))  # of which torchmetrics has the mean
@@ -51,6 +57,13 @@ class Meter:
             asked = pair.texts([names[k] for k in labels.tolist()])
             seen |= {"images": pair.images(x), "texts": asked, "label": labels}
         self.metrics.update(**seen)
+        if self.kinds:
+            self.kinds.update(features, k)
+
+    def by_kind(self) -> dict[str, dict[str, float]]:
+        """The scores of each kind of samples that captions ask for, as a style; none of other data."""
+        pairing, *_ = self.protocol.pairings(self.data)
+        return self.kinds.compute(*pairing, self.data.kind, self.cache) if self.kinds else {}
 
     def compute(self) -> tuple[dict[str, float], Memorisation]:
         """Each score of all samples beside its floor; and their nearest training samples.
