@@ -79,6 +79,10 @@ class Images:
         """How many labels there are."""
         return len(self.lookup) if isinstance(self.lookup, Tensor) else len(self.names)
 
+    def looked_up(self, split: Split) -> Tensor | None:
+        """The labels of a split, where they look up more than a class: None of classes, which are drawn in turn."""
+        return None if self.lookup is None else split.y
+
     @property
     def forms(self) -> int:
         """How many labels in a row are forms of one."""

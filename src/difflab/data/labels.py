@@ -9,18 +9,16 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from difflab.data.images import Images
 from difflab.data.order import Divided
 
 
-def in_turn(n: int, classes: int, images: Images | None = None) -> Tensor:
+def in_turn(n: int, classes: int, y: Tensor | None = None) -> Tensor:
     """The labels of n samples to be drawn, int64 (n,): 0, 1, .. classes - 1, 0, ..; without classes the null label, 0.
 
-    Where the labels of `images` look up captions, numbers or images, those of held-out samples, spread over the split.
+    Or those of real samples `y` (N,), spread over them, as `Images.looked_up` gives them.
     """
-    if classes == 0 or images is None or images.lookup is None:
+    if classes == 0 or y is None:
         return torch.arange(n) % max(classes, 1)
-    y = images.test.y
     chosen = y[torch.linspace(0, len(y) - 1, min(n, len(y))).round().long()]
     return chosen[torch.arange(n) % len(chosen)]
 

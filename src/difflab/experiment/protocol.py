@@ -141,7 +141,7 @@ class Protocol:
     def labels_for(self, data: DataModule, classes: int) -> Tensor:
         """The labels of the samples 0, 1, .., `classes` being what the denoiser knows; int64 (n,)."""
         if self.labels == "balanced" or not classes:
-            return in_turn(self.n, classes, data.images)
+            return in_turn(self.n, classes, data.images.looked_up(data.images.test))
         y = data.images.train.y
         return y[torch.randint(len(y), (self.n,), generator=keyed(0))]
 

@@ -110,7 +110,8 @@ class Teacher:
             if not path.exists():
                 denoiser, recipe = self.trained.denoiser, self.trained.recipe
                 seed = keyed(PAIRS, self.seed).initial_seed()
-                y = in_turn(self.n, recipe.guided(denoiser).classes, self.trained.data.images)
+                images = self.trained.data.images
+                y = in_turn(self.n, recipe.guided(denoiser).classes, images.looked_up(images.train))
                 with Drawing("pairs", self.n) as progress:
                     x = recipe.draw(denoiser, y, seed, progress=progress).x
                 with atomic(path) as unfinished:

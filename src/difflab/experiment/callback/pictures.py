@@ -118,7 +118,8 @@ def sample_grid(denoiser: AnyDenoiser, recipe: Recipe, seed: int, data: DataModu
     """A grid of samples, a class a column unless there are many; of points their density. Its footer names the run."""
     codec, classes = data.codec, recipe.guided(denoiser).classes
     columns = classes if 0 < classes <= WIDEST else ROWS
-    labels = in_turn(POINTS if codec.cloud else ROWS * columns, classes, data.images)
+    n = POINTS if codec.cloud else ROWS * columns
+    labels = in_turn(n, classes, data.images.looked_up(data.images.test))
     drawn = recipe.draw(denoiser, labels, seed)
     names, below = class_names(data.images.names, classes), footer(run, recipe, drawn.nfe, seed)
     return sample_sheet(codec.decode(drawn.x), labels, names, codec, title, below).image

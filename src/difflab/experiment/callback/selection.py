@@ -53,7 +53,7 @@ def selection_scores(
     denoiser: AnyDenoiser, recipe: Recipe, protocol: Protocol, data: DataModule, split: Split, cache: Cache
 ) -> dict[str, float]:
     """The scores of as many samples as a split has, against that split; their noise is no other measurement's."""
-    labels = in_turn(len(split), recipe.guided(denoiser).classes, data.images)
+    labels = in_turn(len(split), recipe.guided(denoiser).classes, data.images.looked_up(split))
     drawn = recipe.draw(denoiser, labels, protocol.seeds[0] + SEED)
     features = protocol.extractor(data.codec.measure(data.codec.decode(drawn.x)))
     real = real_features(protocol.extractor, Split(data.codec.measure(split.x), split.y), len(split), cache)

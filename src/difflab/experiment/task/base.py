@@ -129,7 +129,7 @@ class Job:
         """The asked label `n` times, or else all of them in turn, or those of held-out captions."""
         if self.label is not None:
             return torch.full((self.n,), self.label)
-        return in_turn(self.n, self.classes, self.data.images if self.looks_up else None)
+        return in_turn(self.n, self.classes, self.data.images.test.y if self.looks_up else None)
 
     @cached_property
     def looks_up(self) -> bool:
