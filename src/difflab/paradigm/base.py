@@ -151,13 +151,13 @@ class Paradigm(pl.LightningModule):
         """Raise ValueError for parts that must not be trained together; a model that was can still be used."""
 
     def setup(self, stage: str) -> None:
-        """Raise ValueError as `check_training` does, and for a training without an end, which learning rates need."""
+        """Raise ValueError as `check_training` does, for a book without entries, and for a training without an end."""
         if stage == "fit":
             self.check_training()
+            if empty := [book for book in self.learned.modules() if not getattr(book, "filled", True)]:
+                raise ValueError(f"{type(empty[0]).__name__} is empty: fill it with what the labels look up")
             if self.trainer.max_steps < 0 and self.trainer.max_epochs == -1:
-                raise ValueError(
-                    "the learning rate follows the whole training: give the Trainer max_steps or max_epochs"
-                )
+                raise ValueError("learning rates follow the whole training: give the Trainer max_steps or max_epochs")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean loss of a batch."""
