@@ -91,6 +91,7 @@ NEEDS = {  # what an option asks of the others
     ("backbone", "mlp"): ["data=moons", "protocol=toy"],
     ("backbone", "autoencoder_mlp"): ["paradigm=vae", "data=moons", "protocol=toy", "nfe=1"],
     **{("backbone", f"dit{size}"): ["data=fashion16"] for size in ("", "_s")},
+    **{("backbone", f"mmdit{size}"): ["data=fashion16"] for size in ("", "_s")},
     ("protocol", "toy"): ["data=moons", "backbone=mlp"],
     ("denoiser", "known"): ["data=moons", "backbone=mlp", "protocol=toy"],
     ("denoiser", "known_flow_map"): ["data=moons", "backbone=mlp", "protocol=toy"],
@@ -119,6 +120,7 @@ NEEDS = {  # what an option asks of the others
     ("schedule", "trigonometric"): ["target=v"],
     ("sampler", "ancestral_learned"): ["backbone.learned_variance=true", "model.vlb_weight=1.0"],
     ("grid", "sections"): ["grid.counts=[1,3]"],
+    ("book", "tokens"): ["backbone.cross=[4]"],
     ("book", "vectors"): POINTS,
     ("data", "fashion16"): ["backbone.attention=[8]"],
     ("data", "emoji"): ["backbone.attention=[16]"],
@@ -126,7 +128,6 @@ NEEDS = {  # what an option asks of the others
     ("backbone", "unet_cifar10"): ["data=fashion16", "backbone.width=32", "batch_size=2", "images=4"],
 }
 NOT_HERE = {  # tested elsewhere
-    ("book", "tokens"),
     ("drive", "teacher"),
     ("grid", "optimised"),
     ("steps", "halved"),
@@ -146,6 +147,7 @@ NOT_HERE = {  # tested elsewhere
     ("guidance", "classifier"),
     ("guidance", "autoguidance"),
     *(("backbone", f"dit_{size}") for size in ("b", "l", "xl")),
+    ("backbone", "mmdit_b"),
 }
 
 

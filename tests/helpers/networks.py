@@ -15,6 +15,7 @@ __all__ = [
     "IMAGE",
     "POINT",
     "WITHOUT_LEVELS",
+    "WITH_TEXT",
     "count",
     "fitting",
     "inputs",
@@ -27,6 +28,7 @@ HALVES = ("half_dit", "half_unet")  # which are classifiers
 WITHOUT_LEVELS = ("autoencoder", "autoencoder_f2", "autoencoder_f8", "autoencoder_sdxl", "autoencoder_mlp")
 WITHOUT_LEVELS += ("conv_generator", "mlp_generator")  # which see no noise level
 OTHERS = (*HALVES, *WITHOUT_LEVELS)
+WITH_TEXT = ("mmdit", "mmdit_s", "mmdit_b")  # which read captions, so that they have classes
 BACKBONES = [option for option in conf.options("backbone") if option not in OTHERS]
 IMAGE, POINT = [2, 16, 24], [2]
 

@@ -6,7 +6,7 @@ import pytest
 
 from difflab.laws import backbones as laws
 from helpers.laws import assert_law
-from helpers.networks import BACKBONES, IMAGE, POINT, fitting, narrow
+from helpers.networks import BACKBONES, IMAGE, POINT, WITH_TEXT, fitting, narrow
 
 
 @functools.cache
@@ -30,8 +30,12 @@ def test_a_learned_variance_doubles_the_channels():
 
 
 def test_without_classes_labels_are_ignored():
-    assert_law(laws.labels_differ(net) for net in networks(classes=0))
-    assert {net.classes for net in networks(classes=0)} == {0}
+    nets = [fitting(option, classes=0) for option in BACKBONES if option not in WITH_TEXT]
+    assert_law(laws.labels_differ(net) for net in nets)
+    assert {net.classes for net in nets} == {0}
+    for option in WITH_TEXT:
+        with pytest.raises(ValueError, match="attends to tokens, and classes=0 has none: choose book=tokens"):
+            narrow(option, IMAGE, classes=0)
 
 
 def test_a_shape_of_the_other_kind_is_refused_with_the_backbones_that_take_it():

@@ -6,11 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from difflab.backbone import MLP, DiT, Images, TextTransformer, Tokens, UNet, Vectors
+from difflab.backbone import MLP, DiT, Images, MMDiT, TextTransformer, Tokens, UNet, Vectors
 from difflab.backbone.book import beside
 from difflab.experiment.build import build
 from difflab.experiment.identity import identity
 from difflab.laws.backbones import inputs
+from helpers.captions import Ready
 from helpers.conf import composed, settings
 from helpers.networks import perturbed, randomised
 
@@ -145,6 +146,58 @@ def test_images_stand_behind_the_channels_of_the_sample(subtests):
         beside(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 4, 4))
 
 
+def readers(book):
+    """Networks that attend to the tokens of a book."""
+    yield UNet((1, 8, 8), 3, 16, (1, 2), 1, (), 8, book=book, cross=(8, 4))
+    yield MMDiT((1, 8, 8), 3, 32, 2, 2, qk_norm=True, book=book)
+
+
+def test_attention_with_a_mask_is_attention_to_the_shorter_sequence():
+    """And what stands behind the mask changes nothing, in both ways in which attention is computed."""
+    tokens = normal(4, 7, 12).double()
+    x, code, label = inputs((1, 8, 8), dtype=torch.float64)
+    short = [randomised(net).double() for net in readers(lambda *_: Ready(tokens[:, :3]))]
+    other = torch.cat([tokens[:, :3], 100 * normal(4, 4, 12, seed=1)], 1)
+    for padded in (tokens, other):
+        mask = torch.arange(7).expand(4, 7) < 3
+        long = [randomised(net).double() for net in readers(lambda *_: Ready(padded, mask=mask))]  # noqa: B023
+        for a, b in zip(short, long, strict=True):
+            for grad in (False, True):
+                with torch.set_grad_enabled(grad):
+                    torch.testing.assert_close(b(x, code, label), a(x, code, label), rtol=0, atol=1e-11)
+
+
+def test_a_longer_context_changes_nothing():
+    x, code, label = inputs((1, 8, 8), dtype=torch.float64)
+
+    def nets(context):
+        made = [*readers(lambda *sizes: Tokens(*sizes, 16, 2, 2, vocabulary=12, context=context))]
+        for net in made:
+            net.condition.table.fill(F.pad(CAPTIONS, (0, context - CONTEXT)))
+        return [randomised(net).double() for net in made]
+
+    for short, long in zip(nets(CONTEXT), nets(2 * CONTEXT), strict=True):
+        state, name = short.state_dict(), "condition.table.encoder.positions.weight"
+        long.load_state_dict(state | {name: torch.cat([state[name], normal(CONTEXT, 16).double()])})
+        with torch.no_grad():
+            out = short(x, code, label)
+            assert out.std() > 0.1
+            torch.testing.assert_close(long(x, code, label), out, rtol=0, atol=1e-11)
+
+
+def test_dropped_labels_and_empty_captions_are_the_unconditional_network():
+    x, code, label = inputs((1, 8, 8), dtype=torch.float64)
+    for net in readers(lambda *sizes: Tokens(*sizes, 16, 2, 2, vocabulary=12, context=CONTEXT)):
+        net = randomised(net).double()
+        with torch.no_grad():
+            unfilled = net(x, code, label)
+            net.condition.table.fill(CAPTIONS)
+            assert not torch.allclose(net(x, code, label), unfilled)
+            torch.testing.assert_close(net(x, code, torch.full_like(label, 3)), unfilled, rtol=0, atol=1e-11)
+            net.condition.table.fill(EMPTY.expand(3, -1))
+            torch.testing.assert_close(net(x, code, label), unfilled, rtol=0, atol=1e-11)
+
+
 def test_the_number_of_classes_of_a_network_is_that_of_its_book():
     net = MLP((2,), 7, width=16, book=Vectors)
     assert net.classes == 7
@@ -180,6 +233,11 @@ def test_settings_that_do_not_fit_say_so(subtests):
         (lambda: Tokens(3, 8, context=1), "context=1 has no room"),
         (lambda: MLP((2,), 3, book=Tokens), "this backbone reads vectors of 128 features from its book: Tokens"),
         (lambda: MLP((2,), 3, book=Images), "Images has .* images of 1 channels; .* unet, dit or mmdit"),
+        (
+            lambda: MMDiT((1, 8, 8), 3),
+            "attends to tokens, and Classes has none: choose book=tokens and data with captions",
+        ),
+        (lambda: UNet((1, 8, 8), 3, attention=(), book=Tokens), "tokens need backbone=mmdit, or unet with"),
         (lambda: DiT((1, 8, 8), 3, book=Tokens), "tokens need backbone=mmdit, or unet with backbone.cross"),
     ]:
         with subtests.test(message), pytest.raises(ValueError, match=message):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
-from difflab.backbone import DiT, UNet
+from difflab.backbone import DiT, MMDiT, Tokens, UNet
 from difflab.backbone.layers import Block
 from difflab.experiment.identity import described, identity
 from difflab.laws.backbones import of, perturbed
@@ -12,6 +12,7 @@ from helpers.networks import settings
 
 NETWORKS = {
     "dit": lambda on: DiT((2, 8, 8), 3, width=32, depth=4, heads=2, checkpointing=on),
+    "mmdit": lambda on: MMDiT((2, 8, 8), 3, width=32, depth=2, heads=2, qk_norm=True, checkpointing=on, book=Tokens),
     "unet": lambda on: UNet((2, 8, 8), 3, 32, (1, 2), 2, (4,), None, dropout=0.3, checkpointing=on),
 }
 
@@ -35,7 +36,7 @@ def kept(net, batch=64):
     saved = {}
 
     def note(value):
-        if not isinstance(value, torch.nn.Parameter):
+        if isinstance(value, torch.Tensor) and not isinstance(value, torch.nn.Parameter):
             saved[value.untyped_storage().data_ptr()] = value.untyped_storage()  # alive, so that it is its own
         return value
 
@@ -70,9 +71,9 @@ def test_outputs_and_gradients_are_the_same_under_dropout(name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_less_is_kept_for_the_backward_pass(name):
-    """Measured on (64, 2, 8, 8): the share of all bytes that stays is 0.13 for dit and 0.18 for unet."""
+    """Measured on (64, 2, 8, 8): the share of all bytes that stays is 0.13 for dit, 0.10 for mmdit, 0.18 for unet."""
     without, within = (kept(network(name, on)) for on in (False, True))
-    assert within < {"dit": 0.2, "unet": 0.25}[name] * without
+    assert within < {"dit": 0.2, "mmdit": 0.2, "unet": 0.25}[name] * without
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -92,4 +93,6 @@ def test_it_is_no_part_of_what_a_run_is(name):
     assert node["checkpointing"] is False
     before = {key: value for key, value in node.items() if key != "checkpointing"}
     assert identity({**node, "checkpointing": True}) == identity(node) == identity(before)
-    assert "checkpointing" not in described({"dit": DiT, "unet": UNet}[name], {"shape": [1, 8, 8], "classes": 0})
+    assert "checkpointing" not in described(
+        {"dit": DiT, "mmdit": MMDiT, "unet": UNet}[name], {"shape": [1, 8, 8], "classes": 0}
+    )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from difflab.backbone import MLP, DiT, UNet
+from difflab.backbone import MLP, DiT, MMDiT, Tokens, UNet
 from difflab.denoiser import Denoiser, FlowMap, Fraction
 from difflab.laws import close
 from difflab.objective import (
@@ -22,6 +22,8 @@ def networks(second_time=True):
     kinds = [
         lambda: UNet((1, 8, 8), 3, width=16, blocks=1, head_channels=8, second_time=second_time),
         lambda: DiT((1, 8, 8), 3, width=32, depth=2, second_time=second_time),
+        lambda: MMDiT((1, 8, 8), 3, width=32, depth=2, qk_norm=True, second_time=second_time, book=Tokens),
+        lambda: UNet((1, 8, 8), 3, 16, head_channels=8, second_time=second_time, book=Tokens, cross=(4,)),
         lambda: MLP((2,), 3, width=32, second_time=second_time),
     ]
     for make in kinds:

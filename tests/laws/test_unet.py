@@ -66,6 +66,8 @@ def test_settings_that_do_not_fit_say_so(subtests):
         ),
         ({"shape": (1, 16, 18)}, "16x18 do not divide by 4"),
         ({"shape": (1, 12, 12), "patch": 2}, "12x12 do not divide by 8 for 3 levels with patch=2: .* smaller patch"),
+        ({"cross": (7,)}, r"cross at \[7\] never occurs: .* \[16, 8, 4\]"),
+        ({"cross": (8,)}, r"attends to tokens, and Classes has none: choose book=tokens .* backbone.cross=\[\]"),
         ({"attention": (8, 7)}, r"attention at \[7\] never occurs: .* \[16, 8, 4\]"),
         ({"head_channels": 48}, "head_channels=48 does not divide the 64 channels"),
         ({"blocks": 0}, "one or more blocks"),

@@ -39,6 +39,7 @@ from difflab.backbone.half_dit import HalfDiT
 from difflab.backbone.half_unet import HalfUNet
 from difflab.backbone.layers import Block
 from difflab.backbone.mlp import MLP
+from difflab.backbone.mmdit import MMDiT
 from difflab.backbone.text import TextTransformer
 from difflab.backbone.unet import UNet
 
@@ -60,6 +61,7 @@ __all__ = [
     "Images",
     "MLPDiscriminator",
     "MLPGenerator",
+    "MMDiT",
     "PatchDiscriminator",
     "TextTransformer",
     "Tokens",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -67,10 +67,23 @@ class Attention(nn.Module):
         return h
 
 
+def perceptron(width: int) -> nn.Sequential:
+    """Of each token, with four times the width inside."""
+    return nn.Sequential(xavier(nn.Linear(width, 4 * width)), nn.GELU("tanh"), xavier(nn.Linear(4 * width, width)))
+
+
+def gated_blocks(width: int, depth: int, heads: int) -> Iterator[Gated]:
+    """The blocks of a DiT: attention and perceptron in turn."""
+    for _ in range(depth):
+        yield Gated(width, Attention(width, heads))
+        yield Gated(width, perceptron(width))
+
+
 class Transformer(nn.Module):
     """Vision transformer over patches, up to the last block; `DiT` says what the settings mean.
 
-    `labels`: the number of classes that it is conditioned on, 0 for none.
+    `labels`: the number of classes that it is conditioned on, 0 for none; `blocks`: made after the layers before them,
+    so that a seed gives the weights that it gave in version 0.1; `tokens`: whether the blocks read those of the book.
     """
 
     positions: Tensor  # (N, width): row by row, half the width for the row, half for the column
@@ -80,11 +93,12 @@ class Transformer(nn.Module):
         shape: Sequence[int],
         labels: int,
         width: int,
-        depth: int,
         heads: int,
         patch: int,
+        blocks: Iterable[nn.Module],
         second_time: bool = False,
         book: Callable[[int, int], Book] = Classes,
+        tokens: bool = False,
     ) -> None:
         super().__init__()
         channels, height, breadth = image_shape(shape)
@@ -97,18 +111,9 @@ class Transformer(nn.Module):
             raise ValueError(f"width={width} must be a multiple of heads={heads} and of 4")
 
         self.shape, self.patch, self.grid = tuple(shape), patch, (height // patch, breadth // patch)
-        self.condition = Condition(CODE_WIDTH, width, labels, book, second_time, images=True)
+        self.condition = Condition(CODE_WIDTH, width, labels, book, second_time, tokens, images=True)
         self.enter = xavier(nn.Linear((channels + self.condition.channels) * patch**2, width))
-        self.blocks = nn.ModuleList(
-            Gated(width, layer)
-            for _ in range(depth)
-            for layer in (
-                Attention(width, heads),
-                nn.Sequential(
-                    xavier(nn.Linear(width, 4 * width)), nn.GELU("tanh"), xavier(nn.Linear(4 * width, width))
-                ),
-            )
-        )
+        self.blocks = nn.ModuleList(blocks)
         self.modulated = Modulated(width)
 
         row, column = (sinusoid(torch.arange(side), width // 2) for side in self.grid)
@@ -124,11 +129,19 @@ class Transformer(nn.Module):
     def tokens(self, x: Tensor, condition: Entry) -> Tensor:
         """(B, C, H, W) and the condition, its vector (B, width) -> (B, N, width), normalised."""
         patches = F.pixel_unshuffle(beside(x, condition.image), self.patch).flatten(2).mT  # (B, N, C patch^2)
-        tokens = self.enter(patches) + self.positions
-        for block in self.blocks:
-            tokens = block(tokens, condition.vector)
+        tokens = self.through(self.enter(patches) + self.positions, condition)
         normalised: Tensor = self.modulated(tokens, condition.vector)
         return normalised
+
+    def through(self, tokens: Tensor, condition: Entry) -> Tensor:
+        """What the blocks make of tokens (B, N, width)."""
+        for block in self.blocks:
+            tokens = block(tokens, condition.vector)
+        return tokens
+
+    def image(self, patches: Tensor) -> Tensor:
+        """(B, N, C patch^2) -> (B, C, H, W)."""
+        return F.pixel_shuffle(patches.mT.reshape(*patches.mT.shape[:2], *self.grid), self.patch)
 
 
 class DiT(Transformer):
@@ -167,7 +180,8 @@ class DiT(Transformer):
         checkpointing: bool = False,
         book: Callable[[int, int], Book] = Classes,
     ) -> None:
-        super().__init__(shape, classes, width, depth, heads, patch, second_time, book)
+        blocks = gated_blocks(width, depth, heads)
+        super().__init__(shape, classes, width, heads, patch, blocks, second_time, book)
         self.learned_variance, self.second_time = learned_variance, second_time
         self.leave = zeroed(nn.Linear(width, (1 + learned_variance) * self.shape[0] * patch**2))
         set_checkpointing(self, checkpointing)
@@ -184,5 +198,4 @@ class DiT(Transformer):
 
     def forward(self, x: Tensor, code: Tensor, label: Tensor) -> Tensor:
         """(B, C, H, W), (B,) or (B, 2), (B,) int64 -> (B, C or 2C, H, W), in the dtype of x also under autocast."""
-        patches = self.leave(self.tokens(x, self.condition.entry(code, label)))  # (B, N, C or 2C patch^2)
-        return F.pixel_shuffle(patches.mT.unflatten(2, self.grid), self.patch).to(x.dtype)
+        return self.image(self.leave(self.tokens(x, self.condition.entry(code, label)))).to(x.dtype)

@@ -66,7 +66,8 @@ class Condition(nn.Module):
         if tokens and not self.token_width:
             raise ValueError(
                 f"this backbone attends to tokens, and {type(self.table).__name__ if self.table else 'classes=0'} has "
-                "none: choose book=tokens and data with captions, or a backbone without cross-attention"
+                "none: choose book=tokens and data with captions, or a network without cross-attention: "
+                "backbone=dit, or unet with backbone.cross=[]"
             )
         if self.table and (
             self.table.features not in (features, 0)

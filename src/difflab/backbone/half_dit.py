@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from difflab.backbone.attention import AttentionPool
-from difflab.backbone.dit import Transformer
+from difflab.backbone.dit import Transformer, gated_blocks
 
 
 class HalfDiT(Transformer):
@@ -22,7 +22,7 @@ class HalfDiT(Transformer):
     def __init__(
         self, shape: Sequence[int], classes: int, width: int = 128, depth: int = 4, heads: int = 4, patch: int = 2
     ) -> None:
-        super().__init__(shape, 0, width, depth, heads, patch)
+        super().__init__(shape, 0, width, heads, patch, gated_blocks(width, depth, heads))
         self.classes = classes
         self.pool = AttentionPool(width, classes, heads)
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from difflab.backbone.attention import SelfAttention
+from difflab.backbone.attention import SelfAttention, SpatialTransformer
 from difflab.backbone.book import Book, Classes, Entry, beside
 from difflab.backbone.embedding import Condition
 from difflab.backbone.layers import (
-    Block,
     ResidualBlock,
     ScaleShift,
     Shift,
@@ -23,52 +22,7 @@ from difflab.backbone.layers import (
     set_checkpointing,
     zeroed,
 )
-
-
-class Stage(Block):
-    """A residual block and what follows it: self-attention, or nothing."""
-
-    def __init__(self, block: ResidualBlock, attention: nn.Module | None = None) -> None:
-        super().__init__()
-        self.block = block
-        self.attention = attention or nn.Identity()
-
-    def through(self, x: Tensor, condition: Entry) -> Tensor:
-        """(B, C, H, W) and the condition, its vector (B, features) -> (B, C', H, W)."""
-        h: Tensor = self.attention(self.block(x, condition.vector))
-        return h
-
-
-class Down(nn.Module):
-    """One level on the way down: an entry convolution, then stages; it returns what each of them put out."""
-
-    def __init__(self, enter: nn.Module, stages: Iterable[Stage]) -> None:
-        super().__init__()
-        self.enter = enter
-        self.stages = nn.ModuleList(stages)
-
-    def forward(self, h: Tensor, condition: Entry) -> list[Tensor]:
-        """(B, C, H, W) and the condition -> 1 + blocks tensors of (B, ., H', W')."""
-        skips = [self.enter(h)]
-        for stage in self.stages:
-            skips.append(stage(skips[-1], condition))
-        return skips
-
-
-class Up(nn.Module):
-    """One level on the way up: stages, each of which also reads one output of the same level's `Down`, then an exit."""
-
-    def __init__(self, stages: Iterable[Stage], leave: nn.Module) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList(stages)
-        self.leave = leave
-
-    def forward(self, h: Tensor, skips: list[Tensor], condition: Entry) -> Tensor:
-        """(B, C, H, W), 1 + blocks tensors of (B, ., H, W), and the condition -> (B, C', H', W')."""
-        for stage, skip in zip(self.stages, reversed(skips), strict=True):
-            h = stage(torch.cat([h, skip], dim=1), condition)
-        h = self.leave(h)
-        return h
+from difflab.backbone.stages import Down, Stage, Up
 
 
 class Encoder(nn.Module):
@@ -92,6 +46,7 @@ class Encoder(nn.Module):
         patch: int,
         second_time: bool = False,
         book: Callable[[int, int], Book] = Classes,
+        cross: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if not multipliers or blocks < 1 or width % 2:
@@ -108,8 +63,9 @@ class Encoder(nn.Module):
                 f"use fewer multipliers, a smaller patch, or data whose sides are multiples of {divisor}"
             )
         resolutions = [height // patch // 2**level for level in levels]
-        if absent := sorted(set(attention) - set(resolutions)):
-            raise ValueError(f"attention at {absent} never occurs: the levels of this U-Net have {resolutions}")
+        for name, chosen in (("attention", attention), ("cross", cross)):
+            if absent := sorted(set(chosen) - set(resolutions)):
+                raise ValueError(f"{name} at {absent} never occurs: the levels of this U-Net have {resolutions}")
         if groups is not None and width % groups:
             raise ValueError(f"groups={groups} does not divide width={width}: use a divisor, or null for the default")
 
@@ -117,11 +73,14 @@ class Encoder(nn.Module):
         self.block = partial(ResidualBlock, features=4 * width, modulation=modulation, groups=groups, dropout=dropout)
         self.attend = partial(SelfAttention, head_channels=head_channels, groups=groups)
         self.attended = [resolution in attention for resolution in resolutions]
+        self.crossed = [resolution in cross for resolution in resolutions]
         self.widths = [width * multiplier for multiplier in multipliers]
         self.above = [width, *self.widths[:-1]]  # channels that come into a level from above
 
         self.shape = tuple(shape)
-        self.condition = Condition(width, 4 * width, labels, book, second_time, images=True)
+        self.condition = Condition(width, 4 * width, labels, book, second_time, tokens=bool(cross), images=True)
+        context = self.condition.token_width
+        self.cross = partial(SpatialTransformer, context_width=context, head_channels=head_channels, groups=groups)
         channels += self.condition.channels
         stem = nn.Sequential(nn.PixelUnshuffle(patch), nn.Conv2d(channels * patch**2, width, 3, padding=1))
         enter = [stem, *(nn.Conv2d(c, c, 3, stride=2, padding=1) for c in self.above[1:])]
@@ -130,7 +89,7 @@ class Encoder(nn.Module):
         )
         deepest = self.widths[-1]
         self.middle = nn.ModuleList(
-            [Stage(self.block(deepest, deepest), self.attend(deepest)), Stage(self.block(deepest, deepest))]
+            [self.stage(deepest, deepest, True, bool(cross)), self.stage(deepest, deepest, False, False)]
         )
 
     @property
@@ -140,8 +99,15 @@ class Encoder(nn.Module):
 
     def stages(self, level: int, sources: Sequence[int]) -> list[Stage]:
         """New stages of a level, which come from so many channels each."""
-        width = self.widths[level]
-        return [Stage(self.block(c, width), self.attend(width) if self.attended[level] else None) for c in sources]
+        width, attended, crossed = self.widths[level], self.attended[level], self.crossed[level]
+        return [self.stage(c, width, attended, crossed) for c in sources]
+
+    def stage(self, channels: int, width: int, attended: bool, crossed: bool) -> Stage:
+        """A new stage; one that is crossed has self-attention in its transformer block."""
+        block = self.block(channels, width)
+        return (
+            Stage(block, None, self.cross(width)) if crossed else Stage(block, self.attend(width) if attended else None)
+        )
 
     def descend(self, x: Tensor, condition: Entry) -> tuple[Tensor, list[list[Tensor]]]:
         """(B, C, H, W) and the condition -> the middle's map, and what every stage of each level put out."""
@@ -173,14 +139,17 @@ class UNet(Encoder):
     - `learned_variance`: twice the output channels;
     - `second_time`: the code is `(B, 2)`, of where a step starts and of where it ends: see `FlowMap`;
     - `checkpointing`: train in less memory, for one more forward pass of each block: see `Block`;
-    - `book`: what a label means, a book of vectors or of images, which are concatenated to the sample.
+    - `book`: what a label means; the images of a book are concatenated to the sample;
+    - `cross`: heights of the feature maps that have a transformer block with cross-attention to the tokens of the book
+      in place of self-attention, as in latent diffusion; the middle has one too, where there are any.
 
-    Raises ValueError if the shape is no image, if the levels do not divide it, if a resolution in `attention` does not
-    occur, if channels do not divide into groups or heads, or if there is no level, no block or an odd width.
+    Raises ValueError if the shape is no image, if the levels do not divide it, if a resolution in `attention` or
+    `cross` does not occur, for a book with tokens and no `cross` or the other way round, if channels do not divide into
+    groups or heads, or if there is no level, no block or an odd width.
     """
 
     outside_identity: ClassVar[Sequence[str]] = ("checkpointing",)
-    as_before: ClassVar[Mapping[str, object]] = {"second_time": False, "book": Classes}
+    as_before: ClassVar[Mapping[str, object]] = {"second_time": False, "book": Classes, "cross": []}
 
     def __init__(
         self,
@@ -199,9 +168,10 @@ class UNet(Encoder):
         second_time: bool = False,
         checkpointing: bool = False,
         book: Callable[[int, int], Book] = Classes,
+        cross: Sequence[int] = (),
     ) -> None:
         inner = width, multipliers, blocks, attention, head_channels, dropout, scale_shift, groups, patch
-        super().__init__(shape, classes, *inner, second_time, book)
+        super().__init__(shape, classes, *inner, second_time, book, cross)
         self.learned_variance, self.second_time = learned_variance, second_time
         widths, above = self.widths, self.above
         below = [*widths[1:], widths[-1]]  # channels that come into a level from below

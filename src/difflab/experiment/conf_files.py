@@ -107,9 +107,8 @@ def leaves(key: str, node: yaml.Node, text: str, lines: list[str]) -> Iterator[S
     """The values of a node, other than the classes that it names."""
     if isinstance(node, yaml.MappingNode):
         for child, value in node.value:
-            if child.value not in ("_target_", "_partial_"):
-                yield from leaves(f"{key}.{child.value}", value, text, lines)
-    elif key != "_target_":
+            yield from leaves(f"{key}.{child.value}", value, text, lines)
+    elif key.rpartition(".")[2] not in ("_target_", "_partial_"):
         yield Setting(key, text[node.start_mark.index : node.end_mark.index], comment(node, lines))
 
 

@@ -8,12 +8,34 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from difflab.backbone.book import DataBook, Images, Tokens, Vectors
+from difflab.backbone.text import END, START
 from difflab.laws.worst import Worst, close, violations, worst
+
+
+def rows(book: DataBook, shape: Sequence[int]) -> Tensor:
+    """Entries of the book's labels, drawn at random for samples of that shape; captions have several lengths."""
+    n, g = book.classes, torch.Generator().manual_seed(3)
+    if isinstance(book, Tokens):
+        ids = torch.randint(END + 1, book.encoder.vocabulary, (n, book.encoder.context), generator=g)
+        ids[:, 0], ids[:, -1] = START, END
+        ids[torch.arange(n), 2 + torch.arange(n) % (ids.shape[1] - 2)] = END
+        return ids
+    size = (book.dimensions,) if isinstance(book, Vectors) else (book.channels, *shape[1:])
+    return torch.randn(n, *size, generator=g)
+
+
+def filled(net: nn.Module) -> nn.Module:
+    """The network, with data in the books whose entries are data."""
+    for book in net.modules():
+        if isinstance(book, Tokens | Vectors | Images):
+            book.fill(rows(book, net.shape))  # type: ignore[arg-type]  # an attribute of every backbone
+    return net
 
 
 def perturbed(net: nn.Module) -> nn.Module:
     """A copy of the network with noise on every weight, so that no branch is closed by its zero initialisation."""
-    net, generator = copy.deepcopy(net).eval(), torch.Generator().manual_seed(1)
+    net, generator = filled(copy.deepcopy(net)).eval(), torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
@@ -108,11 +130,11 @@ def autocast_is_close(net: nn.Module) -> Worst:
 
 
 def every_parameter_learns(net: nn.Module) -> Worst:
-    """After three steps of gradient descent every parameter has a gradient: zeroed layers open one after another."""
-    net = copy.deepcopy(net)
+    """After five steps of gradient descent every parameter has a gradient: zeroed layers open one after another."""
+    net = filled(copy.deepcopy(net))
     x, timestep, label = of(net, batch=8)
     optimiser = torch.optim.SGD(net.parameters(), 0.1)
-    for _ in range(3):
+    for _ in range(5):
         optimiser.step()
         optimiser.zero_grad()
         (net(x, timestep, label)[:, : x.shape[1]] - x).square().mean().backward()
@@ -125,7 +147,7 @@ def every_parameter_learns(net: nn.Module) -> Worst:
 def the_state_is_all_that_it_is(net: nn.Module) -> Worst:
     """A network with the state of another gives its outputs; only parameters are saved, and nothing that is fixed."""
     other = perturbed(net)
-    copied = copy.deepcopy(net).eval()
+    copied = filled(copy.deepcopy(net)).eval()
     copied.load_state_dict(other.state_dict())
     fixed = other.state_dict().keys() - dict(other.named_parameters()).keys()
     return worst(
