@@ -25,7 +25,6 @@ TINY = [
     "data=digits",
     "backbone.width=16",
     "backbone.multipliers=[1,2]",
-    "backbone.blocks=1",
     "backbone.attention=[4]",
     "backbone.head_channels=null",
     "backbone.dropout=0.1",

@@ -42,7 +42,7 @@ def states(seed: int, indices: Sequence[int], k: int) -> list[int]:
     A pool of four words is mixed from the 32-bit words of the key; the state is a hash of two of them. O'Neill 2015
     (https://www.pcg-random.org/posts/developing-a-seed_seq-alternative.html), as in numpy.random.SeedSequence.
     """
-    words = [np.uint32([3]), *words_of(seed), np.asarray(indices, np.uint32), *words_of(k)]
+    words = [*words_of(3), *words_of(seed), np.asarray(indices, np.uint32), *words_of(k)]
     hashed = hashing(0x43B0D7E5, 0x931E8875)
     pool = [hashed(word) for word in words[:4]]
     for source in range(4):
@@ -77,7 +77,7 @@ def hashing(constant: int, factor: int) -> Callable[[Words], Words]:
 
 def mixed(x: Words, y: Words) -> Words:
     """A hash of the words x and y."""
-    both = x * np.uint32(0xCA01F9DD) - y * np.uint32(0x4973F715)
+    both: Words = x * np.uint32(0xCA01F9DD) - y * np.uint32(0x4973F715)
     return both ^ both >> np.uint32(16)
 
 
