@@ -26,6 +26,7 @@ CASES = {
         "adversary": "hinge",
         "discriminator.layers": 1,
         "perceptual": "lite0",
+        "protocol": {"n": 64},
         **ADVERSARY,
     },
 }

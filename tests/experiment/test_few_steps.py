@@ -151,7 +151,7 @@ def test_students_of_the_seeds_of_one_teacher_are_repetitions_and_are_measured_w
 def test_progressive_distillation_that_was_killed_goes_on_in_its_round(folder, tmp_path):
     """Bit by bit: the weights of the last round are in the checkpoint."""
     said_here("train", *TOY, "paradigm=rectified_flow", cwd=folder)
-    words = [*TOY, "paradigm=progressive_distillation", "images=12800", "check_every=1280"]
+    words = [*TOY, "paradigm=progressive_distillation", "images=6400", "check_every=640"]
     words += [f"teacher={next(folder.glob('runs/rectified_flow-eight_gaussians-s0-*')).name}"]
     shutil.copytree(folder / "runs", tmp_path / "runs", ignore=shutil.ignore_patterns("progressive*"))
     said_here("train", *words, cwd=folder)

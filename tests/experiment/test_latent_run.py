@@ -17,6 +17,7 @@ from difflab.experiment.run import find
 FIRST = {"backbone": {"width": 16, "multipliers": [1, 2], "classes": 0}}
 BUDGET = {"images": 640, "batch_size": 64, "logger": "local", "protocol": {"n": 16, "n_likelihood": 16}}
 LATENT = {"data": "digits", "backbone": "dit", "nfe": 4, "trainer": "cpu", **BUDGET}
+SMALL = {"backbone.width": 32, "backbone.depth": 2, "backbone.heads": 2}
 WORDS = (
     "paradigm=vae data=digits backbone.width=16 backbone.multipliers=[1,2] backbone.classes=0 images=640 batch_size=64 "
     "trainer=cpu protocol.n=0"
@@ -30,7 +31,7 @@ def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         first = train({"paradigm": "vae", "data": "digits", "trainer": "cpu", **BUDGET, **FIRST})["run"]
-        latent = train({"paradigm": "rectified_flow", "first_stage": {"run": first}, **LATENT})
+        latent = train({"paradigm": "rectified_flow", "first_stage": {"run": first}, **LATENT, **SMALL})
     return folder, first, latent
 
 
@@ -75,11 +76,12 @@ def test_it_is_sampled_under_another_name_and_what_needs_pixels_is_refused(there
 
 def test_words_that_train_a_first_stage_train_it_once(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    planned = train({"first_stage": {"run": WORDS}, "dry_run": True, **LATENT})
+    words = {"first_stage": {"run": WORDS}, **LATENT, **SMALL}
+    planned = train({**words, "dry_run": True})
     assert "vae-digits" in json.dumps(planned)
     assert not (tmp_path / "runs").exists() or not [*(tmp_path / "runs").glob("*/weights.json")]
     for _ in range(2):
-        train({"first_stage": {"run": WORDS}, **LATENT, "protocol": {"n": 0}})
+        train({**words, "protocol": {"n": 0}})
     assert capsys.readouterr().out.count("is trained first") == 1
     assert len([*(tmp_path / "runs").glob("vae-*/result.json")]) == 1
 
@@ -145,7 +147,7 @@ def test_a_folder_of_diffusers_is_a_first_stage_known_by_its_content(tmp_path, m
     monkeypatch.chdir(tmp_path)
     network = Autoencoder([1, 8, 8], channels=4, width=16, multipliers=[1, 2], groups=8)
     autoencoder_kl.write(network, tmp_path / "vae")
-    settings = {**LATENT, "paradigm": "rectified_flow", "images": 128, "first_stage": {"run": "vae"}}
+    settings = {**LATENT, **SMALL, "paradigm": "rectified_flow", "images": 128, "first_stage": {"run": "vae"}}
     found = train(settings)
     origin = find(Path("runs"), found["run"]).config["origins"]["first_stage"]
     assert origin["kind"].startswith("AutoencoderKL-")

@@ -28,6 +28,15 @@ def long(signum):
         time.sleep(0.01)
 
 
+@pytest.fixture
+def heard():
+    """SIGINT is a KeyboardInterrupt, also where a shell has started the tests in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(("signum", "end"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
 def test_a_signal_that_arrives_where_exceptions_are_ignored_is_not_lost(signum, end):
     with pytest.raises(end), handled(stop, signal.SIGTERM), none_lost():

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from difflab.experiment.run import Run, find
+from difflab.experiment.training import Training
 from difflab.experiment.weights import load_denoiser
 from helpers.jobs import TINY, measured, said_here, the_run
 from helpers.pictures import tiles_of, words_of
@@ -62,6 +63,15 @@ def test_pictures_say_how_far_the_training_was_and_how_they_were_drawn(finished)
             for word in ("sampler Ancestral", "NFE 4", "guidance none", "range Clip", "seed 0"):
                 assert word in words_of(image)
     assert json.loads(run.facts.read_text())["names"] == [*"0123456789"]
+
+
+def test_the_final_picture_is_of_the_exported_weights(finished):
+    """It is that of the last validation, which is not drawn twice."""
+    folder, run, _ = finished
+    job = Training.of({**run.config, "runs_dir": str(folder / "runs")})
+    again = job.pictures["samples"](load_denoiser(run)[0], job.steps)
+    with Image.open(run.folder / "samples" / "final.png") as image:
+        assert image.tobytes() == again.convert(image.mode).tobytes()
 
 
 def test_metrics_are_a_line_a_step_and_the_loss_falls(finished):

@@ -37,7 +37,7 @@ TINY = [
 ]
 
 TOY = ["experiment=toy", "data.source.n=512", "data.source.held_out=128", "backbone.width=16", "images=640"]
-TOY += ["batch_size=64", "protocol.n=64", "protocol.n_likelihood=0", "trainer=cpu", "logger=local"]
+TOY += ["batch_size=64", "nfe=10", "protocol.n=64", "protocol.n_likelihood=0", "trainer=cpu", "logger=local"]
 
 
 def the_run(folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from lightning.pytorch.loggers.logger import DummyLogger, Logger
 
 from difflab.experiment.callback.checkpoint import Resumable
 from difflab.experiment.callback.levels import LossByLevel
-from difflab.experiment.callback.pictures import Pictures
+from difflab.experiment.callback.pictures import Pictures, picture_at
 from difflab.experiment.callback.progress import RunProgress
 from difflab.experiment.callback.selection import Selection
 from difflab.experiment.checkpoint import newest
@@ -189,8 +190,12 @@ class Fit:
         if broken := [key for key, value in result.items() if isinstance(value, float) and not math.isfinite(value)]:
             raise Diverged(f"{', '.join(broken)} of the held-out samples is not finite")
         for name, draw in self.job.pictures.items():
+            folder, step = self.job.run.folder / name, self.job.steps
             try:
-                save_png(draw(self.job.model.learned, self.job.steps), self.job.run.folder / name / "final.png")
+                if (last := picture_at(folder, step)).exists():  # of these weights, which the fit ended with
+                    shutil.copyfile(last, folder / "final.png")
+                else:
+                    save_png(draw(self.job.model.learned, step), folder / "final.png")
             except Diverged as error:
                 log.warning("no picture of the final %s: %s", name, error)
         model = self.job.model

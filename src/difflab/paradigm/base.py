@@ -27,7 +27,7 @@ from difflab.paradigm.optimisation import Optimisation
 from difflab.paradigm.players import Player, bounded, joint_optimizer
 from difflab.paradigm.sharding import full
 from difflab.process.gaussian import scale
-from difflab.process.noise import keyed
+from difflab.process.noise import keyed, seed_dropout
 from difflab.process.schedule import Schedule
 
 TRAINING, HELD_OUT, DROPOUT, ACCUMULATED = 0, 1, 2, 3  # streams of noise that never meet
@@ -163,7 +163,7 @@ class Paradigm(pl.LightningModule):
         """The mean loss of a batch."""
         step, part = self.global_step, batch_idx % self.trainer.accumulate_grad_batches
         key = (ACCUMULATED, step, part) if part else (TRAINING, step)
-        torch.manual_seed(keyed(self.seed, DROPOUT, *key[1:], self.global_rank).initial_seed())
+        seed_dropout(keyed(self.seed, DROPOUT, *key[1:], self.global_rank).initial_seed(), self.device)
         x0, label, eps = unpacked(batch, self.learned.shape)
         done = step / int(self.trainer.estimated_stepping_batches)
         noised = self.corrupt(x0, label, self.label_dropout, *key, eps=eps, progress=done)

@@ -27,7 +27,7 @@ from difflab.paradigm.held import Current, Held, Rounds
 from difflab.paradigm.optimisation import Optimisation
 from difflab.process.chord import chord
 from difflab.process.gaussian import scale
-from difflab.process.noise import keyed
+from difflab.process.noise import keyed, seed_dropout
 from difflab.process.schedule import Linear, Schedule
 from difflab.process.target import Target, Velocity
 from difflab.sampler.ddim import DDIM
@@ -56,13 +56,13 @@ class BatchMap:
 
     def __call__(self, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """The output of the weights that are trained."""
-        torch.manual_seed(self.mask)
+        seed_dropout(self.mask, x.device)
         return self.trained.output(x, t, self.label, s)[0]
 
     @torch.no_grad()
     def fixed(self, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """The output of those that are held fixed."""
-        torch.manual_seed(self.mask)
+        seed_dropout(self.mask, x.device)
         return self.held.output(x, t, self.label, s)[0]
 
 

@@ -36,6 +36,11 @@ COMPARED = 16  # images and texts of a similarity matrix
 RECONSTRUCTED = 10  # columns of a sheet of reconstructions, which has two rows of them
 
 
+def picture_at(folder: Path, step: int) -> Path:
+    """The picture of a step."""
+    return folder / f"step-{step:07d}.png"
+
+
 class Pictures(pl.Callback):
     """At each validation of a fit `draw` a picture at the step, write it to `folder` by step, and show it on W&B.
 
@@ -57,7 +62,7 @@ class Pictures(pl.Callback):
             except Diverged as error:
                 log.warning("no picture at step %d: %s", trainer.global_step, error)
                 return
-            save_png(image, self.folder / f"step-{trainer.global_step:07d}.png")
+            save_png(image, picture_at(self.folder, trainer.global_step))
             for logger in trainer.loggers:
                 if isinstance(logger, PictureLogger):
                     logger.log_picture(self.folder.name, image, trainer.global_step)
