@@ -31,7 +31,7 @@ FLAGS = {  # words of a flag, and what it prints with the words of COMMANDS
     ("-i",): ["Config search path|Defaults"],
     ("--info", "searchpath"): ["provider|Provider"],
     ("--info=defaults",): ["_self_|Config path"],
-    ("--version",): ["Hydra 1."],
+    ("--version",): ["difflab 0."],
 }
 
 

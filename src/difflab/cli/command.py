@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from difflab.cli.ending import ends_in_one_line
-from difflab.cli.explain import explanation
+from difflab.cli.explain import explanation, unread
 from difflab.cli.extensions import CONFIG_DIR, outside_of
 from difflab.cli.help import text as help_of
 from difflab.cli.loader import Loader
 from difflab.cli.multirun import Outcomes, show
-from difflab.experiment.config import chosen, plain, register_settings, spelled
+from difflab.experiment.config import chosen, plain, register_settings
+from difflab.experiment.config_words import check_words, quoted, spelled
 from difflab.experiment.errors import UserError, user_errors
 from difflab.experiment.hardware import claim_accelerators
 from difflab.experiment.search_path import Outside, conf_dir, in_full, outside, using
@@ -38,6 +40,7 @@ from difflab.experiment.signals import follow, handled, stop
 
 VALUED = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn")
 LISTED = ("--info", "-i")  # whose value may be left out
+ASKS = ("-h", "--help", "--hydra-help", "-sc", "--shell-completion")  # flags with which other words may stand alone
 SILENT = ("cfg", "hydra_help", "shell_completion", "info")  # flags that print something and run no job
 
 
@@ -90,13 +93,28 @@ class Line:
                 del rest[:1]
             elif word.partition("=")[0] not in CONFIG_DIR:  # these folders are `outside`
                 flags += [word, rest.pop(0)] if word in VALUED and rest else [word]
+        if not {*flags} & {*ASKS}:
+            check_words(name, others)
         overrides = tuple(spelled(name, word) for word in others)
         return cls(program, name, tuple(flags), tuple(others), overrides, outside(), os.getpid())
 
     @property
     def swept(self) -> bool:
         """Whether an override gives several values. Raises HydraException for words that do not parse."""
-        return any(o.is_sweep_override() for o in OverridesParser.create().parse_overrides([*self.overrides]))
+        return bool(self.sweeps)
+
+    @property
+    def sweeps(self) -> list[str]:
+        """The overrides that give several values. Raises HydraException for words that do not parse."""
+        parsed = OverridesParser.create().parse_overrides([*self.overrides])
+        return [str(o.input_line) for o in parsed if o.is_sweep_override()]
+
+    def check_one_job(self) -> None:
+        """Raise UserError for several values, which are several jobs, or one text that has commas."""
+        for word in self.sweeps:
+            key, _, value = word.partition("=")
+            text = shlex.quote(f"{key}={quoted(value)}")
+            raise UserError(f"{word} has several values: -m does a job for each; one text with commas is {text}")
 
 
 def main_of(program: str, name: str, words: Sequence[str], job: Job) -> None:
@@ -107,6 +125,9 @@ def main_of(program: str, name: str, words: Sequence[str], job: Job) -> None:
     parser.prog = program
     with ends_in_one_line(program), using(outside_of(words)):
         line = Line.of(program, name, words)
+        if "--version" in line.flags:
+            print(f"difflab {installed('difflab')}, with Hydra {installed('hydra-core')}")
+            return
         flags = parser.parse_args([*line.flags, *line.overrides])
         if flags.help:
             print(help_of(name, line.words))
@@ -123,9 +144,12 @@ def run(line: Line, job: Job, multirun: bool) -> None:
     GlobalHydra.instance().initialize(hydra)
     overrides = [*line.overrides]
     try:
+        if reason := unread(line.name, line.overrides):
+            raise UserError(reason)
         mode = RunMode.MULTIRUN if multirun or line.swept else RunMode.RUN
         settings = hydra.compose_config(line.name, overrides, mode)
         if not (multirun or settings.hydra.mode == RunMode.MULTIRUN):
+            line.check_one_job()
             refused = hydra.run(line.name, functools.partial(single, line, job), overrides).return_value
             if refused:
                 raise refused

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from difflab.experiment.conf_files import groups as all_groups
 from difflab.experiment.config import composition
+from difflab.experiment.earlier_words import elsewhere
 from difflab.experiment.errors import suggestion
+
+OPEN = ("hydra", "callbacks", "logger")  # whose keys are names that a user gives, or Hydra's
 
 
 def explanation(name: str, overrides: Sequence[str]) -> str:
@@ -64,7 +67,57 @@ def unknown_part(name: str, key: str, known: DictConfig, groups: Mapping[str, Se
             also = known.hydra.runtime.choices.keys() & groups.keys() - known.keys() if depth == 0 else ()
             valid = [str(k) for k in node if k not in ("_target_", "_partial_", "hydra")] + sorted(map(str, also))
             where = f"{'.'.join(path[:depth])} as chosen" if depth else name
-            return f"{part!r} is not a key of {where}; {suggestion(part, valid)}"
+            other = "" if depth else instead(part, known)
+            return f"{part!r} is not a key of {where}; {other}{suggestion(part, valid)}"
         child = node._get_node(part)
         node = None if child is None or child._is_none() else child
     return ""
+
+
+def instead(key: str, known: DictConfig) -> str:
+    """The words that do what a bare key asks for: settings of the parts by that name, or of other programs."""
+    if other := elsewhere(key):
+        return other
+    inner = [path for path in paths(OmegaConf.to_container(known)) if path.endswith(f".{key}")]
+    own = [path for path in inner if not path.startswith(("model.", "hydra.", "teacher."))]
+    return f"here it is {' or '.join(own)}; " if own else ""
+
+
+def paths(node: object, above: str = "") -> Iterator[str]:
+    """The dotted keys of the values in nested plain dicts."""
+    if isinstance(node, dict):
+        for key, child in node.items():
+            yield from paths(child, f"{above}.{key}".lstrip("."))
+    else:
+        yield above
+
+
+def unread(name: str, overrides: Sequence[str]) -> str:
+    """Which word adds a key that nothing reads, as `+sed=1`; empty if all are read.
+
+    What is added to a class is held against its arguments when it is built.
+    """
+    added = [o for o in OverridesParser.create().parse_overrides([*overrides]) if o.is_add()]
+    groups = all_groups()
+    keys = [o.key_or_group for o in added if o.key_or_group not in groups and o.package is None]
+    keys = [key for key in keys if key.partition(".")[0] not in OPEN]
+    if not keys:
+        return ""
+    rest = [word for word in overrides if not word.startswith("+") or word.lstrip("+").partition("=")[0] not in keys]
+    known = composition(name, [word for word in rest if not sweeps(word)])
+    return next(filter(None, (unknown_part(name, key, known, groups) for key in keys if not of_class(key, known))), "")
+
+
+def of_class(key: str, known: DictConfig) -> bool:
+    """Whether a dotted key would be an argument of a class, or stands inside one."""
+    node: Any = known
+    for part in key.split(".")[:-1]:
+        node = node._get_node(part) if isinstance(node, DictConfig) else None
+        if node is None or not isinstance(node, DictConfig) or "_target_" in node:
+            return True
+    return False
+
+
+def sweeps(word: str) -> bool:
+    """Whether an override gives several values, as A=1,2."""
+    return OverridesParser.create().parse_override(word).is_sweep_override()

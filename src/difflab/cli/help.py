@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from difflab.cli.explain import sweeps
 from difflab.experiment.conf_files import Choice, ConfigFile, is_file, options, places, read
 from difflab.experiment.config import composition, loader
 
@@ -118,11 +118,6 @@ def hydras(words: Sequence[str], groups: Mapping[str, Choice]) -> Iterator[str]:
         key, equals, value = word.partition("=")
         if equals and not word.startswith("-"):
             yield f"{groups[key].word if key in groups else key}={value}"
-
-
-def sweeps(word: str) -> bool:
-    """Whether an override gives several values, as A=1,2."""
-    return OverridesParser.create().parse_override(word).is_sweep_override()
 
 
 def listed(choice: Choice) -> str:

@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from importlib.metadata import version
 
 COMMANDS = {
     "train": "train a run, measure it, and print what was found",
@@ -29,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("\n".join(f"  {name:<{width}}  {meaning}" for name, meaning in COMMANDS.items()))
         print("\ndifflab COMMAND --help describes a command.")
         print_extensions()
+        return
+    if words[0] == "--version":
+        print(f"difflab {version('difflab')}")
         return
     name = words[0]
     if name not in COMMANDS:

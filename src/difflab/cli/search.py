@@ -11,7 +11,7 @@ from omegaconf import OmegaConf, ValidationError
 from difflab.cli.command import words_of
 from difflab.cli.ending import ends_in_one_line
 from difflab.cli.extensions import outside_of
-from difflab.experiment.config import spelled
+from difflab.experiment.config_words import spelled
 from difflab.experiment.errors import user_errors
 from difflab.experiment.hardware import keep_heap
 from difflab.experiment.search_path import import_extensions, using

@@ -159,3 +159,14 @@ def groups() -> dict[str, list[str]]:
     """The configuration groups with their options."""
     names = {path.name for folder in folders() for path in folder.iterdir() if path.is_dir()}
     return {name: found for name in sorted(names) if (found := options(name))}
+
+
+def settings_at(command: str, key: str) -> Iterator[Setting]:
+    """What the files of a command say of a dotted key: its own files, or each option of the group that has it."""
+    for file in family(command):
+        yield from (setting for setting in file.settings if setting.key == key)
+    for choice in places(command).values():
+        if key.startswith(f"{choice.place}."):
+            files = (read(f"{choice.group}/{option}") for option in options(choice.group))
+            inner = key.removeprefix(f"{choice.place}.")
+            yield from (setting for file in files for setting in file.settings if setting.key == inner)

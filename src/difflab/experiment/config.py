@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
 
-from difflab.experiment.conf_files import groups, options, places
-from difflab.experiment.earlier_words import refuse_earlier
-from difflab.experiment.errors import UserError, suggestion
+from difflab.experiment.conf_files import groups, options
+from difflab.experiment.config_words import check_words, spelled
+from difflab.experiment.errors import suggestion
 from difflab.experiment.resolvers import RESOLVERS
 from difflab.experiment.search_path import Outside, conf_dir, outside
 from difflab.experiment.settings import schemas
@@ -82,6 +80,7 @@ def composed(command: str, words: Sequence[str] = ()) -> DictConfig:
     """The same from the words that users type. Raises ValueError for words that do not fit."""
     from hydra.errors import HydraException
 
+    check_words(command, words)
     try:
         return composition(command, [spelled(command, word) for word in words])
     except HydraException as error:
@@ -145,58 +144,6 @@ def chosen(choices: Any) -> dict[str, Any]:  # noqa: ANN401  # what Hydra says w
     """The chosen options by group, of difflab's groups alone."""
     known = groups()
     return {group: option for group, option in choices.items() if group in known and option}
-
-
-def spelled(command: str, word: str) -> str:
-    """An override in Hydra's grammar: `sampler.schedule=vp` as `schedule@sampler.schedule=vp`, a teacher as its run.
-
-    Raises UserError for a group that is given no option, and for a word that is another by now.
-    """
-    placed = dict(placements(command))
-    key, equals, option = word.partition("=")
-    refuse_earlier(command, word)
-    if option in ("[]", "null") and (key in placed or key in groups()):
-        raise UserError(f"{word} chooses nothing: leave it out, or say {key}=none where there is that option")
-    if not option.isascii() and re.fullmatch(r"[^\"'\[\]{}(),=$]+", option):  # Hydra's grammar has ASCII alone
-        option = quoted(option)
-    return f"{placed.get(key, key)}{equals}{option}"
-
-
-def quoted(value: object) -> str:
-    """A plain value in Hydra's grammar, text in quotes."""
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case list() | tuple():
-            return f"[{','.join(map(quoted, value))}]"
-        case str() | Path():
-            return QuotedString(str(value), Quote.double).with_quotes()
-    return str(value)
-
-
-def word_for(text: str) -> str:
-    """Text as a value on the command line: as it is, or in quotes for Hydra and for the shell where it needs them."""
-    return text if re.fullmatch(r"[\w./-]+", text) else shlex.quote(quoted(text))
-
-
-def placements(command: str) -> Iterator[tuple[str, str]]:
-    """The words that stand for another place: (`sampler.schedule`, `schedule@sampler.schedule`).
-
-    Groups that do not stand at their own name; and a run, which may be given as the value of what it serves.
-    """
-    known = places(command)
-    for choice in known.values():
-        if choice.word != choice.group:
-            yield choice.place, choice.word
-            if choice.group not in known:  # it stands inside another group's options alone, as extractor does
-                yield choice.group, choice.word
-    if command == "train":
-        yield "teacher", "teacher.run"
-        yield "first_stage", "first_stage.run"
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec
 
 from difflab.experiment.build import build
-from difflab.experiment.config import compose_job, quoted, word_for
+from difflab.experiment.config import compose_job
+from difflab.experiment.config_words import quoted, word_for
 from difflab.experiment.errors import kept, user_errors
 from difflab.experiment.estimate import estimate
 from difflab.experiment.evaluation import PARTS, Evaluation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import field, make_dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,15 @@ def hint(setting: Setting) -> Any:  # noqa: ANN401  # a type hint may be any obj
     if default == []:
         return list[TYPES[name]]  # type: ignore[valid-type]  # known only here
     return TYPES[name] | None if default is None else TYPES[name]
+
+
+def is_text(settings: Iterable[Setting]) -> bool:
+    """Whether one of some settings is text: by its default, or by its comment."""
+    return any(
+        setting.comment.startswith("str:")
+        or (not setting.value.startswith(("${", MISSING)) and isinstance(yaml.safe_load(setting.value), str))
+        for setting in settings
+    )
 
 
 def schema(command: str) -> type:

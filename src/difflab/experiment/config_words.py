@@ -1,0 +1,131 @@
+"""The words that users type, in Hydra's grammar: text as it stands, None as null, 1e3 as 1000, groups by place."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+
+from difflab.experiment.conf_files import groups, places, settings_at
+from difflab.experiment.earlier_words import elsewhere, refuse_earlier
+from difflab.experiment.errors import UserError, suggestion
+from difflab.experiment.settings import is_text
+
+ITEM = r"(?:^|(?<=[,\[])|(?<=[,\[] ))(?:{})(?=\s*(?:$|[,\]]))"  # a whole value, or an item of a list or of a sweep
+NONE = re.compile(ITEM.format("None"))  # as Python, and W&B's agent, write null
+SCIENTIFIC = re.compile(ITEM.format(r"\d+(?:\.\d+)?[eE]\+?\d{1,2}"))
+NUMBER = re.compile(ITEM.format(r"[-+]?\d[\d_.eE+-]*|true|false"), re.IGNORECASE)
+
+
+def check_words(command: str, words: Sequence[str]) -> None:
+    """Raise UserError for a word that is neither `KEY=VALUE` nor `~KEY`, and for a key with other signs."""
+    for word in words:
+        key, equals, _ = word.partition("=")
+        if not re.fullmatch(r"[+~]*[\w./@:$-]+", key) or not (equals or word.startswith("~")):
+            run = "" if command == "train" or not word or equals else f", or run={word} for a run of that name"
+            raise UserError(f"{word!r} is no setting: write KEY=VALUE as one word, without blanks around ={run}")
+
+
+def spelled(command: str, word: str) -> str:
+    """An override in Hydra's grammar: `sampler.schedule=vp` as `schedule@sampler.schedule=vp`, a teacher as its run.
+
+    Raises UserError for a group that is given no option, for a setting without a value, and for a word that is another
+    by now.
+    """
+    refuse_earlier(command, word)
+    placed = dict(placements(command))
+    key, equals, value = word.partition("=")
+    if not equals:
+        return placed.get(key, key)
+    if key.startswith("+trainer."):
+        key = f"+{key.lstrip('+')}" if key.startswith("++") else f"+{key}"  # an ordinary setting, too
+    if value := value_in_grammar(command, key, value):
+        if key.lstrip("+") in groups() or key.lstrip("+") in places(command):
+            check_option(command, key.lstrip("+"), value)
+        return f"{placed.get(key, key)}={value}"
+    raise UserError(f"{word} has no value: give one, or null for none")
+
+
+def check_option(command: str, key: str, value: str) -> None:
+    """Raise UserError for no option of a group, and for a number or the path of a file, of which Hydra has a view."""
+    if value in ("[]", "null"):
+        raise UserError(f"{key}={value} chooses nothing: leave it out, or say {key}=none where there is that option")
+    if "/" in value or "\\" in value or NUMBER.fullmatch(value):
+        choice = places(command).get(key)
+        valid = suggestion(value, groups()[choice.group if choice else key])
+        raise UserError(f"{key}={value} does not exist; {elsewhere(key)}{valid}")
+
+
+def value_in_grammar(command: str, key: str, text: str) -> str:
+    """A typed value in Hydra's grammar.
+
+    Text that the grammar does not have, as paths with brackets, is put in quotes, and so are numbers where text is
+    asked for; `None` is null; `1e3` is 1000, which fits whole numbers and others. Raises UserError for brackets or
+    quotes that do not close.
+    """
+    text = text if "'" in text or '"' in text else NONE.sub("null", text)
+    if not parses(text):
+        if text[0] in "[{'\"":
+            way = shlex.quote(f"{key}={quoted(text)}")
+            raise UserError(f"{key}={text} is neither a list nor text in quotes; as text it is {way}")
+        return quoted(text if text.count("${") <= text.count("}") else text.replace("${", "\\${"))  # no interpolation
+    if NUMBER.search(text) and "(" not in text and is_text(settings_at(command, key.lstrip("+"))):
+        return NUMBER.sub(lambda number: quoted(number[0]), text)
+    return text if "(" in text else SCIENTIFIC.sub(whole, text)  # of interval(1e3,1e4) the numbers are no whole ones
+
+
+def parses(text: str) -> bool:
+    """Whether text is a value of Hydra's grammar, or several."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        OverridesParser.create().parse_override(f"key={text}")
+    except HydraException:
+        return False
+    return True
+
+
+def whole(number: re.Match[str]) -> str:
+    """A number in scientific notation, by its digits where it is a whole one."""
+    exact = Decimal(number[0])
+    return str(int(exact)) if exact == exact.to_integral_value() else number[0]
+
+
+def quoted(value: object) -> str:
+    """A plain value in Hydra's grammar, text in quotes."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case list() | tuple():
+            return f"[{','.join(map(quoted, value))}]"
+        case str() | Path():
+            return QuotedString(str(value), Quote.double).with_quotes()
+    return str(value)
+
+
+def word_for(text: str) -> str:
+    """Text as a value on the command line: as it is, or in quotes for Hydra and for the shell where it needs them."""
+    return text if re.fullmatch(r"[\w./-]+", text) else shlex.quote(quoted(text))
+
+
+def placements(command: str) -> Iterator[tuple[str, str]]:
+    """The words that stand for another place: (`sampler.schedule`, `schedule@sampler.schedule`).
+
+    Groups that do not stand at their own name; and a run, which may be given as the value of what it serves.
+    """
+    known = places(command)
+    for choice in known.values():
+        if choice.word != choice.group:
+            yield choice.place, choice.word
+            if choice.group not in known:  # it stands inside another group's options alone, as extractor does
+                yield choice.group, choice.word
+    if command == "train":
+        yield "teacher", "teacher.run"
+        yield "first_stage", "first_stage.run"

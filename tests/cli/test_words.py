@@ -1,0 +1,104 @@
+"""Words as people type them: what Hydra's grammar lacks works, or is answered with the word that does it here."""
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from difflab.cli import main, train
+from difflab.cli.command import Line
+from difflab.cli.explain import explanation, unread
+from difflab.experiment.config import compose
+from difflab.experiment.config_words import check_words, spelled
+from difflab.experiment.errors import UserError
+from difflab.experiment.trainer import PLACEMENT
+from helpers.conf import options, with_option
+
+PATHS = ["lr=0.1/imgs", "x[1]", "x(1)", "my data, (v2)/imgs", "it's/imgs", "grün/å (1)", "a$b", "~/x", "123", "1e3"]
+PATHS += ["2024-01-01", "true", "a b", "C:\\data\\imgs", "x{1}", "%20", "a'b\"c", "#1"]
+
+
+def value(word):
+    """What Hydra reads in a word."""
+    return OverridesParser.create().parse_override(spelled("train", word)).value()
+
+
+def test_paths_are_read_as_they_stand(subtests):
+    for key in ("data.source.root", "runs_dir", "init", "study"):
+        for path in PATHS:
+            with subtests.test(f"{key}={path}"):
+                assert value(f"{key}={path}") == path
+
+
+def test_none_is_null_and_whole_floats_are_whole_numbers():
+    assert value("init=None") is None
+    assert value("study=None") is None
+    assert value("backbone.attention=[None, 1e3]") == [None, 1000]
+    assert value('study="None"') == "None"
+    assert value("study=Nonesuch") == "Nonesuch"
+    assert (value("images=1e3"), value("images=2.5e4"), value("lr=1e-3")) == (1000, 25000, 1e-3)
+    assert isinstance(value("images=1e3"), int)
+    assert spelled("train", "images=1e3,2e3") == "images=1000,2000"
+
+
+def test_what_is_no_setting_is_answered_with_the_way_to_say_it(subtests):
+    for words, said in [
+        (["images", "=", "200"], "'images' is no setting: write KEY=VALUE as one word"),
+        (["=200"], "'=200' is no setting"),
+        (["two words=1"], "'two words=1' is no setting"),
+        (["runs_dir="], "runs_dir= has no value"),
+        (["data.source.root=[x]/imgs"], "as text it is 'data.source.root=\"[x]/imgs\"'"),
+        (['data.source.root="x'], "neither a list nor text in quotes"),
+        (["paradigm=../paradigm/ddpm"], "paradigm=../paradigm/ddpm does not exist; valid: "),
+        (["steps=1000"], "what does it here is images=N, the budget"),
+        (["data=3"], "data=3 does not exist"),
+        (["model=unet"], "backbone=OPTION"),
+    ]:
+        with subtests.test(" ".join(words)):
+            with pytest.raises(UserError) as refusal:
+                Line.of("difflab-train", "train", words)
+            assert said in str(refusal.value)
+            assert len(str(refusal.value).splitlines()) == 1
+    with pytest.raises(UserError, match=r"or run=ddpm-digits for a run of that name"):
+        check_words("sample", ["ddpm-digits"])
+
+
+def test_words_of_other_programs_are_answered_with_the_word_that_does_it_here(subtests):
+    for word, said in {
+        "epochs=3": "images=N, the budget",
+        "max_steps=100": "images=N, the budget",
+        "width=64": "backbone.width",
+        "dropout=0.1": "backbone.dropout",
+        "warmup=3": "lr_schedule.warmup",
+        "learning_rate=1": "lr=X",
+        "gpus=2": "trainer.devices",
+        "cfg_scale=2": "guidance.scale",
+    }.items():
+        with subtests.test(word):
+            assert said in explanation("train", [word])
+
+
+def test_an_added_word_that_nothing_reads_is_refused(subtests):
+    for word in ("+sed=1", "+teacher.foo=1", "+protocol.foo=2"):
+        with subtests.test(word):
+            assert "is not a key of" in unread("train", [word])
+    for word in ("+hydra.job.env_set.A=1", "++images=3", "+backbone.foo=1", "+callbacks.mine=null", "seed=1"):
+        assert not unread("train", [word])  # held against a class's arguments later, or the user's own names
+
+
+def test_settings_of_the_trainer_are_ordinary_and_may_be_added(subtests):
+    for option in options("trainer"):
+        with subtests.test(option):
+            assert {*PLACEMENT} <= {*with_option("trainer", option)["trainer"]}
+    for word in ("trainer.num_nodes=2", "+trainer.num_nodes=2", "++trainer.num_nodes=2"):
+        assert compose("train", [word])["trainer"]["num_nodes"] == 2
+
+
+def test_several_values_without_a_multirun_are_answered_with_both_ways():
+    line = Line.of("difflab-train", "train", ["data=folder", "data.source.root=a,b"])
+    with pytest.raises(UserError, match=r"-m does a job for each; one text with commas is 'data.source.root=\"a,b\"'"):
+        line.check_one_job()
+
+
+def test_the_version_is_difflabs(capsys):
+    for command in (main.main, train.main):
+        command(["difflab", "--version"])
+        assert capsys.readouterr().out.startswith("difflab 0.")
