@@ -9,6 +9,7 @@ import torch
 
 from difflab import load, train
 from difflab.cli.sample import main as sample
+from difflab.data import CaptionedFolder
 from difflab.experiment import UserError, evaluate
 from difflab.experiment.run import find
 from helpers.captioned import write_captioned
@@ -24,31 +25,20 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("text")
     (folder / "images").mkdir()
     write_captioned(folder / "images")
-    data = {"data": {"source": {"root": str(folder / "images"), "held_out": 0.25}, "shape": [3, 8, 8]}}
-    common = {**BUDGET, "data": "captioned_folder", "book": BOOK, "backbone": NARROW}
+    data = {
+        "data": "captioned_folder",
+        "data.source.root": str(folder / "images"),
+        "data.source.held_out": 0.25,
+        "data.shape": [3, 8, 8],
+    }
+    common = {**BUDGET, **data, "book": BOOK}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        pair = train(composed({**common, "paradigm": "contrastive", "backbone": {**NARROW, "classes": 16}}, data))
-        flow = train(
-            composed(
-                {
-                    **common,
-                    "paradigm": "rectified_flow",
-                    "backbone": {**NARROW, "cross": [4]},
-                    "protocol": {"n": 24, "n_likelihood": 16, "contrastive": pair["run"]},
-                },
-                data,
-            )
-        )
+        pair = train({**common, "paradigm": "contrastive", "backbone": {**NARROW, "classes": 16}})
+        protocol = {"n": 24, "n_likelihood": 16, "contrastive": pair["run"]}
+        backbone = {**NARROW, "cross": [4]}
+        flow = train({**common, "paradigm": "rectified_flow", "backbone": backbone, "protocol": protocol})
     return folder, pair, flow
-
-
-def composed(settings, data):
-    """Settings as words of the command, since one group has an option and keys."""
-    from difflab.experiment.config import compose_job, quoted
-    from difflab.experiment.identity import flat
-
-    return compose_job("train", [f"{key}={quoted(value)}" for key, value in {**flat(settings), **flat(data)}.items()])
 
 
 @pytest.fixture
@@ -57,6 +47,11 @@ def there(runs, tmp_path, monkeypatch):
     shutil.copytree(runs[0], tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return runs[2]["run"]
+
+
+def images_of(run):
+    """The images of a run, with their captions."""
+    return CaptionedFolder(run.config["data"]["source"]["root"], [3, 8, 8], 0.25).load()
 
 
 def drawn(folder, *words):
@@ -88,10 +83,7 @@ def test_the_flow_is_measured_with_the_pair_beside_real_images(runs):
 def test_a_prompt_means_what_the_caption_of_the_data_means(runs, tmp_path, monkeypatch):
     folder, _, flow = runs
     monkeypatch.chdir(folder)
-    names = find(folder / "runs", flow["run"]).config["data"]
-    from difflab.data import CaptionedFolder
-
-    texts = CaptionedFolder(names["source"]["root"], [3, 8, 8], 0.25).load().names
+    texts = images_of(find(folder / "runs", flow["run"])).names
     by_label, _ = drawn(tmp_path / "label", f"run={flow['run']}", "label=5", "n=4")
     by_prompt, report = drawn(tmp_path / "prompt", f"run={flow['run']}", f'prompts=["{texts[5]}"]', "n=4")
     np.testing.assert_array_equal(by_label["arr_0"], by_prompt["arr_0"])
@@ -132,10 +124,7 @@ def test_rows_of_prompts_and_the_way_between_them(there, tmp_path):
 
 def test_without_prompts_captions_of_held_out_images_are_drawn(there, tmp_path):
     found, _ = drawn(tmp_path / "out", f"run={there}", "n=6")
-    data = find(tmp_path / "runs", there).config["data"]["source"]
-    from difflab.data import CaptionedFolder
-
-    held_out = CaptionedFolder(data["root"], [3, 8, 8], 0.25).load().test.y
+    held_out = images_of(find(tmp_path / "runs", there)).test.y
     assert {*found["labels"].tolist()} <= {*held_out.tolist()}
 
 
