@@ -70,6 +70,7 @@ LAYERED = ["paradigm=hierarchical_vae", "data=digits", "schedule.T=4"]
 GENERATES = ["paradigm=gan", "backbone=conv_generator", "data=digits", "backbone.multipliers=[1,2]", "nfe=1"]
 GENERATES_POINTS = ["paradigm=gan", "data=moons", "protocol=toy", "nfe=1"]
 ENCODES = ["paradigm=autoencoder", "backbone=autoencoder", "data=digits"]
+CAPTIONED = ["data=emoji_captions", "backbone.attention=[]", "backbone.cross=[16]"]
 NEEDS = {  # what an option asks of the others
     **dict.fromkeys([("backbone", "autoencoder"), ("denoiser", "vae"), ("paradigm", "vae")], ONE_STEP),
     **{("denoiser", "hierarchical_vae"): LAYERED, ("paradigm", "hierarchical_vae"): LAYERED},
@@ -91,7 +92,7 @@ NEEDS = {  # what an option asks of the others
     ("backbone", "mlp"): ["data=moons", "protocol=toy"],
     ("backbone", "autoencoder_mlp"): ["paradigm=vae", "data=moons", "protocol=toy", "nfe=1"],
     **{("backbone", f"dit{size}"): ["data=fashion16"] for size in ("", "_s")},
-    **{("backbone", f"mmdit{size}"): ["data=fashion16"] for size in ("", "_s")},
+    **{("backbone", f"mmdit{size}"): ["data=emoji_captions"] for size in ("", "_s")},
     ("protocol", "toy"): ["data=moons", "backbone=mlp"],
     ("denoiser", "known"): ["data=moons", "backbone=mlp", "protocol=toy"],
     ("denoiser", "known_flow_map"): ["data=moons", "backbone=mlp", "protocol=toy"],
@@ -120,8 +121,12 @@ NEEDS = {  # what an option asks of the others
     ("schedule", "trigonometric"): ["target=v"],
     ("sampler", "ancestral_learned"): ["backbone.learned_variance=true", "model.vlb_weight=1.0"],
     ("grid", "sections"): ["grid.counts=[1,3]"],
-    ("book", "tokens"): ["backbone.cross=[4]"],
-    ("book", "vectors"): POINTS,
+    ("book", "tokens"): CAPTIONED,
+    ("book", "vectors"): ["data=fashion16_brightness", "backbone.attention=[8]"],
+    ("book", "images"): ["data=fashion16_low_resolution", "backbone.attention=[8]"],
+    ("data", "emoji_captions"): CAPTIONED[1:],
+    **{("data", f"fashion16_{what}"): ["backbone.attention=[8]"] for what in ("brightness", "low_resolution")},
+    ("paradigm", "contrastive"): ["data=emoji_captions", "backbone=half_unet", "backbone.attention=[16]"],
     ("data", "fashion16"): ["backbone.attention=[8]"],
     ("data", "emoji"): ["backbone.attention=[16]"],
     ("experiment", "ho2020"): ["data=fashion16", "backbone.attention=[16]", "backbone.groups=null"],
@@ -136,6 +141,8 @@ NOT_HERE = {  # tested elsewhere
     *(("paradigm", name) for name in ("one_step_reflow", "reflow")),
     *(("paradigm", f"{way}_distillation") for way in ("consistency", "lagrangian", "progressive")),
     ("data", "folder"),
+    ("data", "captioned_folder"),
+    ("experiment", "text_to_emoji"),
     ("data", "fashion_mnist"),
     ("protocol", "paper"),
     ("perceptual", "classifier"),
@@ -210,13 +217,17 @@ def takes_a_step(group, option, folder):
 
 
 def test_options_that_need_more_than_this_machine_fit_their_classes(tmp_path, subtests):
+    (tmp_path / "captioned").mkdir()
     Image.new("L", (4, 4)).save(tmp_path / "one.png")
     needs = {
         "folder": [f"data.source.root={tmp_path}"],
+        "captioned_folder": [f"data.source.root={tmp_path / 'captioned'}"],
         "classifier": ["guidance.classifier.classifier.run=RUN"],
         "autoguidance": ["guidance.autoguidance.weak.run=RUN"],
     }
-    for group, option in sorted(each for each in NOT_HERE if each[0] != "paradigm"):
+    Image.new("L", (4, 4)).save(tmp_path / "captioned" / "one.png")
+    (tmp_path / "captioned" / "one.txt").write_text("one")
+    for group, option in sorted(each for each in NOT_HERE if each[0] not in ("paradigm", "experiment")):
         with subtests.test(f"{group}={option}"):
             words = ["perceptual.run=RUN"] if group == "perceptual" else needs.get(option, [])
             check(composed(f"{group}={option}", *words)[group])

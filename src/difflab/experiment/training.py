@@ -22,7 +22,7 @@ from difflab.experiment.build import build
 from difflab.experiment.callback.pictures import reconstruction_sheet, sample_grid, similarity_matrix
 from difflab.experiment.callback.selection import selection_scores
 from difflab.experiment.checkpoint import newest
-from difflab.experiment.conditions import fill
+from difflab.experiment.conditions import fill, require_read
 from difflab.experiment.evaluation import PARTS, Evaluation
 from difflab.experiment.files import read_json
 from difflab.experiment.first_stage import data_module
@@ -107,6 +107,7 @@ class Training:
         layered = self.config.get("encoder") or self.config.get("layers")
         if layered and "encoder" not in self.config["model"].get("denoiser", {}):
             raise ValueError("encoder= and layers= belong to paradigm=hierarchical_vae: choose it, or leave them out")
+        require_read(self.config.get("book"), self.model.learned)
         if self.data.selection and not self.sampling:
             raise ValueError("data.selection= is for models that generate: leave it out")
         if self.data.pairs and not self.model.couples:
