@@ -217,16 +217,14 @@ def takes_a_step(group, option, folder):
 
 
 def test_options_that_need_more_than_this_machine_fit_their_classes(tmp_path, subtests):
-    (tmp_path / "captioned").mkdir()
+    (tmp_path / "one.txt").write_text("one")
     Image.new("L", (4, 4)).save(tmp_path / "one.png")
     needs = {
         "folder": [f"data.source.root={tmp_path}"],
-        "captioned_folder": [f"data.source.root={tmp_path / 'captioned'}"],
+        "captioned_folder": [f"data.source.root={tmp_path}"],
         "classifier": ["guidance.classifier.classifier.run=RUN"],
         "autoguidance": ["guidance.autoguidance.weak.run=RUN"],
     }
-    Image.new("L", (4, 4)).save(tmp_path / "captioned" / "one.png")
-    (tmp_path / "captioned" / "one.txt").write_text("one")
     for group, option in sorted(each for each in NOT_HERE if each[0] not in ("paradigm", "experiment")):
         with subtests.test(f"{group}={option}"):
             words = ["perceptual.run=RUN"] if group == "perceptual" else needs.get(option, [])

@@ -76,6 +76,8 @@ class Contrast(nn.Module):
         The concept of each label, int64 `(classes,)`; and, to tell kinds of images by class prompts, the kind of each
         label and the ids of the prompt of each kind `(kinds, context)`.
         """
+        if concepts is not None:
+            concepts = F.pad(concepts, (0, 1), value=-1)  # the null label is about nothing else
         self.concepts, self.kinds, self.prompts = (
             None if each is None else each.to(self.device) for each in (concepts, kinds, prompts)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,11 @@ class Layered(nn.Module):
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
+
+    @property
+    def classes(self) -> int:
+        """Those of the networks."""
+        return cast(int, self.networks[0].classes)
 
     def forward(self, x: Tensor, layer: Tensor, code: Tensor, label: Tensor) -> Tensor:
         """Samples `(B, *)`, layers `()` or `(B,)`, which are rounded, codes and labels `(B,)` -> `(B, *)`."""
