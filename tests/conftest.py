@@ -14,9 +14,10 @@ import torch
 from difflab.experiment.tensor_cache import TensorCache
 from difflab.metric.card import digest
 
-FIRST = ["cli/test_sweep_on_processes", "cli/test_readme", "experiment/test_stopped_anywhere", "experiment/test_conf"]
-FIRST += ["experiment/test_reuse", "experiment/test_equal_processes", "experiment/test_ddp", "experiment/test_fsdp"]
-FIRST += ["experiment/test_resume", "experiment/test_processes", "laws/test_imports", "laws/test_sampler_moments"]
+FIRST = ["cli/test_sweep_on_processes", "cli/test_readme", "cli/test_wandb_sweeps", "experiment/test_conf"]
+FIRST += ["experiment/test_fsdp", "experiment/test_few_steps", "experiment/test_stopped_anywhere", "cli/test_search"]
+FIRST += ["experiment/test_resume", "experiment/test_processes", "report/test_figure", "experiment/test_reuse"]
+FIRST += ["experiment/test_latent_run", "laws/test_sampler_moments", "experiment/test_equal_processes"]
 
 
 def pytest_collection_modifyitems(items):

@@ -108,7 +108,7 @@ def test_launchers_give_each_job_its_own_group(tmp_path, launcher, jobs):
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="processes are looked for in /proc")
 def test_a_preempted_job_saves_is_queued_again_and_goes_on(tmp_path):
     """The signal is the one that SLURM sends before a job's time is over, by submitit's local executor."""
-    words = [*SWEEP, LOCAL, "trainer=cpu", "images=19200", "check_every=3200", "nfe=4", "schedule=vp"]
+    words = [*SWEEP, LOCAL, "trainer=cpu", "images=9600", "check_every=1600", "nfe=4", "schedule=vp"]
     process = job("train", "-m", *words, "hydra/launcher=submitit_local", cwd=tmp_path)
     wait_for("runs/*/checkpoints/last.ckpt", tmp_path, process)
     (pid,) = (pid for pid in running(tmp_path) if "submitit.core._submit" in Path(f"/proc/{pid}/cmdline").read_text())
@@ -121,7 +121,7 @@ def test_a_preempted_job_saves_is_queued_again_and_goes_on(tmp_path):
     assert len(starts) == 2
     (path,) = tmp_path.rglob("metrics.jsonl")
     steps = [json.loads(line)["step"] for line in path.read_text().splitlines() if "train/loss" in line]
-    assert steps[-1] == 299
+    assert steps[-1] == 149
 
 
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="processes are looked for in /proc")

@@ -118,6 +118,7 @@ def test_a_sweep_ends_trainings_early_by_a_distance_to_images_that_were_set_asid
         *LIGHT,
         *POINTS[:1],
         "data.selection=100",
+        "nfe=10",
         "images=6400000",
         "check_every=640",
         *MOMENTS[1:2],

@@ -23,6 +23,7 @@ from helpers.jobs import TINY, said_here, the_run
 SHARDED = ["trainer=fsdp", "trainer.accelerator=cpu"]
 SHORT = ["images=480", "check_every=240", "logger=local", "protocol.n=0"]  # 30 steps, saved after 15 and 30
 ADAMW = ["optimizer=adamw"]
+FEWER = ["images=192", "check_every=96"]  # 12 steps, saved after 6 and 12
 UNET = [*TINY, *SHORT, *ADAMW, "backbone.dropout=0.0"]
 DIT = ["data=digits", "backbone=dit", "backbone.width=16", "backbone.depth=1", "backbone.heads=2", "batch_size=16"]
 DIT += ["nfe=4", "precision=fp32", "trainer=cpu", *SHORT, *ADAMW]
@@ -37,7 +38,7 @@ def trained(words, folder):
 @pytest.fixture(scope="module", params=[DIT, UNET], ids=["dit", "unet"])
 def runs(request, tmp_path_factory):
     """One process, and two that shard; with their words."""
-    folder, words = tmp_path_factory.mktemp("runs"), request.param
+    folder, words = tmp_path_factory.mktemp("runs"), [*request.param, *FEWER]
     return words, trained(words, folder / "one"), trained([*words, *SHARDED], folder / "two")
 
 

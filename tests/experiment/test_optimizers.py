@@ -16,8 +16,8 @@ from difflab.paradigm import SGD, WSD, Cosine, Optimisation
 from helpers.conf import composed
 from helpers.jobs import TINY, finish, job, run_here, said_here
 
-MUON = [*TINY, "images=800", "check_every=160", "logger=local", "optimizer=muon", "lr_schedule=wsd"]
-MUON += ["protocol.n=0", "backbone.dropout=0.0", "lr_schedule.warmup=400", "lr=0.005"]
+MUON = [*TINY, "images=480", "check_every=160", "logger=local", "optimizer=muon", "lr_schedule=wsd"]
+MUON += ["protocol.n=0", "backbone.dropout=0.0", "lr_schedule.warmup=240", "lr=0.005"]
 MUON += ["callbacks=[lr_monitor,model_summary,device_stats]"]
 FLOW = ["experiment=toy", "data=moons", "paradigm=rectified_flow", "backbone.width=16", "images=640", "batch_size=64"]
 FLOW += ["data.source.n=500", "data.source.held_out=100", "nfe=4", "protocol.n=32", "protocol.n_likelihood=0"]
@@ -47,10 +47,10 @@ def test_callbacks_log_beside_the_run(uninterrupted):
     assert "denoiser.backbone" in said, "the summary of the model is printed"
     rates = {row["step"]: row["lr-MuonAndAdamW/pg1"] for row in rows(run) if "lr-MuonAndAdamW/pg1" in row}
     logged = {row["step"]: row["train/lr"] for row in rows(run) if "train/lr" in row}
-    assert len(rates) >= 5
+    assert len(rates) >= 3
     assert {step: rate for step, rate in logged.items() if step in rates} == pytest.approx(rates)
     for step, rate in rates.items():
-        assert rate == pytest.approx(0.005 * WSD(400)(16 * (step + 1), 16 * 51))
+        assert rate == pytest.approx(0.005 * WSD(240)(16 * (step + 1), 16 * 31))
 
 
 def test_a_run_by_muon_that_is_interrupted_goes_on_bit_for_bit(uninterrupted, tmp_path):
@@ -62,7 +62,7 @@ def test_a_run_by_muon_that_is_interrupted_goes_on_bit_for_bit(uninterrupted, tm
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     finish(process, 130)
-    assert 0 < torch.load(checkpoint, weights_only=True)["global_step"] < 50
+    assert 0 < torch.load(checkpoint, weights_only=True)["global_step"] < 30
     said_here("train", *MUON, cwd=tmp_path)
     run = the_run(tmp_path)
     ours, theirs = load_file(run.weights), load_file(whole.weights)
@@ -77,7 +77,7 @@ def test_two_processes_step_by_muon_as_one_does(uninterrupted, tmp_path):
     assert run.folder.name == whole.folder.name
     held_out = [[row["val/loss"] for row in rows(each) if "val/loss" in row] for each in (run, whole)]
     assert held_out[0] == pytest.approx(held_out[1], rel=5e-3)
-    assert len(held_out[0]) == 5
+    assert len(held_out[0]) == 3
     assert run.result["loss"] == pytest.approx(whole.result["loss"], rel=5e-3)
 
 

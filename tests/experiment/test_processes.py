@@ -15,7 +15,7 @@ import torch
 
 from difflab.experiment.errors import UserError
 from difflab.experiment.launch import together
-from difflab.experiment.lock import locked
+from difflab.experiment.lock import LOOK, locked
 from difflab.experiment.processes import agreed
 from difflab.paradigm.batch import place
 from helpers.jobs import TOY, finish, job, said_here, the_run, wait_for
@@ -82,6 +82,7 @@ def test_members_save_and_end_when_their_parent_does(tmp_path, signum, status):
 
 def waits(path):
     """What a process says that waits, with the others, for a lock."""
+    Path(f"{path}.{place()[0]}").touch()
     with contextlib.redirect_stdout(io.StringIO()) as said, locked(Path(path), "a.txt is being written", agreed):
         return said.getvalue()
 
@@ -92,15 +93,19 @@ def test_all_wait_together_for_another_job(tmp_path):
     def hold():
         with locked(tmp_path / "a.txt", "a.txt is being written"):
             held.set()
-            over.wait()
+            while not over.is_set() and len([*tmp_path.glob("a.txt.[01]")]) < 2:
+                time.sleep(0.1)
+            over.wait(1.5 * LOOK)  # in which they find that they have to wait
 
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait()
     assert together(TWO, place) == [0, 2], "and later ones start at once"
-    threading.Timer(3, over.set).start()
-    assert together(TWO, waits, str(tmp_path / "a.txt")).startswith("a.txt is being written by process")
-    thread.join()
+    try:
+        assert together(TWO, waits, str(tmp_path / "a.txt")).startswith("a.txt is being written by process")
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_a_program_is_not_run_again_by_the_processes_that_it_starts(tmp_path):

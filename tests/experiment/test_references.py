@@ -10,7 +10,7 @@ from helpers.jobs import TINY, TOY, finish, job, run_here, said_here, wait_for
 FLOW = [*TOY, "data=moons", "paradigm=rectified_flow", "nfe=4"]
 DIGITS = [*TINY, "images=64", "logger=local"]
 NOISY = " ".join(
-    [*TINY[:7], "batch_size=16", "images=64", "trainer=cpu", "precision=fp32", "paradigm=noisy_classifier"]
+    [*TINY[:6], "batch_size=16", "images=64", "trainer=cpu", "precision=fp32", "paradigm=noisy_classifier"]
 )
 CLEAN = NOISY.replace("noisy_classifier", "classifier")
 GUIDED = ["guidance=classifier", f'guidance.classifier.classifier.run="{NOISY}"']

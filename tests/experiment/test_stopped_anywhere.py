@@ -5,6 +5,7 @@ exact line of code.
 """
 
 import os
+import shutil
 import signal
 import time
 
@@ -119,13 +120,21 @@ def test_a_mirror_that_was_not_told_of_an_evaluation_is_told_by_the_next_call(un
     assert told == content(the_run(uninterrupted))["measured"]
 
 
-def stopped_at(folder, uninterrupted, monkeypatch, step):
-    """A run that was stopped after a step."""
+@pytest.fixture(scope="module")
+def stopped(uninterrupted, tmp_path_factory):
+    """A folder with a run that was stopped after step 23."""
+    folder = tmp_path_factory.mktemp("stopped")
     share_cache(uninterrupted, folder)
-    with monkeypatch.context() as fault:
-        fault.setattr(RunProgress, "on_train_batch_end", signalled(RunProgress.on_train_batch_end, step))
+    with pytest.MonkeyPatch.context() as fault:
+        fault.setattr(RunProgress, "on_train_batch_end", signalled(RunProgress.on_train_batch_end, 23))
         said_here("train", *WORDS, cwd=folder, status=143)
-    return the_run(folder)
+    return folder
+
+
+def copied(source, target):
+    """The run of a folder, copied to another."""
+    shutil.copytree(source / "runs", target / "runs")
+    return the_run(target)
 
 
 def flip(path):
@@ -135,8 +144,8 @@ def flip(path):
     path.write_bytes(data)
 
 
-def test_a_flipped_bit_in_the_last_checkpoint_is_told_and_the_one_before_serves(uninterrupted, tmp_path, monkeypatch):
-    run = stopped_at(tmp_path, uninterrupted, monkeypatch, 23)
+def test_a_flipped_bit_in_the_last_checkpoint_is_told_and_the_one_before_serves(uninterrupted, stopped, tmp_path):
+    run = copied(stopped, tmp_path)
     flip(run.checkpoint)
     said = said_here("train", *WORDS, cwd=tmp_path)
     assert "last.ckpt is damaged: the training goes on from previous.ckpt, step 20" in said
@@ -144,8 +153,8 @@ def test_a_flipped_bit_in_the_last_checkpoint_is_told_and_the_one_before_serves(
     assert [key for key in theirs if not same(ours[key], theirs[key])] == []
 
 
-def test_two_damaged_checkpoints_are_refused_with_the_way_out(uninterrupted, tmp_path, monkeypatch):
-    run = stopped_at(tmp_path, uninterrupted, monkeypatch, 23)
+def test_two_damaged_checkpoints_are_refused_with_the_way_out(stopped, tmp_path):
+    run = copied(stopped, tmp_path)
     for path in (run.checkpoint, previous(run.checkpoint)):
         flip(path)
     assert "is damaged, and there is none before it: remove it" in said_here("train", *WORDS, cwd=tmp_path, status=1)
@@ -153,9 +162,8 @@ def test_two_damaged_checkpoints_are_refused_with_the_way_out(uninterrupted, tmp
 
 @pytest.mark.parametrize("damage", [flip, lambda path: path.unlink()])
 def test_weights_of_a_finished_run_that_are_damaged_or_gone_are_told_and_made_again(uninterrupted, tmp_path, damage):
-    share_cache(uninterrupted, tmp_path)
-    said_here("train", *WORDS, "protocol.n=0", cwd=tmp_path)
-    run = the_run(tmp_path)
+    run = copied(uninterrupted, tmp_path)
+    shutil.rmtree(run.evaluations)  # a flipped bit is seen by what reads the weights
     before = run.weights.read_bytes()
     damage(run.weights)
     said = said_here("train", *WORDS, cwd=tmp_path)
@@ -173,8 +181,8 @@ def test_a_clock_that_stands_still_stops_nothing(uninterrupted, tmp_path, monkey
     assert [key for key in theirs if not same(ours[key], theirs[key])] == []
 
 
-def test_rows_that_are_damaged_or_gone_are_told(uninterrupted, tmp_path, monkeypatch):
-    run = stopped_at(tmp_path, uninterrupted, monkeypatch, 23)
+def test_rows_that_are_damaged_or_gone_are_told(uninterrupted, stopped, tmp_path):
+    run = copied(stopped, tmp_path)
     path = run.folder / "metrics.jsonl"
     first, *others = path.read_text().splitlines()
     whole = content(the_run(uninterrupted))["rows"]
@@ -185,9 +193,7 @@ def test_rows_that_are_damaged_or_gone_are_told(uninterrupted, tmp_path, monkeyp
 
 @pytest.mark.parametrize("name", ["weights.json", "result.json", "evaluations/*.json"])
 def test_damaged_json_is_told_and_made_again(uninterrupted, tmp_path, name):
-    share_cache(uninterrupted, tmp_path)
-    said_here("train", *WORDS, cwd=tmp_path)
-    run = the_run(tmp_path)
+    run = copied(uninterrupted, tmp_path)
     before = content(run)
     (path,) = run.folder.glob(name)
     path.write_text(path.read_text()[:-20])

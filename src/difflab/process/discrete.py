@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from difflab.process.gaussian import Mix
-from difflab.process.schedule import Schedule
+from difflab.process.schedule import Schedule, derivative
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,35 @@ class DiscreteSchedule(Schedule):
         inner = torch.maximum((steps[1:] + steps[:-1]) / 2, 3 * flatter)
         return torch.cat([steps[:1], inner, steps[-1:]])
 
+    @cached_property
+    def pieces(self) -> Tensor:
+        """From each integer to the next: the log-SNR at both, and their slopes less that of the chord, (T - 1, 4)."""
+        start, end, chord = self.log_snrs[:-1], self.log_snrs[1:], self.log_snrs.diff()
+        return torch.stack([start, end, self.slopes[:-1] - chord, self.slopes[1:] - chord], 1)
+
+    def piece(self, t: Tensor) -> tuple[Tensor, ...]:
+        """How far `t` is on its piece of the spline, and the four numbers of the piece; the last one has no end."""
+        k = t.detach().clamp(1, self.T - 1).long()
+        return t - k, *self.pieces[k - 1].unbind(-1)
+
     @override
     def log_snr(self, t: Tensor) -> Tensor:
         t = t.to("cpu", torch.float64)
-        k = t.detach().floor().clamp(1, self.T - 1).long()
-        u = t - k
-        start, end = self.log_snrs[k - 1], self.log_snrs[k]
-        step = end - start
-        bend = (1 - u) * (self.slopes[k - 1] - step) - u * (self.slopes[k] - step)
-        spline = (1 - u) * start + u * end + u * (1 - u) * bend
+        u, start, end, low, high = self.piece(t)
+        v = 1 - u
+        spline = v * start + u * end + u * v * (v * low - u * high)
         return torch.where(t < 1, self.log_snrs[0] - t.log(), spline)
+
+    @override
+    def rate(self, t: Tensor) -> Mix:
+        """The derivatives `(alpha', sigma')` with respect to time: those of `level` times that of the log-SNR."""
+        t = t.to("cpu", torch.float64)
+        u, start, end, low, high = self.piece(t)
+        v = 1 - u
+        spline = end - start + (v - u) * (v * low - u * high) - u * v * (low + high)
+        slope = torch.where(t < 1, -1 / t, spline)
+        alpha, sigma = derivative(lambda log_snr: tuple(self.level(log_snr)), self.log_snr(t))
+        return Mix(slope * alpha, slope * sigma)
 
     @override
     def __call__(self, t: Tensor) -> Mix:
