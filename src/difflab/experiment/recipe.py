@@ -17,6 +17,7 @@ from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.rescheduled import Rescheduled
 from difflab.experiment.build import build
+from difflab.experiment.errors import made_from
 from difflab.experiment.first_stage import data_module
 from difflab.experiment.found_times import FoundTimes, Seen
 from difflab.experiment.hardware import autocast, best_device, settle_precision
@@ -180,18 +181,18 @@ def trained(config: Mapping[str, Any], word: str = "run") -> Trained:
     """
     run = find(Path(config["runs_dir"]), config["run"], word)
     device = best_device(config.get("trainer", {}).get("accelerator", "auto"))
-    own = run.config
     if run.changes:
         print(run.changes, flush=True)
-    denoiser, weights = load_denoiser(run, config["ema"])
-    chosen = {key: own[key] if config.get(key) is None else config[key] for key in RECIPE}
-    if "_target_" not in chosen["sampler"]:  # another path alone
-        chosen["sampler"] = {**own["sampler"], **chosen["sampler"]}
-    data = data_of(run, config.get("data"), device, config.get("first_stage"))
-    found = FoundTimes(TensorCache(Path(config["runs_dir"]) / ".cache"), Seen(own["protocol"], data))
-    recipe = Recipe.of(chosen, settle_precision(config["precision"] or own["precision"], device), found)
-    recipe.dry_run(denoiser)
-    return Trained(run, denoiser.to(device), weights, recipe, data)
+    with made_from(run.folder):
+        own, (denoiser, weights) = run.config, load_denoiser(run, config["ema"])
+        chosen = {key: own[key] if config.get(key) is None else config[key] for key in RECIPE}
+        if "_target_" not in chosen["sampler"]:  # another path alone
+            chosen["sampler"] = {**own["sampler"], **chosen["sampler"]}
+        data = data_of(run, config.get("data"), device, config.get("first_stage"))
+        found = FoundTimes(TensorCache(Path(config["runs_dir"]) / ".cache"), Seen(own["protocol"], data))
+        recipe = Recipe.of(chosen, settle_precision(config["precision"] or own["precision"], device), found)
+        recipe.dry_run(denoiser)
+        return Trained(run, denoiser.to(device), weights, recipe, data)
 
 
 def data_of(
