@@ -11,9 +11,9 @@ from difflab import load
 from difflab.cli.sample import main as sample
 from difflab.experiment import demo
 from difflab.experiment.errors import UserError
+from difflab.experiment.facts import facts_of
 from difflab.experiment.identity import fingerprint
 from difflab.experiment.run import Run, find, stamp
-from difflab.experiment.weights import facts_of
 from helpers.runs import write_exact_run
 
 PACKAGED = Path(demo.__file__).parent / demo.FOLDER

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import types
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -46,7 +46,19 @@ def make(node: Any, **more: object) -> Any:  # noqa: ANN401  # any plain value, 
     if "_target_" not in node:
         return values
     cls = target(node["_target_"])
-    return partial(cls, **values, **more) if node.get("_partial_") else cls(**values, **more)
+    if node.get("_partial_"):
+        return partial(cls, **values, **more)
+    try:
+        return cls(**values, **more)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"{cls.__name__} cannot be made of {described(values)}: {error!r}") from error
+
+
+def described(values: Mapping[str, object]) -> str:
+    """Plain arguments in one line of bounded length."""
+    plain = [f"{key}={value!r}" for key, value in values.items() if isinstance(value, int | float | str | list)]
+    text = ", ".join(plain)
+    return text if len(text) < 200 else f"{text[:200]}..."
 
 
 def target(path: object) -> type:
@@ -104,6 +116,13 @@ def fits(value: object, hint: Any) -> bool:  # noqa: ANN401  # a type hint may b
         return any(fits(value, arg) for arg in args)
     if origin is Literal:
         return value in args
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            return hint is Any or is_a(target(value["_target_"]), hint)
+        items = args[1] if args and origin in (dict, Mapping) else Any
+        return hint is Any or (
+            (origin or hint) in (dict, Mapping) and all(fits(each, items) for each in value.values())
+        )
     if isinstance(value, list):
         items = args[0] if args else Any
         if origin is tuple and args[-1] is not Ellipsis and len(value) != len(args):
@@ -113,7 +132,20 @@ def fits(value: object, hint: Any) -> bool:  # noqa: ANN401  # a type hint may b
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint in (int, bool, str, types.NoneType):
         return type(value) is hint
-    return hint is Any or isinstance(value, Mapping) or not isinstance(value, int | float | str | bool | None)
+    return hint is Any or not isinstance(value, int | float | str | bool | None)
+
+
+def is_a(cls: type, hint: Any) -> bool:  # noqa: ANN401  # a type hint may be any object
+    """Whether an object of a class can be passed where `hint` is asked for: of a protocol it has the methods."""
+    if get_origin(hint) is Callable:
+        return hasattr(cls, "__call__")  # noqa: B004  # the class is asked, not an object
+    if not isinstance(hint, type) or hint in (int, float, bool, str, types.NoneType):
+        return False
+    if not getattr(hint, "_is_protocol", False):
+        return issubclass(cls, hint)
+    bases = [base for base in hint.__mro__ if getattr(base, "_is_protocol", False)]
+    methods = [name for base in bases for name, each in vars(base).items() if inspect.isfunction(each)]
+    return all(any(name in vars(base) for base in cls.__mro__) for name in methods)
 
 
 def absolute(node: Any) -> Any:  # noqa: ANN401  # plain values

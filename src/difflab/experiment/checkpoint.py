@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,9 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
+from difflab.experiment.errors import made_from
 from difflab.experiment.files import atomic
 from difflab.experiment.run import Run
+from difflab.experiment.stored import check_fields
+
+PARTS = {"state_dict", "optimizer_states", "lr_schedulers", "loops"}  # of a state that a training goes on from
+NEEDED = {"EMA", "RunProgress"}  # callbacks without whose state it does not
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,17 @@ class Checkpoint:
     def __str__(self) -> str:
         """Where a training goes on from."""
         return f"{self.path.name}, step {self.step}"
+
+    def check(self, model: nn.Module) -> None:
+        """Raise ValueError unless it is a finite state of this network."""
+        state = self.load()["state_dict"]
+        way_out = "remove it, and the run goes on from the state before it, or starts again"
+        for name, own in model.state_dict().items():
+            found = state.get(name)
+            if not isinstance(found, Tensor) or found.shape != own.shape:
+                raise ValueError(f"{self.path} is of another network, in {name}: {way_out}")
+            if found.is_floating_point() and not found.isfinite().all():
+                raise ValueError(f"{self.path} is not finite, in {name}: {way_out}")
 
     def load(self) -> Mapping[str, Any]:
         """Its tensors on the CPU, and plain values."""
@@ -65,12 +83,16 @@ def newest(run: Run) -> Checkpoint | None:
 
 
 def step_of(path: Path) -> int | None:
-    """The step of a checkpoint; None if it is damaged: each of its records has a checksum."""
+    """The step of a checkpoint; None if it is damaged: each record has a checksum, and some parts are needed."""
     try:
         with zipfile.ZipFile(path) as records:
-            if records.testzip() is not None:
+            packed = any(each.compress_type != zipfile.ZIP_STORED for each in records.infolist())  # by none of torch's
+            if packed or records.testzip() is not None:
                 return None
-        step: int = torch.load(path, map_location="meta", weights_only=True)["global_step"]
-    except (zipfile.BadZipFile, EOFError, RuntimeError, KeyError, NotImplementedError, ValueError):
+        with made_from(path):
+            state = torch.load(path, map_location="meta", weights_only=True)
+            check_fields(state, {"global_step": int, "callbacks": dict}, path)
+            known = state.keys() >= PARTS and state["callbacks"].keys() >= NEEDED
+            return state["global_step"] if known and state["global_step"] >= 0 else None
+    except (zipfile.BadZipFile, pickle.UnpicklingError, OSError, EOFError, NotImplementedError, ValueError):
         return None
-    return step

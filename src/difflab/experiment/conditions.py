@@ -22,8 +22,10 @@ from difflab.data.module import DataModule
 from difflab.data.words import Captions, Vocabulary
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.contrast import Contrast
+from difflab.experiment.stored import check_fields
 
 CLASSES = "difflab.backbone.Classes"  # the book without contents
+LONGEST = 4096  # ids of a text
 SHOWN = 3  # examples in a message
 
 
@@ -94,9 +96,17 @@ def remarks(vocabulary: Vocabulary, texts: Sequence[str]) -> Iterator[str]:
 
 
 def vocabulary_of(facts: Mapping[str, Any]) -> Vocabulary | None:
-    """The vocabulary that weights were trained with, by their `weights.json`; None of a model without captions."""
+    """The vocabulary that weights were trained with, by their `weights.json`; None of a model without captions.
+
+    Raises ValueError for a damaged one.
+    """
     stored = facts.get("vocabulary")
-    return Vocabulary(tuple(stored["words"]), stored["context"]) if stored else None
+    if stored is None:
+        return None
+    check_fields(stored, {"words": list[str], "context": int}, "vocabulary")
+    if not 0 < stored["context"] <= LONGEST:
+        raise ValueError(f"the vocabulary's context is {stored['context']}: at most {LONGEST} ids are read of a text")
+    return Vocabulary(tuple(stored["words"]), stored["context"])
 
 
 @dataclass(frozen=True)

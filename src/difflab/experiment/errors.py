@@ -24,6 +24,21 @@ def user_errors() -> Iterator[None]:
         raise UserError(str(error)) from error
 
 
+ODD = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError)
+
+
+@contextmanager
+def made_from(place: object) -> Iterator[None]:
+    """A block that makes something of what a stranger's file says.
+
+    Raises ValueError, with the place, also for what values of unexpected types and sizes lead to in the code of others.
+    """
+    try:
+        yield
+    except ODD as error:
+        raise ValueError(f"{place}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+
+
 @contextmanager
 def kept() -> Iterator[None]:
     """Raise what may happen to a job at work as `UserError`: numbers that diverge, a full disk, no memory.

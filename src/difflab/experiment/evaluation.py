@@ -15,7 +15,7 @@ from torch import Tensor
 from difflab.data.module import DataModule
 from difflab.denoiser.likelihood import BitsPerDim, FlowLikelihood
 from difflab.experiment.drawing_cost import drawing_cost
-from difflab.experiment.files import read_json, write_json
+from difflab.experiment.files import write_json
 from difflab.experiment.hardware import peak_memory
 from difflab.experiment.held_out import likelihood
 from difflab.experiment.identity import line
@@ -29,6 +29,7 @@ from difflab.experiment.processes import agreed, dealt, gather_rows, rank
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import BATCH, RECIPE, Recipe
 from difflab.experiment.run import Run
+from difflab.experiment.stored_evaluation import read_evaluation
 from difflab.metric.cache import Cache
 from difflab.metric.card import ProtocolCard, digest
 from difflab.metric.memorisation import Memorisation
@@ -120,7 +121,7 @@ class Evaluation:
     @property
     def cached_result(self) -> dict[str, Any] | None:
         """The content of the file, or of the one in the run's own folder; None before it is written, and if damaged."""
-        return read_json(self.path) or read_json(self.run.evaluations / self.path.name)
+        return read_evaluation(self.path) or read_evaluation(self.run.evaluations / self.path.name)
 
     def __call__(
         self, progress: Callable[[int], None], on_result: Callable[[dict[str, Any]], None] = lambda found: None
@@ -204,7 +205,7 @@ class Evaluation:
         """The likelihoods of another evaluation; None where none measured the same."""
         own = self.card.to_dict()
         for folder in dict.fromkeys((self.home.evaluations, self.run.evaluations)):
-            for found in filter(None, map(read_json, sorted(folder.glob("*.json")))):
+            for found in filter(None, map(read_evaluation, sorted(folder.glob("*.json")))):
                 if all(found.get("card", {}).get(field) == own[field] for field in BITS_DEPEND):
                     return {name: value for name, value in found["metrics"].items() if name.startswith(BITS)}
         return None

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from difflab.experiment.stored import load_json
+
 FORGOTTEN = 24 * 3600  # seconds after which an unfinished file of another host is taken for one that it left behind
 
 
@@ -92,10 +94,9 @@ def write_text(path: Path, text: str) -> Path:
 def read_json(path: Path) -> dict[str, Any] | None:
     """What a JSON file says, plain values by name; None where there is none, or where it is damaged."""
     try:
-        found = json.loads(path.read_text())
+        return load_json(path)
     except (FileNotFoundError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
 
 
 def write_json(path: Path, value: object) -> Path:

@@ -18,12 +18,13 @@ from difflab.denoiser.first_stage import FirstStage
 from difflab.denoiser.generator import VariationalAutoencoder
 from difflab.experiment.build import build
 from difflab.experiment.errors import suggestion
+from difflab.experiment.facts import facts_of
 from difflab.experiment.identity import identity
 from difflab.experiment.processes import rank
 from difflab.experiment.progress import Drawing, silently
 from difflab.experiment.run import Run, find
 from difflab.experiment.tensor_cache import TensorCache
-from difflab.experiment.weights import facts_of, kept_of, load_module, weights_identity
+from difflab.experiment.weights import kept_of, load_module, weights_identity
 
 WHITENINGS = ("channels", "full")
 Stage = FirstStage | VariationalAutoencoder

@@ -21,6 +21,7 @@ from difflab.experiment.callback.pictures import Pictures, picture_at
 from difflab.experiment.callback.progress import RunProgress
 from difflab.experiment.callback.selection import Selection
 from difflab.experiment.checkpoint import newest
+from difflab.experiment.facts import facts_of
 from difflab.experiment.files import write_json
 from difflab.experiment.held_out import denoising_error, residuals
 from difflab.experiment.launch import together
@@ -36,7 +37,7 @@ from difflab.experiment.strategy import Shards
 from difflab.experiment.summary import computed, keep
 from difflab.experiment.trainer import LOG_EVERY, trainer, watchers
 from difflab.experiment.training import Training
-from difflab.experiment.weights import facts_of, load_into, save_weights
+from difflab.experiment.weights import load_into, save_weights
 from difflab.paradigm.diffusion import Diffusion
 from difflab.paradigm.divergence import Diverged
 from difflab.paradigm.ema import Averages, averages_in

@@ -15,9 +15,10 @@ from torch import nn
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.conditions import Prompts
 from difflab.experiment.extensions import named
+from difflab.experiment.facts import facts_of
 from difflab.experiment.run import Run, find
 from difflab.experiment.search_path import Outside, using
-from difflab.experiment.weights import decay_of, facts_of, load_denoiser, load_module, weights_identity
+from difflab.experiment.weights import decay_of, load_denoiser, load_module, weights_identity
 
 
 def load(

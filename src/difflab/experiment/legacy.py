@@ -137,7 +137,7 @@ def translated(config: Mapping[str, Any]) -> dict[str, Any]:
 def renamed(node: Any) -> Any:  # noqa: ANN401  # plain values
     """Plain values with today's `_target_`s."""
     if isinstance(node, Mapping):
-        return {key: today(value) if key == "_target_" else renamed(value) for key, value in node.items()}
+        return {key: today(str(value)) if key == "_target_" else renamed(value) for key, value in node.items()}
     return [renamed(item) for item in node] if isinstance(node, list) else node
 
 

@@ -18,6 +18,8 @@ from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.rescheduled import Rescheduled
 from difflab.experiment.build import build
 from difflab.experiment.conditions import Prompts, books, fill
+from difflab.experiment.errors import made_from
+from difflab.experiment.facts import facts_of
 from difflab.experiment.first_stage import data_module
 from difflab.experiment.found_times import FoundTimes, Seen
 from difflab.experiment.from_run import beside
@@ -25,7 +27,7 @@ from difflab.experiment.hardware import autocast, best_device, settle_precision
 from difflab.experiment.identity import line
 from difflab.experiment.run import Run, find
 from difflab.experiment.tensor_cache import TensorCache
-from difflab.experiment.weights import facts_of, load_denoiser
+from difflab.experiment.weights import load_denoiser
 from difflab.guidance.base import Chain, Guidance, Unguided
 from difflab.paradigm.divergence import Diverged
 from difflab.process.gaussian import scale
@@ -182,24 +184,24 @@ def trained(config: Mapping[str, Any], word: str = "run") -> Trained:
     """
     run = find(Path(config["runs_dir"]), config["run"], word)
     device = best_device(config.get("trainer", {}).get("accelerator", "auto"))
-    own = run.config
     if run.changes:
         print(run.changes, flush=True)
-    denoiser, weights = load_denoiser(run, config["ema"])
-    chosen = {key: own[key] if config.get(key) is None else config[key] for key in RECIPE}
-    if "_target_" not in chosen["sampler"]:  # another path alone
-        chosen["sampler"] = {**own["sampler"], **chosen["sampler"]}
-    data = data_of(run, config.get("data"), device, config.get("first_stage"))
-    found = FoundTimes(TensorCache(Path(config["runs_dir"]) / ".cache"), Seen(own["protocol"], data))
-    recipe = Recipe.of(chosen, settle_precision(config["precision"] or own["precision"], device), found)
-    prompts = Prompts.of(config.get("prompts") or (), config.get("negative"))
-    for module in (denoiser, *beside(*recipe.guidance.parts)):
-        if prompts:
-            prompts.fill(module, facts_of(run), run.folder.name)
-        elif [*books(module)]:
-            fill(module, data)
-    recipe.dry_run(denoiser)
-    return Trained(run, denoiser.to(device), weights, recipe, data)
+    with made_from(run.folder):
+        own, (denoiser, weights) = run.config, load_denoiser(run, config["ema"])
+        chosen = {key: own[key] if config.get(key) is None else config[key] for key in RECIPE}
+        if "_target_" not in chosen["sampler"]:  # another path alone
+            chosen["sampler"] = {**own["sampler"], **chosen["sampler"]}
+        data = data_of(run, config.get("data"), device, config.get("first_stage"))
+        found = FoundTimes(TensorCache(Path(config["runs_dir"]) / ".cache"), Seen(own["protocol"], data))
+        recipe = Recipe.of(chosen, settle_precision(config["precision"] or own["precision"], device), found)
+        prompts = Prompts.of(config.get("prompts") or (), config.get("negative"))
+        for module in (denoiser, *beside(*recipe.guidance.parts)):
+            if prompts:
+                prompts.fill(module, facts_of(run), run.folder.name)
+            elif [*books(module)]:
+                fill(module, data)
+        recipe.dry_run(denoiser)
+        return Trained(run, denoiser.to(device), weights, recipe, data)
 
 
 def data_of(

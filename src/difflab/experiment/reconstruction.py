@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
+from difflab.experiment.facts import facts_of
 from difflab.experiment.first_stage import WHITENINGS, data_module
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.run import Run
 from difflab.experiment.tensor_cache import TensorCache
-from difflab.experiment.weights import facts_of
 
 
 def reconstruction_scores(config: Mapping[str, Any], run: Run, device: torch.device) -> dict[str, float]:

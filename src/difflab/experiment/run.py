@@ -14,7 +14,7 @@ RUN/config.yaml          the resolved configuration
 from __future__ import annotations
 
 import os.path
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,24 @@ import yaml
 
 from difflab.experiment import demo
 from difflab.experiment.build import absolute
+from difflab.experiment.errors import made_from
 from difflab.experiment.files import read_json, write_text
 from difflab.experiment.identity import sources, sources_of
 from difflab.experiment.legacy import current
 from difflab.experiment.search_path import by_package, refusal
+from difflab.experiment.stored import JSON, check_entries, check_fields, content, load_yaml
 
 FORMAT = 4  # of config.yaml; difflab 0.1 wrote none
 SUFFIX = 8  # of the fingerprint's hex digits, in a folder's name
+FIELDS = {  # that each configuration has, and their types
+    **{"seed": int, "images": int, "batch_size": int, "precision": str, "ema": Sequence[float]},
+    **{"model": Mapping[str, Any], "data": Mapping[str, Any]},
+}
+LATER = {  # those that some have
+    **{"format": int, "fingerprint": str, "command": str, "study": str | None, "runs_dir": str},
+    **{"choices": Mapping[str, Any], "origins": Mapping[str, Mapping[str, Any]]},
+}
+START = 200  # bytes in which a configuration's second line ends
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ class Run:
         """The run of a fingerprint: the folder that has it, whatever its name, or else a new one."""
         for path in sorted(runs_dir.glob("*/config.yaml")):
             if stamp(path) == fingerprint:
-                return cls(path.parent)
+                return cls(check_entries(path.parent))
         return cls(runs_dir / f"{label}-{fingerprint[:SUFFIX]}")
 
     @property
@@ -79,17 +90,14 @@ class Run:
         it is damaged, if a later difflab wrote it, or if it needs an extension that is off.
         """
         path = self.folder / "config.yaml"
-        try:
-            config = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
-        if not isinstance(config, dict):
-            raise ValueError(f"{path} is damaged: it holds no settings")
+        config = load_yaml(path)
+        check_fields(config, FIELDS | {key: hint for key, hint in LATER.items() if key in config}, path)
         if config.get("format", 1) > FORMAT:
             raise ValueError(
                 f"{path} is of format {config['format']}; this difflab reads {FORMAT}: install a later one"
             )
-        config = current(config)
+        with made_from(path):
+            config = current(config)
         if off := [package for package in sources_of(config) if not by_package(package)]:
             raise ValueError(f"{self.folder} needs {' and '.join(map(refusal, off))}")
         config = {**config, "extensions": sources_of(config)}  # a list, as users type it, is none of a stored one
@@ -107,7 +115,7 @@ class Run:
         """Have the configuration and the result in another folder, for evaluations that are kept there."""
         for name in ("config.yaml", "result.json"):
             if (self.folder / name).exists() and not (other.folder / name).exists():
-                write_text(other.folder / name, (self.folder / name).read_text())
+                write_text(other.folder / name, content(self.folder / name, JSON).decode())
 
     def write_config(self, config: Mapping[str, Any], fingerprint: str, origins: Mapping[str, Any]) -> None:
         """Write the configuration, the run's fingerprint first, by which it is found; and what it was made from.
@@ -131,9 +139,11 @@ def moved(node: Any, old: object, new: str) -> Any:  # noqa: ANN401  # plain val
 
 def stamp(path: Path) -> str:
     """The fingerprint in a configuration's second line, without parsing the rest; empty where there is none."""
-    with path.open() as file:
-        lines = [file.readline() for _ in range(2)]
-    return lines[1].removeprefix("fingerprint: ").strip() if lines[1].startswith("fingerprint: ") else ""
+    try:
+        _, line, *_ = content(path, 2**40, START).decode(errors="replace").split("\n")
+    except (OSError, ValueError):  # it is none, or no regular file
+        return ""
+    return line.removeprefix("fingerprint: ").strip() if line.startswith("fingerprint: ") else ""
 
 
 def find(runs_dir: Path, name: str, word: str = "run") -> Run:
@@ -148,13 +158,13 @@ def find(runs_dir: Path, name: str, word: str = "run") -> Run:
         return Run(downloaded(name, runs_dir))
     if os.path.isfile(os.path.join(name, "config.yaml")):  # a name that is too long for a path is none
         folder = Path(name)
-        return Run(folder.resolve() if folder.name in ("", "..") else folder)  # run=. has a name, too
+        return Run(check_entries(folder.resolve() if folder.name in ("", "..") else folder))  # run=. has a name, too
     if os.path.isdir(name):
         raise ValueError(f"{word}={name} is no run: it holds no config.yaml")
     known = sorted(path.parent.name for path in runs_dir.glob("*/config.yaml"))
     match [n for n in known if n == name] or [n for n in known if n.startswith(name)]:
         case [only]:
-            return Run(runs_dir / only)
+            return Run(check_entries(runs_dir / only))
         case [] if name == demo.NAME:
             return Run(demo.unpack(runs_dir))
         case []:

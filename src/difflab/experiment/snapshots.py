@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
 from difflab.experiment.errors import UserError
 from difflab.experiment.files import atomic
+from difflab.experiment.hardware import memory
 from difflab.experiment.run import Run
+from difflab.experiment.stored import content, reason
 from difflab.paradigm.ema import EMA
 from difflab.paradigm.power_average import TRACKED, PowerAverage, PowerAverages, combination
 
@@ -29,10 +32,16 @@ class Damaged(ValueError):
 
 def checked(path: Path, sha256: str) -> dict[str, Tensor]:
     """The tensors of a file. Raises Damaged if it is gone, or if its content is not the one of the sha256."""
-    data = path.read_bytes() if path.exists() else b""
+    try:
+        data = content(path, memory())
+    except FileNotFoundError:
+        data = b""
     if hashlib.sha256(data).hexdigest() != sha256:
         raise Damaged(f"{path} is damaged: its sha256 is not the one in weights.json")
-    return read_tensors(data)
+    try:
+        return read_tensors(data)
+    except (SafetensorError, KeyError, RuntimeError) as error:  # of a type that torch does not have
+        raise Damaged(f"{path} is damaged: {reason(error)}") from error
 
 
 def averagings(config: Mapping[str, Any], run: Run) -> tuple[EMA, Sequence[PowerAverages]]:

@@ -46,9 +46,9 @@ def latent_shape(compose: Compose, first: str, runs_dir: str, shape: tuple[int, 
     """
     from difflab.backbone import autoencoder_kl  # these load torch
     from difflab.experiment.build import build
+    from difflab.experiment.facts import facts_of
     from difflab.experiment.first_stage import checked_stage
     from difflab.experiment.run import find
-    from difflab.experiment.weights import facts_of
 
     if "=" in first and not Path(first, "config.yaml").is_file():
         model = build(compose("train", shlex.split(first))["model"])

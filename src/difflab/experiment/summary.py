@@ -12,17 +12,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, get_type_hints
 
 from difflab.experiment.build import build, target
 from difflab.experiment.files import read_json, write_json
 from difflab.experiment.identity import seedless, sources
 from difflab.experiment.run import Run
+from difflab.experiment.stored import check_fields
 
 if TYPE_CHECKING:
     from difflab.process.schedule import Schedule
 
 FORMAT = 1  # of the file
+CURVES = ("time_share", "weight")
 Points: TypeAlias = Sequence[Sequence[float]]  # of a curve: the log-SNR, and the values
 
 
@@ -45,7 +47,11 @@ def summary_of(run: Run, config: Mapping[str, Any]) -> Summary:
         return computed(run, config)
     kept = read_json(run.folder / "summary.json") or {}
     if all(kept.get(key) == value for key, value in stamp(run, config).items()):
-        return Summary(**{key: kept[key] for key in Summary.__dataclass_fields__})
+        with suppress(ValueError):  # then it is made again
+            check_fields(kept, get_type_hints(Summary), run.folder / "summary.json")
+            given = [curve for curve in map(kept.get, CURVES) if curve is not None]
+            if all(len(curve) == 2 and len(curve[0]) == len(curve[1]) for curve in given):
+                return Summary(**{key: kept[key] for key in Summary.__dataclass_fields__})
     return keep(run, config, computed(run, config))
 
 

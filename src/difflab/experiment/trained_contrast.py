@@ -13,8 +13,9 @@ from difflab.data.module import DataModule
 from difflab.data.words import Captions
 from difflab.denoiser.contrast import Contrast
 from difflab.experiment.conditions import vocabulary_of
+from difflab.experiment.facts import facts_of
 from difflab.experiment.from_run import FromRun
-from difflab.experiment.weights import facts_of, sha256_of
+from difflab.experiment.weights import sha256_of
 from difflab.metric.gather import ON_CPU
 from difflab.paradigm.retrieval import Retrieval
 

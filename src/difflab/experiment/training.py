@@ -37,6 +37,7 @@ from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import Recipe, provenance
 from difflab.experiment.reflow import Teacher
 from difflab.experiment.run import SUFFIX, Run
+from difflab.experiment.sizes import bounded
 from difflab.experiment.snapshots import averagings
 from difflab.experiment.strategy import Shards
 from difflab.experiment.tensor_cache import TensorCache
@@ -80,7 +81,8 @@ class Training:
             raise ValueError(f"images={config['images']} is less than one batch of batch_size={config['batch_size']}")
         data = data_module(config, device)
         torch.manual_seed(config["seed"])
-        model: Paradigm = build(config["model"])
+        with bounded("the networks of paradigm= and backbone="):
+            model: Paradigm = build(config["model"])
         fill(model.learned, data)
         teacher = Teacher.of(config, model, data)
         origins = origins_of(config, data, model, teacher)
@@ -128,6 +130,8 @@ class Training:
         if self.learns:
             if self.images_remaining:  # which refuses checkpoints that are damaged
                 self.model.check_training()
+                if checkpoint := newest(self.run):
+                    checkpoint.check(self.model)
             joint_optimizer(
                 self.model.optimisation, self.model.players
             )  # which refuses networks that the optimizer cannot train

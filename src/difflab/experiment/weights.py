@@ -17,16 +17,15 @@ from difflab.denoiser.first_stage import FirstStage
 from difflab.experiment.build import build
 from difflab.experiment.checkpoint import newest
 from difflab.experiment.errors import suggestion
+from difflab.experiment.facts import FORMAT, facts_of
 from difflab.experiment.files import atomic, read_json, write_json
 from difflab.experiment.identity import record
-from difflab.experiment.legacy import renamed
 from difflab.experiment.run import Run
+from difflab.experiment.sizes import bounded
 from difflab.experiment.snapshots import Damaged, checked, of_length
 from difflab.metric.card import digest
 from difflab.paradigm.ema import averages_in
 from difflab.paradigm.power_average import LONGEST
-
-FORMAT = 4  # of weights.json; difflab 0.1 wrote 3
 
 
 def save_weights(
@@ -61,22 +60,6 @@ def save_weights(
             "module": module,
         },
     )
-
-
-def facts_of(run: Run) -> dict[str, Any]:
-    """What `weights.json` says. Raises ValueError if there is none yet, or one of another format."""
-    if not run.facts.exists():
-        raise ValueError(f"{run.folder} has no weights yet: its training did not finish; the same command goes on")
-    facts = read_json(run.facts)
-    if facts is None:
-        raise Damaged(f"{run.facts} is damaged: it is no JSON")
-    match facts.get("format"):
-        case 4:
-            return facts
-        case 3:
-            return {**facts, "module": renamed(facts["module"])}
-        case other:
-            raise ValueError(f"{run.facts} is of format {other}; this difflab reads 3 and {FORMAT}")
 
 
 def decay_of(run: Run, ema: float | None) -> float:
@@ -138,10 +121,22 @@ def load_into(module: nn.Module, run: Run, ema: float | None = None) -> str:
     """
     decay = decay_of(run, ema)
     try:
-        module.load_state_dict(tensors_of(run, decay))
+        tensors = tensors_of(run, decay)
+        check_values(module, tensors, run)
+        module.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(f"{run.weights}: its weights are of another network than this one") from error
     return weights_name(decay, facts_of(run))
+
+
+def check_values(module: nn.Module, tensors: Mapping[str, Tensor], run: Run) -> None:
+    """Raise Damaged for weights that a module's own type would round, and for values that are not finite."""
+    own = module.state_dict()
+    for name, value in tensors.items():
+        if name in own and own[name].is_floating_point() != value.is_floating_point():
+            raise Damaged(f"{run.weights}: {name} is of {value.dtype}, the network of {own[name].dtype}")
+        if value.is_floating_point() and not value.float().isfinite().all():
+            raise Damaged(f"{run.weights}: {name} holds values that are not finite")
 
 
 def load_module(run: Run, ema: float | None = None, device: torch.device | str = "cpu") -> tuple[nn.Module, str]:
@@ -149,7 +144,10 @@ def load_module(run: Run, ema: float | None = None, device: torch.device | str =
 
     Builds difflab's own classes only. Raises ValueError as `load_into` does.
     """
-    module: nn.Module = build(facts_of(run)["module"])
+    with bounded(str(run.facts)):
+        module = build(facts_of(run)["module"])
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"{run.facts} is damaged: its module is a {type(module).__name__}, no network")
     name = load_into(module, run, ema)
     return module.to(device).eval().requires_grad_(False), name
 

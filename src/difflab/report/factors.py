@@ -29,7 +29,7 @@ def factor_label(factors: Mapping[str, str], keys: Iterable[str]) -> str:
 def factors_of(records: Sequence[Record]) -> list[dict[str, str]]:
     """The factors of each record: the same names in the same order for all, empty where a record has no such key."""
     chosen = [{key: as_text(r.config["choices"].get(key) or "") for key in TRAINED} for r in records]
-    trained, sampled = [r.identity for r in records], [sampling_words(r) for r in records]
+    trained, sampled = [r.identity for r in records], [sampling_words(r.card, r.choices) for r in records]
     return [
         {**options, **details, **settings}
         for options, details, settings in zip(

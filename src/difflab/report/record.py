@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from difflab.experiment.errors import made_from
 from difflab.experiment.identity import seeds
+from difflab.experiment.picture.files import check_png
 from difflab.experiment.run import Run
+from difflab.experiment.stored import check_entries, check_fields, is_number
+from difflab.experiment.stored_evaluation import load_evaluation
 from difflab.experiment.summary import Summary, summary_of
 from difflab.metric.card import ProtocolCard, digest
 from difflab.report.identity import typed_identity
 from difflab.report.statistics import Seeds
 from difflab.report.text import as_text
+from difflab.report.words import sampling_words
 
 PICTURES = ("samples", "steps", "pairs")
+RESULT = {  # types of what a report reads of the result of a training
+    **{"training": Mapping[str, float], "denoising_error": Mapping[str, float], "straightness": float},
+    "residual": list[list[float | None]],
+}
 
 
 @dataclass(frozen=True)
@@ -50,11 +59,29 @@ class Record:
         """The seeds of training and noise. Records of two different cells are a pair if these agree."""
         return seeds(self.config), self.noise_seed
 
-    @property
+    @cached_property
     def pictures(self) -> dict[str, Path]:
-        """The pictures beside it, by kind: samples, steps, pairs."""
-        paths = {kind: self.run.folder / "evaluations" / f"{self.name}-{kind}.png" for kind in PICTURES}
-        return {kind: path for kind, path in paths.items() if path.exists()}
+        """The pictures beside it, by kind: samples, steps, pairs. A file that is none is left out, and named."""
+        found = {}
+        for kind in PICTURES:
+            try:
+                found[kind] = check_png(self.run.folder / "evaluations" / f"{self.name}-{kind}.png")
+            except FileNotFoundError:
+                continue
+            except ValueError as error:
+                print(f"difflab-report: left out: {error}", file=sys.stderr)
+        return found
+
+    def check(self) -> None:
+        """Read what a report reads of its run. Raises for what is of no such type."""
+        check_fields(self.config["data"], {"classes": int, "shape": list[int]}, self.run.folder / "config.yaml")
+        check_fields(self.config["choices"], {"paradigm": str, "data": str}, self.run.folder / "config.yaml")
+        given = {key: hint for key, hint in RESULT.items() if key in self.result}
+        check_fields(self.result, given, self.run.folder / "result.json")
+        if not all(map(is_number, self.result.get("training", {}).values())):
+            raise ValueError(f"{self.run.folder / 'result.json'} is damaged: its training holds what is no number")
+        [float(level) for level in self.result.get("denoising_error", {})]
+        digest([self.identity, self.seeds, self.protocol, sampling_words(self.card, self.choices)])
 
     @cached_property
     def result(self) -> dict[str, Any]:
@@ -95,19 +122,20 @@ def read_records(runs: Sequence[Run], unreadable: Callable[[ValueError], None] =
         paths = sorted((run.folder / "evaluations").glob("*.json"))
         try:
             config = config_of(run) if paths else {}
-        except ValueError as error:
-            unreadable(error)
+        except (ValueError, OSError) as error:
+            unreadable(ValueError(str(error)))
             continue
         for path in paths:
             try:
                 records.append(read_record(run, config, path))
-            except ValueError as error:
-                unreadable(error)
+            except (ValueError, OSError) as error:
+                unreadable(ValueError(str(error)))
     return records
 
 
 def config_of(run: Run) -> dict[str, Any]:
     """The configuration of a run. Raises ValueError if it is damaged, or was written by an older difflab."""
+    check_entries(run.folder)
     config = run.config
     if not {"choices", "command"} <= config.keys():
         raise ValueError(f"{run.folder}/config.yaml has no choices: an older difflab wrote it; train it again")
@@ -117,13 +145,13 @@ def config_of(run: Run) -> dict[str, Any]:
 def read_record(run: Run, config: Mapping[str, Any], path: Path) -> Record:
     """One evaluation from its file. Raises ValueError if the file is damaged."""
     try:
-        fields = json.loads(path.read_text())
-        metrics, cost, choices, command = (fields[key] for key in ("metrics", "cost", "choices", "command"))
-        card, notes = ProtocolCard(**fields["card"]), fields.get("notes", {})  # of which older evaluations have none
-        study = fields.get("study") or config.get("study") or ""
-        return Record(run, path.stem, config, card, metrics, cost, choices, command, notes, study)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        why = f"{type(error).__name__}: {error}"
-        raise ValueError(
-            f"{path} is not an evaluation of this version of difflab ({why}): remove it, and evaluate again"
-        ) from error
+        fields = load_evaluation(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; remove it, and evaluate again") from error
+    metrics, cost, choices, command = (fields[key] for key in ("metrics", "cost", "choices", "command"))
+    card, notes = ProtocolCard(**fields["card"]), fields.get("notes", {})  # of which older evaluations have none
+    study = fields.get("study") or config.get("study") or ""
+    record = Record(run, path.stem, config, card, metrics, cost, choices, command, notes, study)
+    with made_from(run.folder):
+        record.check()
+    return record

@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from difflab.report.record import Record
+from difflab.metric.card import ProtocolCard
 
 SAMPLED = ("sampler", "grid", "guidance", "range", "weights")  # owners of the factors of sampling
 
@@ -18,13 +17,12 @@ def is_sampled(factor: str) -> bool:
     return factor.partition(".")[0] in SAMPLED
 
 
-def sampling_words(record: Record) -> dict[str, str]:
-    """The settings of sampling of an evaluation by the keys that users type, as `guidance.classifier_free.scale`.
+def sampling_words(card: ProtocolCard, chosen: Mapping[str, Any]) -> dict[str, str]:
+    """The settings of an evaluation's sampling by the keys that users type, as `guidance.classifier_free.scale`.
 
     The options chosen for sampler, grid, guidance and range, then their arguments. `weights` is the word that chooses
     the average of the weights.
     """
-    card, chosen = record.card, record.choices
     options = {key: chosen.get(key) or "" for key in ("sampler", "grid", "guidance", "range")}
     names = options["guidance"] if isinstance(options["guidance"], list) else [options["guidance"]]
     found = {key: "+".join(option) if isinstance(option, list) else str(option) for key, option in options.items()}

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from difflab.experiment.stored import content, reason
+
+BYTES, PIXELS = 64 * 2**20, 50_000_000  # that a picture may have
 LAYOUT = "difflab"  # the text chunk of a PNG that holds the places of its tiles and labels, as JSON
 
 
@@ -33,7 +37,20 @@ def bare(image: Image.Image) -> Image.Image:
     """The tiles of a sheet without the words around them; the image itself where it has no layout."""
     try:
         left, top, right, bottom = (int(side) for side in json.loads(str(image.info[LAYOUT]))["area"])
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError, OverflowError):
         return image
     inside = 0 <= left < right <= image.width and 0 <= top < bottom <= image.height
     return image.crop((left, top, right, bottom)) if inside else image
+
+
+def check_png(path: Path) -> Path:
+    """The path of a picture. Raises FileNotFoundError, and ValueError for what is no PNG, or is a very large one."""
+    data = content(path, BYTES)
+    try:
+        with Image.open(BytesIO(data), formats=["PNG"]) as image:
+            if image.width * image.height > PIXELS:
+                raise ValueError(f"it has {image.width:,} x {image.height:,} pixels")
+            image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} is no picture that difflab wrote: {reason(error)}") from error
+    return path

@@ -19,6 +19,7 @@ from difflab.data.labels import in_turn
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.conditions import Prompts, books
+from difflab.experiment.facts import facts_of
 from difflab.experiment.hardware import autocast
 from difflab.experiment.picture.points import EXTENT
 from difflab.experiment.picture.samples import class_names, footer
@@ -27,7 +28,6 @@ from difflab.experiment.picture.tile import tiles
 from difflab.experiment.progress import Drawing
 from difflab.experiment.recipe import Recipe
 from difflab.experiment.run import Run
-from difflab.experiment.weights import facts_of
 from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise, keyed
 from difflab.sampler.generate import Samples, integrate
