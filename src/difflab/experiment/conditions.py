@@ -7,7 +7,7 @@ from the data. The prompts of a call fill it with themselves, and are the classe
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -82,6 +82,17 @@ def between(denoiser: AnyDenoiser, start: Tensor, end: Tensor, weight: Tensor) -
     return mixed
 
 
+def look_up(
+    modules: Iterable[nn.Module], data: DataModule, prompts: Prompts | None, facts: Mapping[str, Any], name: str
+) -> None:
+    """Fill the books of a run's modules with the prompts of a call, or else from the data."""
+    for module in modules:
+        if prompts:
+            prompts.fill(module, facts, name)
+        elif [*books(module)]:
+            fill(module, data)
+
+
 def remarks(vocabulary: Vocabulary, texts: Sequence[str]) -> Iterator[str]:
     """What a reader must know of texts: which are cut, and which words a model does not know."""
     if cut := [each for text in texts if (each := vocabulary.cut(text))]:
@@ -103,7 +114,7 @@ def vocabulary_of(facts: Mapping[str, Any]) -> Vocabulary | None:
     stored = facts.get("vocabulary")
     if stored is None:
         return None
-    check_fields(stored, {"words": list[str], "context": int}, "vocabulary")
+    check_fields(stored, {"words": list[str], "context": int}, Path("vocabulary of weights.json"))
     if not 0 < stored["context"] <= LONGEST:
         raise ValueError(f"the vocabulary's context is {stored['context']}: at most {LONGEST} ids are read of a text")
     return Vocabulary(tuple(stored["words"]), stored["context"])

@@ -17,7 +17,7 @@ from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.rescheduled import Rescheduled
 from difflab.experiment.build import build
-from difflab.experiment.conditions import Prompts, books, fill
+from difflab.experiment.conditions import Prompts, look_up
 from difflab.experiment.errors import made_from
 from difflab.experiment.facts import facts_of
 from difflab.experiment.first_stage import data_module
@@ -195,11 +195,7 @@ def trained(config: Mapping[str, Any], word: str = "run") -> Trained:
         found = FoundTimes(TensorCache(Path(config["runs_dir"]) / ".cache"), Seen(own["protocol"], data))
         recipe = Recipe.of(chosen, settle_precision(config["precision"] or own["precision"], device), found)
         prompts = Prompts.of(config.get("prompts") or (), config.get("negative"))
-        for module in (denoiser, *beside(*recipe.guidance.parts)):
-            if prompts:
-                prompts.fill(module, facts_of(run), run.folder.name)
-            elif [*books(module)]:
-                fill(module, data)
+        look_up([denoiser, *beside(*recipe.guidance.parts)], data, prompts, facts_of(run), run.folder.name)
         recipe.dry_run(denoiser)
         return Trained(run, denoiser.to(device), weights, recipe, data)
 

@@ -83,7 +83,6 @@ class Training:
         torch.manual_seed(config["seed"])
         with bounded("the networks of paradigm= and backbone="):
             model: Paradigm = build(config["model"])
-        fill(model.learned, data)
         teacher = Teacher.of(config, model, data)
         origins = origins_of(config, data, model, teacher)
         run = Run.of(Path(config["runs_dir"]), label(config), fingerprint(config, origins))
@@ -93,8 +92,9 @@ class Training:
             found = FoundTimes(TensorCache(Path(config["runs_dir"]) / ".cache"), Seen(config["protocol"], data))
             protocol = Protocol.of(config["protocol"], seen_by, config["runs_dir"])
             sampling = Sampling(Recipe.of(config, config["precision"], found), protocol)
-            for other in beside(getattr(model, "drive", None), *sampling.recipe.guidance.parts):
-                fill(other, data)
+        guides = sampling.recipe.guidance.parts if sampling else ()
+        for module in (model.learned, *beside(getattr(model, "drive", None), *guides)):
+            fill(module, data)
         job = cls(config, origins, run, devices, device, data, model, teacher, sampling)
         job.check()
         return job
