@@ -23,7 +23,7 @@ import yaml
 
 from difflab.experiment import demo
 from difflab.experiment.build import absolute
-from difflab.experiment.files import read_json, write_text
+from difflab.experiment.files import YAML, read_json, write_text
 from difflab.experiment.identity import sources, sources_of
 from difflab.experiment.legacy import current
 from difflab.experiment.search_path import by_package, refusal
@@ -80,7 +80,7 @@ class Run:
         """
         path = self.folder / "config.yaml"
         try:
-            config = yaml.safe_load(path.read_text())
+            config = yaml.load(path.read_text(), YAML)
         except yaml.YAMLError as error:
             raise ValueError(f"{path} is damaged: {error}") from error
         if not isinstance(config, dict):
