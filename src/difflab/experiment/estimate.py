@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from difflab.experiment.training import Training
 
 BATCH = 64  # samples that the network is timed on
+LONG = 1.0  # seconds of an action, beside which what only its first time takes hardly counts
 
 
 def estimate(evaluations: Sequence[Evaluation], training: Training | None = None) -> dict[str, Any]:
@@ -87,12 +88,14 @@ PACES: dict[str, float] = {}  # found in this process, by what was tried: the jo
 
 
 def pace(what: str, action: Callable[[], None]) -> float:
-    """Seconds that an action takes, the second time."""
-    if what not in PACES:
-        for _ in range(2):
-            start = time.perf_counter()
-            action()
-            if torch.accelerator.is_available():
-                torch.accelerator.synchronize()
-            PACES[what] = time.perf_counter() - start
+    """Seconds that an action takes, the second time; on a CPU the first time, where that is LONG."""
+    accelerator = torch.accelerator.is_available()
+    for _ in range(0 if what in PACES else 2):
+        start = time.perf_counter()
+        action()
+        if accelerator:
+            torch.accelerator.synchronize()
+        PACES[what] = time.perf_counter() - start
+        if not accelerator and PACES[what] > LONG:
+            break
     return PACES[what]
