@@ -8,11 +8,15 @@ from unittest.mock import patch
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # bf16 kernels spin at barriers when tests share a machine
 os.environ["WANDB_MODE"] = "offline"
 
+import hypothesis
 import pytest
 import torch
 
 from difflab.experiment.tensor_cache import TensorCache
 from difflab.metric.card import digest
+
+hypothesis.settings.register_profile("suite", deadline=None, database=None, derandomize=True)
+hypothesis.settings.load_profile("suite")  # the same examples each time, whatever the load of the machine
 
 FIRST = ["cli/test_sweep_on_processes", "cli/test_readme", "cli/test_wandb_sweeps", "experiment/test_conf"]
 FIRST += ["experiment/test_fsdp", "experiment/test_few_steps", "experiment/test_stopped_anywhere", "cli/test_search"]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from difflab.experiment.errors import UserError
+from difflab.experiment.errors import UserError, printable
 from difflab.experiment.signals import handled, none_lost, stop
 
 
@@ -29,7 +29,7 @@ def ends_in_one_line(program: str) -> Iterator[None]:
     except UserError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        raise SystemExit(f"{program}: {error}" if is_first() else 1) from error
+        raise SystemExit(printable(f"{program}: {error}") if is_first() else 1) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

@@ -25,6 +25,7 @@ SHA256 = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
+MOST = 16 + 60_000 * 28 * 28  # bytes of the largest of them
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 Bytes = NDArray[np.uint8]
@@ -131,9 +132,12 @@ def idx_header(shape: Sequence[int]) -> bytes:
 def read_idx(path: Path) -> Bytes:
     """Parse an idx file of bytes, plain or .gz; raises ValueError if it is damaged or holds another type."""
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(MOST + 1)  # a small archive may hold a terabyte
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+    if len(content) > MOST:
+        raise ValueError(f"{path} holds more than the {MOST:,} bytes of the largest of these files")
     start = 4 + 4 * (content[3] if len(content) > 3 else 0)
     shape = tuple(np.frombuffer(content[4:start], ">u4").tolist()) if len(content) >= start else ()
     body = np.frombuffer(content[start:], np.uint8)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from difflab.data.decoding import LARGEST, decoding
 from difflab.data.images import Images, Split
 from difflab.data.layout import scan
 
@@ -41,6 +42,8 @@ class Folder:
     def __post_init__(self) -> None:
         if len(self.shape) != 3 or self.shape[0] not in MODES:
             raise ValueError(f"shape={list(self.shape)} must be [C, H, W] with C = 1 (grey), 3 (RGB) or 4 (RGBA)")
+        if not all(1 <= side <= LARGEST for side in self.shape[1:]):
+            raise ValueError(f"data.shape={list(self.shape)}: height and width must lie in 1..{LARGEST}")
 
     def load(self) -> Images:
         """Decode all images, in threads."""
@@ -85,7 +88,7 @@ def read(file: Path, shape: Sequence[int]) -> NDArray[np.uint8]:
     Raises what Pillow raises, and ValueError for more than 8 bits a channel, which Pillow would clip.
     """
     channels, height, width = shape
-    with Image.open(file) as opened:
+    with decoding(file) as opened:
         image: Image.Image = ImageOps.exif_transpose(opened)
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"mode {image.mode} has more than 8 bits a channel: convert it first")

@@ -35,6 +35,8 @@ def load_pairs(path: str | Path, shape: Sequence[int], classes: int) -> tuple[Sp
     if tensors.keys() != KEYS:
         raise ValueError(f"{path} holds {', '.join(sorted(tensors))}; pairs are {', '.join(sorted(KEYS))}")
     x, eps, y = tensors["x"], tensors["eps"], tensors["y"]
+    if not x.ndim:
+        raise ValueError(f"{path} holds no pairs, but single numbers")
     cut = len(x) - len(x) // 10
     try:
         training, held_out = (Split(x[part], y[part], eps[part]) for part in (slice(cut), slice(cut, None)))
@@ -44,6 +46,8 @@ def load_pairs(path: str | Path, shape: Sequence[int], classes: int) -> tuple[Sp
         raise ValueError(f"{path} holds pairs of shape {list(training.shape)}, the data have {list(shape)}")
     if not len(held_out):
         raise ValueError(f"{path} holds {len(x)} pairs: at least 10 are needed, for the last tenth is held out")
+    if not (x.isfinite().all() and eps.isfinite().all()):
+        raise ValueError(f"{path} holds values that are not finite")
     if not 0 <= y.min() <= y.max() <= classes:
         raise ValueError(f"{path} holds labels {y.min()}..{y.max()}, the data have 0..{classes}")
     return training, held_out

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from difflab.experiment.files import YAML
 from difflab.experiment.search_path import conf_dir, outside
+from difflab.experiment.stored import Loader
 
 
 def folders() -> tuple[Path, ...]:
@@ -81,7 +81,7 @@ def parsed(path: Path) -> ConfigFile:
     lines = text.splitlines()
     head = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)]
     package = head.pop(0).split()[1] if head and head[0].startswith("@package") else None
-    root = yaml.compose(text, YAML)
+    root = yaml.compose(text, Loader)
     top = {key.value: node for key, node in root.value} if root else {}
     defaults = list(entries(top.pop("defaults", None), lines))
     files = [entry for entry in defaults if isinstance(entry, str)]

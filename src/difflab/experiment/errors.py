@@ -22,6 +22,11 @@ def user_errors() -> Iterator[None]:
         raise
     except (ValueError, OSError, ImportError) as error:
         raise UserError(str(error)) from error
+    except (MemoryError, RuntimeError) as error:
+        line = str(error).strip().partition("\n")[0]
+        if isinstance(error, RuntimeError) and not any(sign in line for sign in OUT_OF_MEMORY):
+            raise
+        raise UserError(f"out of memory: {line or type(error).__name__}; choose smaller numbers") from error
 
 
 ODD = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError)
@@ -68,6 +73,11 @@ def kept() -> Iterator[None]:
             f"out of memory: {line or type(error).__name__}; finished work is kept. Free some memory, or choose a "
             f"smaller batch_size= or protocol.n=, which is another job"
         ) from error
+
+
+def printable(text: str) -> str:
+    """A text without the characters that move a terminal's cursor or change its colours; line ends stay."""
+    return "".join(each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text)
 
 
 def suggestion(word: str, valid: Sequence[str]) -> str:

@@ -13,11 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from difflab.experiment.stored import load_json
 
-YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML has it, is ten times as fast
 FORGOTTEN = 24 * 3600  # seconds after which an unfinished file of another host is taken for one that it left behind
 
 

@@ -10,6 +10,7 @@ from difflab.metric.direction import better, meaning, title
 from difflab.report.identity import TRAINED
 from difflab.report.study import Study
 from difflab.report.tables import tidy
+from difflab.report.text import csv_cell
 from difflab.report.words import SAMPLED, is_sampled
 
 FIXED = {
@@ -121,5 +122,5 @@ def write_dictionary(study: Study, path: Path) -> Path:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("column", "unit", "meaning"))
-        writer.writerows((column, *entry) for column, entry in dictionary(study).items())
+        writer.writerows((csv_cell(column), *entry) for column, entry in dictionary(study).items())
     return path

@@ -25,6 +25,7 @@ from difflab.report.statistics import shown
 from difflab.report.study import Study
 from difflab.report.style import FLOOR, FRONT, Style, Styles
 from difflab.report.tables import ranking_tables
+from difflab.report.text import in_figure
 
 FORMATS = ("pdf", "svg")
 
@@ -56,7 +57,7 @@ def quality_figure(study: Study, group: Group, metric: str, cost: str) -> Figure
     axes.set(xlabel=COSTS[cost], ylabel=f"{title(metric)}\n{better(metric)}")
     notes = [f"{key}: {value[:60]}" for key, value in group.differing.items()]
     devices = "" if cost == "nfe" else devices_note({device for cell in drawn for device in cell.devices})
-    axes.set_title("\n".join(filter(None, [*notes, devices])), loc="left")
+    axes.set_title(in_figure("\n".join(filter(None, [*notes, devices]))), loc="left")
     legend_beside(axes)
     return figure
 
@@ -65,7 +66,7 @@ def draw_series(axes: Axes, cells: Sequence[Cell], metric: str, cost: str, label
     """A line through the means, and their intervals."""
     values = [cell.estimate(metric) for cell in cells]
     x = [cell.cost[cost] for cell in cells]
-    axes.plot(x, [value.mean for value in values], **style.matplotlib, label=label)
+    axes.plot(x, [value.mean for value in values], **style.matplotlib, label=in_figure(label))
     known = [(at, value) for at, value in zip(x, values, strict=True) if value.known]
     axes.vlines(
         [at for at, _ in known],
@@ -103,7 +104,7 @@ def noise_level_figure(study: Study) -> Figure:
 
 def draw_curve(axes: Axes, curve: Sequence[Sequence[float]], label: str, styles: Styles) -> None:
     """The line of one training, given by its abscissae and ordinates."""
-    axes.plot(*curve, **styles.training(label).matplotlib, label=label)
+    axes.plot(*curve, **styles.training(label).matplotlib, label=in_figure(label))
 
 
 def error_figure(study: Study) -> Figure | None:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from difflab.experiment.errors import made_from
+from difflab.experiment.errors import made_from, printable
 from difflab.experiment.identity import seeds
 from difflab.experiment.picture.files import check_png
 from difflab.experiment.run import Run
@@ -69,7 +69,7 @@ class Record:
             except FileNotFoundError:
                 continue
             except ValueError as error:
-                print(f"difflab-report: left out: {error}", file=sys.stderr)
+                print(printable(f"difflab-report: left out: {error}"), file=sys.stderr)
         return found
 
     def check(self) -> None:

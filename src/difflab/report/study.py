@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from difflab.experiment.errors import suggestion
+from difflab.experiment.errors import printable, suggestion
 from difflab.experiment.run import Run, find
 from difflab.report.cell import Cell
 from difflab.report.factors import ALWAYS_NAMED, factor_label, factors_of
@@ -100,4 +100,4 @@ def load_study(runs_dir: Path = Path("runs"), names: Sequence[str] = (), metric:
 
 def skip(error: ValueError) -> None:
     """Print which file is left out, and why."""
-    print(f"difflab-report: left out: {error}", file=sys.stderr)
+    print(printable(f"difflab-report: left out: {error}"), file=sys.stderr)

@@ -10,6 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from difflab.experiment.errors import printable
 from difflab.metric.direction import better, meaning, title
 from difflab.report.cell import Cell
 from difflab.report.costs import SPENT, devices_note
@@ -20,7 +21,7 @@ from difflab.report.reading import READING, any_error, difference_text
 from difflab.report.record import Record
 from difflab.report.statistics import NOISE
 from difflab.report.study import Study
-from difflab.report.text import nfe_text, short_hashes
+from difflab.report.text import csv_cell, in_markdown, nfe_text, short_hashes
 
 
 def tidy(study: Study) -> list[dict[str, Any]]:
@@ -51,9 +52,9 @@ def write_csv(study: Study, path: Path) -> Path:
     rows = tidy(study)
     columns = dict.fromkeys(key for row in rows for key in row)
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(columns))
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(file)
+        writer.writerow(map(csv_cell, columns))
+        writer.writerows([csv_cell(row.get(key, "")) for key in columns] for row in rows)
     return path
 
 
@@ -171,8 +172,8 @@ def ranking_tables(study: Study, metric: str | None = None, target: float | None
 def markdown(study: Study, metric: str | None = None, target: float | None = None) -> str:
     """The rankings as Markdown."""
     return "\n".join(
-        f"### {ranked.title}\n\n{meaning(ranked.metric)}\n\n{rendered(ranked, 'pipe')}\n\n"
-        f"{chr(10).join(f'- {note}' for note in ranked.notes)}\n"
+        f"### {in_markdown(ranked.title)}\n\n{meaning(ranked.metric)}\n\n{rendered(ranked, 'pipe')}\n\n"
+        f"{chr(10).join(f'- {in_markdown(note)}' for note in ranked.notes)}\n"
         for ranked in ranking_tables(study, metric, target)
     )
 
@@ -181,7 +182,8 @@ def rendered(ranked: RankingTable, form: str) -> str:
     """The rows in one of tabulate's formats."""
     from tabulate import tabulate
 
-    text: str = tabulate(ranked.rows, headers="keys", tablefmt=form, disable_numparse=True)
+    rows = [{in_markdown(key): in_markdown(value) for key, value in row.items()} for row in ranked.rows]
+    text: str = tabulate(rows, headers="keys", tablefmt=form, disable_numparse=True)
     return text
 
 
@@ -194,10 +196,10 @@ def print_ranking(ranked: RankingTable) -> None:
     rows = ranked.rows
     table = Table(*rows[0], title=ranked.title)
     for row, following in zip_longest(rows, rows[1:]):
-        cells = (escape(text.replace("**", "")) for text in row.values())
+        cells = (escape(printable(text.replace("**", ""))) for text in row.values())
         last = following is not None and following["NFE"] != row["NFE"]
         table.add_row(*cells, style="bold" if row["against the best"] == "best" else "", end_section=last)
     console = Console(width=None if Console().is_terminal else 200)
     console.print(table)
     for note in ranked.notes:
-        console.print(note, markup=False, highlight=False)
+        console.print(printable(note), markup=False, highlight=False)

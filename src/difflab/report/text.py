@@ -6,8 +6,11 @@ import json
 import re
 from collections.abc import Mapping
 
+from difflab.experiment.errors import printable
 from difflab.report.statistics import Interval
 
+NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?")
+MARKUP, MARKS = re.compile(r"[<>&|`\[\]]"), {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
 
 
@@ -16,6 +19,22 @@ def as_text(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {item}" for key, item in value.items())
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def csv_cell(value: object) -> object:
+    """A value in a CSV file: a text that spreadsheets would take for a formula begins with an apostrophe."""
+    formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if formula and not NUMBER.fullmatch(str(value)) else value
+
+
+def in_markdown(text: str) -> str:
+    """A text in one line of Markdown, in which nothing of it becomes HTML, a link, a picture or a column."""
+    return MARKUP.sub(lambda match: MARKS.get(match[0], f"\\{match[0]}"), " ".join(text.split()))
+
+
+def in_figure(text: str) -> str:
+    """A text in a figure of matplotlib, for which a pair of $ encloses a formula."""
+    return printable(text).replace("$", r"\$")
 
 
 def nfe_text(nfe: float) -> str:

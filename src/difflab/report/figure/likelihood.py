@@ -20,6 +20,7 @@ from difflab.process.noise import keyed
 from difflab.process.schedule import derivative
 from difflab.report.figure.base import SMALL, Drawing
 from difflab.report.style import COLOURS
+from difflab.report.text import in_figure
 
 POINTS = 40  # times
 
@@ -80,7 +81,7 @@ class Likelihood(Drawing):
             rf"$-\log p(x_0)\leq L_T+\sum_t L_t+L_0$. Left: {term} for each unit of the time axis, so that the area "
             r"below is the sum; the band is one standard error over samples. Right: the sum from noise down to each "
             f"time, and with $L_0$ (dot). Estimates of images are kept in their range. {self.n} held-out samples, "
-            f"{POINTS} times. Run {self.run.run.folder.name}, {self.run.weights}."
+            f"{POINTS} times. Run {in_figure(self.run.run.folder.name)}, {self.run.weights}."
         )
 
     @cached_property

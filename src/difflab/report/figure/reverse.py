@@ -17,6 +17,7 @@ from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise
 from difflab.report.figure.base import Drawing, Picture, grid_height, picture_grid
 from difflab.report.figure.trained import check_labels, grid_name, many, pictures, repeated
+from difflab.report.text import in_figure
 from difflab.sampler.base import Sampler
 from difflab.sampler.evaluations import counting
 from difflab.sampler.generate import noisiest_start, trajectory
@@ -55,7 +56,8 @@ class Reverse(Drawing):
             r"them for, $\hat x_0=(x_t-\sigma_t\,\hat\varepsilon)/\alpha_t$, within the run's range, and empty where "
             r"that is mostly the network's error. Early estimates are means of many images; details "
             r"come last. $\lambda$: log-SNR; NFE: network evaluations a sample. "
-            f"Run {self.run.run.folder.name}, {self.run.weights}, {self.steps} steps, {grid_name(self.run.recipe)}."
+            f"Run {in_figure(self.run.run.folder.name)}, {self.run.weights}, {self.steps} steps, "
+            f"{grid_name(self.run.recipe)}."
         )
 
     @cached_property

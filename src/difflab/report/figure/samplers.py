@@ -13,6 +13,7 @@ from torch import Tensor
 from difflab.experiment.recipe import Trained
 from difflab.report.figure.base import Drawing, Picture, grid_height, picture_grid
 from difflab.report.figure.trained import check_labels, drawn, grid_name, many, pictures, repeated
+from difflab.report.text import in_figure
 from difflab.sampler.base import Sampler
 from difflab.sampler.heun import Heun
 
@@ -46,7 +47,7 @@ class Samplers(Drawing):
             "Columns: network evaluations (NFE) a sample. Under each: $\\|x-x^*\\|/\\|x^*\\|$, where $x^*$ is the end "
             f"of the probability flow from the same noise, by Heun with {CONVERGED} evaluations. A stochastic sampler "
             "does not go there, and has no such error. An empty place: the evaluations do not pay for one step. Run "
-            f"{self.run.run.folder.name}, {self.run.weights}, {grid_name(self.run.recipe)}."
+            f"{in_figure(self.run.run.folder.name)}, {self.run.weights}, {grid_name(self.run.recipe)}."
         )
 
     def sample(self, sampler: Sampler, nfe: int) -> Tensor | None:

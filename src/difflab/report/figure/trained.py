@@ -11,6 +11,7 @@ from torch import Tensor
 from difflab.experiment.picture.tile import tiles
 from difflab.experiment.recipe import Recipe, Trained
 from difflab.report.figure.base import Picture, shortened
+from difflab.report.text import in_figure
 
 CLOUD = 400  # points that show a density
 
@@ -38,7 +39,7 @@ def check_labels(run: Trained, labels: Sequence[int]) -> None:
 def named(run: Trained, label: int) -> str:
     """The name of a class, or its number where it has none."""
     names = run.data.images.names
-    return shortened(names[label], 14) if classes_of(run) and label < len(names) else ""
+    return in_figure(shortened(names[label], 14)) if classes_of(run) and label < len(names) else ""
 
 
 def many(run: Trained, n: int = 1) -> int:
@@ -54,7 +55,7 @@ def drawn(run: Trained, recipe: Recipe, labels: Tensor, seed: int) -> Tensor:
 
 def about(run: Trained) -> str:
     """A sentence that says which run a figure shows, and with how many evaluations."""
-    return f"Run {run.run.folder.name}, {run.weights}, {run.recipe.nfe} network evaluations a sample."
+    return f"Run {in_figure(run.run.folder.name)}, {run.weights}, {run.recipe.nfe} network evaluations a sample."
 
 
 def repeated(label: int, n: int) -> Tensor:
