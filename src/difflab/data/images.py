@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+LISTED = 20  # classes that a summary names
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -58,12 +60,30 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """A training split, a held-out split, the class names (none: unlabelled), and what was set aside for selection."""
+    """A training split, a held-out split, the class names (none: unlabelled), and what was set aside for selection.
+
+    `notes` say how the source found them: sizes, ranges, what was left out.
+    """
 
     train: Split
     test: Split
     names: tuple[str, ...] = ()
     selection: Split | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """How many there are, of which shape and classes, and the notes."""
+        parts = {"training": self.train, "held-out": self.test, "set aside for selection": self.selection}
+        counts = ", ".join(f"{len(split):,} {name}" for name, split in parts.items() if split)
+        lines = [f"{counts}, of shape {list(self.train.shape)}"]
+        if self.names:
+            each = torch.bincount(self.train.y, minlength=len(self.names)).tolist()
+            rest = torch.bincount(self.test.y, minlength=len(self.names)).tolist()
+            shown = [f"{name} {a}+{b}" for name, a, b in zip(self.names, each, rest, strict=True)][:LISTED]
+            more = f", and {len(self.names) - LISTED} more" if len(self.names) > LISTED else ""
+            lines.append(f"{len(self.names)} classes (training+held-out): {', '.join(shown)}{more}")
+        return "; ".join([*lines, *self.notes])
 
     def set_aside(self, n: int) -> Images:
         """The same with n held-out samples, spread over their order, in `selection` and no longer in `test`.

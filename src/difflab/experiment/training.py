@@ -14,19 +14,19 @@ from torch import nn
 
 from difflab.data.images import Split
 from difflab.data.module import DataModule
-from difflab.data.order import share
+from difflab.data.order import Order, share
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.first_stage import Reconstructs
 from difflab.experiment.build import build
 from difflab.experiment.callback.pictures import reconstruction_sheet, sample_grid
 from difflab.experiment.callback.selection import selection_scores
-from difflab.experiment.checkpoint import newest
 from difflab.experiment.evaluation import PARTS, Evaluation
 from difflab.experiment.files import read_json
 from difflab.experiment.first_stage import data_module
 from difflab.experiment.found_times import FoundTimes, Seen
 from difflab.experiment.hardware import best_device, settle_precision
 from difflab.experiment.identity import fingerprint, label, sources
+from difflab.experiment.longer import goes_on_from
 from difflab.experiment.mirror import Mirrors
 from difflab.experiment.origins import origins_of
 from difflab.experiment.processes import several
@@ -113,6 +113,8 @@ class Training:
                 f"{n} held-out samples leave one of {world} processes without any: give a batch_size of "
                 f"{(n - 1) // (world - 1) * world} or less, or fewer processes"
             )
+        if self.learns and not self.teacher:
+            Order(len(training), self.config["batch_size"])  # which refuses a batch larger than the set
         rows = slice(self.config["batch_size"] // place()[1])
         self.model.corrupt(self.data.like(training, rows), training.y[rows], 0.0, 0, 0)
         Mirrors.of(self.config["logger"])  # which refuses one that is not installed
@@ -152,7 +154,7 @@ class Training:
         """Images that are still to be trained on."""
         if self.exported or not self.learns:
             return 0
-        checkpoint = newest(self.run)
+        checkpoint = goes_on_from(self)
         return int((self.steps - (checkpoint.step if checkpoint else 0)) * self.config["batch_size"])
 
     @property

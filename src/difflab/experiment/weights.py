@@ -29,6 +29,7 @@ from difflab.experiment.snapshots import Damaged, checked, of_length
 from difflab.metric.card import digest
 from difflab.paradigm.ema import averages_in
 from difflab.paradigm.power_average import LONGEST
+from difflab.process.ranges import Share
 
 FORMAT = 4  # of weights.json; difflab 0.1 wrote 3
 
@@ -200,7 +201,7 @@ class FromRun:
 
     run: str | None
     runs_dir: str
-    ema: float | None = None
+    ema: Share | None = None
 
     def __post_init__(self) -> None:
         if self.run is not None:  # it is None while the run is still to be trained
