@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from difflab.data import CaptionedFolder
-from difflab.data.layout import captioned
+from difflab.data.caption_files import captioned
 
 WORDS = ("red", "green", "blue")
 

@@ -109,10 +109,13 @@ def test_bad_folders_are_refused(tmp_path, flat):
         (flat / f"broken{i}.png").write_text("no image")
     (flat / "dangling.png").symlink_to(flat / "nothing")
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(flat / "deep.png")
-    with pytest.raises(ValueError, match="9 of 49 images cannot be read") as error:
+    with pytest.raises(ValueError, match="8 of 49 images cannot be read") as error:
         Folder(str(flat), (1, 4, 4)).load()
     assert str(error.value).count(".png") <= 10  # five lines, each with one path or two
+    assert "data.source.skip_unreadable=true" in str(error.value)
+    assert len(Folder(str(flat), (1, 4, 4), skip_unreadable=True).load().train) < 41
     save(tmp_path / "class" / "0.png")
+    save(tmp_path / "class" / "deeper" / "1.png")
     with pytest.raises(ValueError, match=r"both directly .* and in subfolders"):
         count_classes(tmp_path)
 

@@ -66,7 +66,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_with_the_way_out(tmp_path):
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(ValueError, match=r"runs is a file, where a folder should be: give another"):
         check_writable(tmp_path / "runs", "give another")
-    with pytest.raises(ValueError, match=r"cannot be written to \(.*\): give another"):
+    with pytest.raises(ValueError, match=r"runs is a file, where a folder should be: give another"):
         check_writable(tmp_path / "runs" / "deeper", "give another")
     check_writable(tmp_path / "new" / "deep", "give another")
     assert not [*(tmp_path / "new" / "deep").iterdir()]

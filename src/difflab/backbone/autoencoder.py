@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from difflab.backbone.attention import SelfAttention
 from difflab.backbone.book import Classes
 from difflab.backbone.layers import ResidualBlock, ScaleShift, Upsample, group_norm, image_shape
+from difflab.backbone.ranges import ClassCount, Depth, Width
 
 LOG_VAR = (-30.0, 20.0)  # within which log-variances of latents are kept, as in Rombach et al. 2022's code
 
@@ -100,13 +101,13 @@ class Autoencoder(nn.Module):
 
     def __init__(
         self,
-        shape: Sequence[int],
-        classes: int = 0,
-        channels: int = 4,
-        width: int = 32,
-        multipliers: Sequence[int] = (1, 2, 2),
-        blocks: int = 1,
-        groups: int | None = None,
+        shape: Sequence[Width],
+        classes: ClassCount = 0,
+        channels: Width = 4,
+        width: Width = 32,
+        multipliers: Sequence[Width] = (1, 2, 2),
+        blocks: Depth = 1,
+        groups: Width | None = None,
     ) -> None:
         super().__init__()
         depth, height, breadth = image_shape(shape, of_points="autoencoder_mlp")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from difflab.backbone.autoencoder import LOG_VAR
 from difflab.backbone.book import Classes
 from difflab.backbone.mlp import Block, random_waves
+from difflab.backbone.ranges import ClassCount, Depth, Width
 
 
 class Perceptron(nn.Module):
@@ -47,7 +48,7 @@ class AutoencoderMLP(nn.Module):
     """
 
     def __init__(
-        self, shape: Sequence[int], classes: int = 0, latents: int = 2, width: int = 128, depth: int = 3
+        self, shape: Sequence[Width], classes: ClassCount = 0, latents: Width = 2, width: Width = 128, depth: Depth = 3
     ) -> None:
         super().__init__()
         if len(shape) != 1:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from difflab.backbone.book import Classes
 from difflab.backbone.layers import group_norm, image_shape
+from difflab.backbone.ranges import ClassCount, Depth, Width
 
 SLOPE = 0.2  # of the leaky ReLUs
 COARSEST = 4  # pixels of the shorter side of what the head for whole images reads
@@ -46,7 +47,7 @@ class PatchDiscriminator(nn.Module):
 
     classes = 0
 
-    def __init__(self, shape: Sequence[int], width: int = 64, layers: int = 2, norm: bool = True) -> None:
+    def __init__(self, shape: Sequence[Width], width: Width = 64, layers: Depth = 2, norm: bool = True) -> None:
         super().__init__()
         channels, height, breadth = image_shape(shape)
         if layers < 1 or min(height, breadth) // 2**layers < 3:
@@ -100,7 +101,7 @@ class ConvDiscriminator(nn.Module):
     Raises ValueError for a shape that is no image, and for sides that cannot be halved.
     """
 
-    def __init__(self, shape: Sequence[int], classes: int = 0, width: int = 64, norm: bool = False) -> None:
+    def __init__(self, shape: Sequence[Width], classes: ClassCount = 0, width: Width = 64, norm: bool = False) -> None:
         super().__init__()
         channels, height, breadth = image_shape(shape)
         layers = max(1, int(math.log2(min(height, breadth) / COARSEST)))
@@ -135,7 +136,7 @@ class MLPDiscriminator(nn.Module):
     Raises ValueError if the shape is no point's.
     """
 
-    def __init__(self, shape: Sequence[int], classes: int = 0, width: int = 128, depth: int = 3) -> None:
+    def __init__(self, shape: Sequence[Width], classes: ClassCount = 0, width: Width = 128, depth: Depth = 3) -> None:
         super().__init__()
         if len(shape) != 1 or depth < 1:
             raise ValueError(

@@ -13,6 +13,7 @@ from difflab.backbone.attention import attend_heads
 from difflab.backbone.book import Book, Classes, DataBook, Entry, beside
 from difflab.backbone.embedding import Condition
 from difflab.backbone.layers import Block, image_shape, set_checkpointing, sinusoid, xavier, zeroed
+from difflab.backbone.ranges import ClassCount, Depth, Width
 
 CODE_WIDTH = 256  # of the sinusoid of the noise level, whatever the width of the tokens
 
@@ -169,12 +170,12 @@ class DiT(Transformer):
 
     def __init__(
         self,
-        shape: Sequence[int],
-        classes: int,
-        width: int = 128,
-        depth: int = 4,
-        heads: int = 4,
-        patch: int = 2,
+        shape: Sequence[Width],
+        classes: ClassCount,
+        width: Width = 128,
+        depth: Depth = 4,
+        heads: Width = 4,
+        patch: Width = 2,
         learned_variance: bool = False,
         second_time: bool = False,
         checkpointing: bool = False,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from difflab.backbone.autoencoder import Plain, Tower
 from difflab.backbone.book import Classes
 from difflab.backbone.layers import ResidualBlock, ScaleShift, Upsample, group_norm, image_shape
+from difflab.backbone.ranges import ClassCount, Depth, Width
 
 
 class Unflatten(nn.Module):
@@ -38,13 +39,13 @@ class ConvGenerator(nn.Module):
 
     def __init__(
         self,
-        shape: Sequence[int],
-        classes: int = 0,
-        latent: int = 64,
-        width: int = 32,
-        multipliers: Sequence[int] = (1, 2, 4),
-        blocks: int = 1,
-        groups: int | None = None,
+        shape: Sequence[Width],
+        classes: ClassCount = 0,
+        latent: Width = 64,
+        width: Width = 32,
+        multipliers: Sequence[Width] = (1, 2, 4),
+        blocks: Depth = 1,
+        groups: Width | None = None,
     ) -> None:
         super().__init__()
         depth, height, breadth = image_shape(shape)
@@ -95,7 +96,7 @@ class MLPGenerator(nn.Module):
     """
 
     def __init__(
-        self, shape: Sequence[int], classes: int = 0, latent: int = 2, width: int = 128, depth: int = 3
+        self, shape: Sequence[Width], classes: ClassCount = 0, latent: Width = 2, width: Width = 128, depth: Depth = 3
     ) -> None:
         super().__init__()
         if len(shape) != 1 or depth < 1:

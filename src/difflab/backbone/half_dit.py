@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from difflab.backbone.attention import AttentionPool
 from difflab.backbone.dit import Transformer, gated_blocks
+from difflab.backbone.ranges import ClassCount, Depth, Width
 
 
 class HalfDiT(Transformer):
@@ -20,7 +21,13 @@ class HalfDiT(Transformer):
     """
 
     def __init__(
-        self, shape: Sequence[int], classes: int, width: int = 128, depth: int = 4, heads: int = 4, patch: int = 2
+        self,
+        shape: Sequence[Width],
+        classes: ClassCount,
+        width: Width = 128,
+        depth: Depth = 4,
+        heads: Width = 4,
+        patch: Width = 2,
     ) -> None:
         super().__init__(shape, 0, width, heads, patch, gated_blocks(width, depth, heads))
         self.classes = classes

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from difflab.backbone.attention import AttentionPool
 from difflab.backbone.layers import group_norm
+from difflab.backbone.ranges import ClassCount, Depth, Share, Width
 from difflab.backbone.unet import Encoder
 
 
@@ -22,17 +23,17 @@ class HalfUNet(Encoder):
 
     def __init__(
         self,
-        shape: Sequence[int],
-        classes: int,
-        width: int = 64,
-        multipliers: Sequence[int] = (1, 2, 2),
-        blocks: int = 2,
+        shape: Sequence[Width],
+        classes: ClassCount,
+        width: Width = 64,
+        multipliers: Sequence[Width] = (1, 2, 2),
+        blocks: Depth = 2,
         attention: Sequence[int] = (8,),
-        head_channels: int | None = 64,
-        dropout: float = 0.0,
+        head_channels: Width | None = 64,
+        dropout: Share = 0.0,
         scale_shift: bool = True,
-        groups: int | None = None,
-        patch: int = 1,
+        groups: Width | None = None,
+        patch: Width = 1,
     ) -> None:
         super().__init__(
             shape, 0, width, multipliers, blocks, attention, head_channels, dropout, scale_shift, groups, patch

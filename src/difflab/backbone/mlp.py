@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from difflab.backbone.book import Book, Classes
 from difflab.backbone.embedding import Condition
 from difflab.backbone.layers import zeroed
+from difflab.backbone.ranges import ClassCount, Depth, Width
 
 
 class Block(nn.Module):
@@ -65,10 +66,10 @@ class MLP(nn.Module):
 
     def __init__(
         self,
-        shape: Sequence[int],
-        classes: int,
-        width: int = 128,
-        depth: int = 3,
+        shape: Sequence[Width],
+        classes: ClassCount,
+        width: Width = 128,
+        depth: Depth = 3,
         learned_variance: bool = False,
         second_time: bool = False,
         book: Callable[[int, int], Book] = Classes,

@@ -22,6 +22,7 @@ from difflab.backbone.layers import (
     set_checkpointing,
     zeroed,
 )
+from difflab.backbone.ranges import ClassCount, Depth, Share, Width
 from difflab.backbone.stages import Down, Stage, Up
 
 
@@ -65,7 +66,10 @@ class Encoder(nn.Module):
         resolutions = [height // patch // 2**level for level in levels]
         for name, chosen in (("attention", attention), ("cross", cross)):
             if absent := sorted(set(chosen) - set(resolutions)):
-                raise ValueError(f"{name} at {absent} never occurs: the levels of this U-Net have {resolutions}")
+                raise ValueError(
+                    f"{name} at {absent} never occurs: the levels of this U-Net have {resolutions}; choose among them, "
+                    f"as backbone.{name}=[{resolutions[-1]}], or [] for none"
+                )
         if groups is not None and width % groups:
             raise ValueError(f"groups={groups} does not divide width={width}: use a divisor, or null for the default")
 
@@ -153,17 +157,17 @@ class UNet(Encoder):
 
     def __init__(
         self,
-        shape: Sequence[int],
-        classes: int,
-        width: int = 64,
-        multipliers: Sequence[int] = (1, 2, 2),
-        blocks: int = 2,
+        shape: Sequence[Width],
+        classes: ClassCount,
+        width: Width = 64,
+        multipliers: Sequence[Width] = (1, 2, 2),
+        blocks: Depth = 2,
         attention: Sequence[int] = (8,),
-        head_channels: int | None = 64,
-        dropout: float = 0.0,
+        head_channels: Width | None = 64,
+        dropout: Share = 0.0,
         scale_shift: bool = True,
-        groups: int | None = None,
-        patch: int = 1,
+        groups: Width | None = None,
+        patch: Width = 1,
         learned_variance: bool = False,
         second_time: bool = False,
         checkpointing: bool = False,

@@ -36,6 +36,7 @@ from difflab.experiment.config_words import check_words, quoted, spelled
 from difflab.experiment.errors import UserError, user_errors
 from difflab.experiment.hardware import claim_accelerators
 from difflab.experiment.search_path import Outside, conf_dir, in_full, outside, using
+from difflab.experiment.settings import check_ranges
 from difflab.experiment.signals import follow, handled, stop
 
 VALUED = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn")
@@ -214,6 +215,7 @@ def job_of(line: Line, config: DictConfig) -> tuple[dict[str, Any], Context]:
     choices = chosen(OmegaConf.to_container(composed.runtime.choices))
     with user_errors():
         settled = plain(config)
+        check_ranges(line.name, settled)
     return described_as(settled, choices, context.command), context
 
 

@@ -31,6 +31,8 @@ def ends_in_one_line(program: str) -> Iterator[None]:
             raise
         raise SystemExit(printable(f"{program}: {error}") if is_first() else 1) from error
     except KeyboardInterrupt:
+        if is_first():
+            print(f"{program}: stopped; what is done is kept, and the same command goes on", file=sys.stderr)
         raise SystemExit(130) from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,19 @@ def sample(config: dict[str, Any], context: Context) -> Found:
         if "problem" in asked:
             asked["problem"] = {**asked["problem"], "shape": list(denoiser.shape)}
         task: Task = build({**config["task"], **asked})
-        seed, label, points = config["seed"], config["label"], data.codec.cloud
+        seed, points = config["seed"], data.codec.cloud
         prompts = Prompts.of(config["prompts"], config["negative"])
         texts = {"prompts": [*prompts.texts], "negative": prompts.negative} if prompts else {}
         n = config["n"] if config["n"] is not None else POINTS if points else task.n
+        any_label = Job(run, denoiser, recipe, n, seed, None, config["batch_size"], run.folder, data, prompts)
+        label = None if config["label"] is None else any_label.label_of("label", config["label"])
         how = {key: line(getattr(recipe, key)) for key in ("sampler", "grid", "path", "precision")}
         how["guidance"] = ", ".join(map(line, recipe.chain.parts))
         words = [type(task).__name__.lower(), type(recipe.sampler).__name__.lower()]
         about = [line(task), how, weights, label, *texts.values()]
         words += [f"nfe{recipe.nfe}", f"seed{seed}", f"n{n}", digest(about)[:6]]
         folder = Path(config["out"]) if config["out"] else run.folder / "samples" / "-".join(words)
-        job = Job(run, denoiser, recipe, n, seed, label, config["batch_size"], folder, data, prompts)
+        job = replace(any_label, label=label, folder=folder)
         task.require(job)
         check_writable(folder, "out=FOLDER writes to another folder")
     start = time.monotonic()
@@ -52,7 +55,7 @@ def sample(config: dict[str, Any], context: Context) -> Found:
     seconds = time.monotonic() - start
     facts = {"task": line(task), **how, "weights": weights, "seed": seed, "label": label, "n": n, **texts}
     write_json(folder / "report.json", facts | {"nfe": nfe, "seconds": seconds, "measured": measured})
-    print(f"{images} images, {nfe:g} network evaluations each, {seconds:.1f} s: {picture}")
+    print(f"{images} {'points' if points else 'images'}, {nfe:g} network evaluations each, {seconds:.1f} s: {picture}")
     if measured:
         print(", ".join(f"{name} {value:.4g}" for name, value in measured.items()))
     return None

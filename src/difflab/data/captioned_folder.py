@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import torch
 
+from difflab.data.caption_files import captioned
 from difflab.data.folder import Folder
 from difflab.data.images import Images, Split
-from difflab.data.layout import captioned
 from difflab.data.words import Captions
 
 log = logging.getLogger(__name__)

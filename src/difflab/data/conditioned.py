@@ -56,5 +56,5 @@ class Conditioned:
         known = torch.cat([self.condition(split.x) for split in (images.train, images.test)])
         train, test = torch.split(torch.arange(len(known)), [len(images.train), len(images.test)])
         names = [" ".join(f"{value:.3g}" for value in row) for row in known.tolist()] if known.ndim == 2 else ()
-        parts = {"train": Split(images.train.x, train), "test": Split(images.test.x, test)}
-        return replace(images, **parts, names=tuple(names), lookup=known)
+        splits = Split(images.train.x, train), Split(images.test.x, test)
+        return replace(images, train=splits[0], test=splits[1], names=tuple(names), lookup=known)

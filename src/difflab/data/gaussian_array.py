@@ -11,6 +11,7 @@ from torch import Tensor
 
 from difflab.data.components import Components
 from difflab.data.images import Images, Split
+from difflab.data.ranges import Count, Real, Seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +21,12 @@ class GaussianArray:
     Raises ValueError for a set without samples, and for a shape or a variance that is not positive.
     """
 
-    shape: Sequence[int]
-    mean: float = 0.2
+    shape: Sequence[Count]
+    mean: Real = 0.2
     var: float = 0.09
-    n: int = 4000
-    held_out: int = 1000
-    seed: int = 0
+    n: Count = 4000
+    held_out: Count = 1000
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if min(self.n, self.held_out) < 1:

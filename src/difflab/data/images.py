@@ -13,6 +13,8 @@ from torch import Tensor
 
 from difflab.data.words import Captions
 
+LISTED = 20  # classes that a summary names
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -65,7 +67,7 @@ class Images:
 
     `lookup` is what labels look up where that is more than a class: captions, whose texts are the `names`, too; or
     numbers or an image for each label, float `(labels, ...)`. `selection` was set aside from the held-out samples, to
-    choose settings by.
+    choose settings by. `notes` say how the source found them: sizes, ranges, what was left out.
     """
 
     train: Split
@@ -73,6 +75,7 @@ class Images:
     names: tuple[str, ...] = ()
     selection: Split | None = None
     lookup: Captions | Tensor | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:
@@ -99,6 +102,22 @@ class Images:
             case _:
                 return None
         return hashlib.sha256(known).hexdigest()
+
+    @property
+    def summary(self) -> str:
+        """How many there are, of which shape and classes, and the notes."""
+        parts = {"training": self.train, "held-out": self.test, "set aside for selection": self.selection}
+        counts = ", ".join(f"{len(split):,} {name}" for name, split in parts.items() if split)
+        lines = [f"{counts}, of shape {list(self.train.shape)}"]
+        if self.lookup is not None:
+            lines.append(f"{self.classes:,} {'captions' if isinstance(self.lookup, Captions) else 'conditions'}")
+        elif self.names:
+            each = torch.bincount(self.train.y, minlength=len(self.names)).tolist()
+            rest = torch.bincount(self.test.y, minlength=len(self.names)).tolist()
+            shown = [f"{name} {a}+{b}" for name, a, b in zip(self.names, each, rest, strict=True)][:LISTED]
+            more = f", and {len(self.names) - LISTED} more" if len(self.names) > LISTED else ""
+            lines.append(f"{len(self.names)} classes (training+held-out): {', '.join(shown)}{more}")
+        return "; ".join([*lines, *self.notes])
 
     def set_aside(self, n: int) -> Images:
         """The same with n held-out samples, spread over their order, in `selection` and no longer in `test`.

@@ -1,36 +1,63 @@
-"""How a folder of images is laid out; the standard library alone, so that a config can ask before torch is imported."""
+"""How images are laid out in files; without torch, so that a config can ask before it is imported.
+
+A folder with the images directly in it (unlabelled), or in a subfolder for each class, at any depth below it; a list of
+files and labels (`listing`); or an array of images (`array_file`).
+"""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
-SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
+from difflab.data.array_file import ARRAYS, label_names
+from difflab.data.listing import LISTS, METADATA, listed
+
+SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".bmp", ".gif"))
+SUFFIXES |= {".tif", ".tiff", ".ppm", ".pgm"}
 
 
-class Layout(NamedTuple):
-    """Image files with their labels (indices into names, or 0 where there are no classes)."""
+@dataclass(frozen=True)
+class Layout:
+    """Image files with their labels (indices into names, or 0 where there are no classes), and what is left out.
 
+    `root` is the folder that the files lie in. With `array` the images are those of that file instead.
+    """
+
+    root: Path
     files: list[Path]
     labels: list[int]
     names: tuple[str, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)  # numbers of files by the reason
+    array: Path | None = None
 
 
 def scan(root: str | Path) -> Layout:
-    """List the images of a folder: directly in it (unlabelled), or in its subfolders (one class each, sorted by name).
+    """List the images of a folder, of a list of files, or of an array.
 
-    Symbolic links are followed; names that begin with a dot and folders further down are left out.
+    In a folder: directly in it (unlabelled), or in its subfolders (one class each, sorted by name), at any depth below
+    these; a metadata file with labels comes before both, and one array stands for itself where there are no images.
+    Symbolic links to files are followed; names that begin with a dot are left out, and `__MACOSX`.
     Raises FileNotFoundError for a missing folder or one without images, ValueError for images in both places.
     """
-    root = Path(root).expanduser()
+    root = Path(str(root)).expanduser()
+    if root.is_file():
+        return of_file(root)
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}: data.source.root must name a folder of images")
-    flat = _images(root)
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    classes = {folder.name: files for folder in folders if (files := _images(folder))}
+    for name in METADATA:
+        if (root / name).is_file() and (found := listed(root / name)).labelled:
+            return Layout(root, [*found.files], [*found.labels], found.names)
+    flat, others = _images(root)
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not _hidden(path.name))
+    classes = {}
+    for folder in folders:
+        found_below, others_below = _below(folder)
+        others += others_below
+        if found_below:
+            classes[folder.name] = found_below
     if flat and classes:
         raise ValueError(
             f"{root} holds images both directly ({flat[0].name}, ...) and in subfolders ({', '.join([*classes][:3])}, "
@@ -39,83 +66,65 @@ def scan(root: str | Path) -> Layout:
     if classes:
         files = [file for group in classes.values() for file in group]
         labels = [label for label, group in enumerate(classes.values()) for _ in group]
-        return Layout(files, labels, tuple(classes))
-    if not flat:
-        raise FileNotFoundError(f"no images in {root} or its subfolders; known are {', '.join(sorted(SUFFIXES))}")
-    return Layout(flat, [0] * len(flat), ())
+        return Layout(root, files, labels, tuple(classes), others)
+    if flat:
+        return Layout(root, flat, [0] * len(flat), (), others)
+    arrays = sorted(path for path in root.iterdir() if path.suffix.lower() in ARRAYS and not _hidden(path.name))
+    if len(arrays) == 1:
+        return of_file(arrays[0])
+    if arrays:
+        raise ValueError(f"{root} holds {len(arrays)} arrays: name one, as data.source.root={arrays[0]}")
+    raise FileNotFoundError(f"no images in {root} or its subfolders; known are {', '.join(sorted(SUFFIXES | ARRAYS))}")
 
 
-class Captioned(NamedTuple):
-    """The texts of image files, and the files that have none."""
-
-    texts: dict[Path, str]
-    without: list[Path]
-
-
-def captioned(root: str | Path, skip: bool = False) -> Captioned:
-    """The texts of the images of a folder, and of those below it, in the order of their paths.
-
-    A text stands in `metadata.jsonl`, a line `{"file_name": PATH, "text": TEXT}` for each image, its path relative to
-    the folder of that file; or else in a file beside the image, of the same name with the suffix `.txt`. Blanks at the
-    ends of a text are left out, and names that begin with a dot.
-
-    Raises FileNotFoundError for a missing folder or one without images; and ValueError for a line that is no such
-    object, for a line whose file is no image there, and, unless they are to be skipped, for images without a text.
-    """
-    root = Path(root).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}: data.source.root must name a folder of images")
-    files = sorted(path for path in root.rglob("*") if _named_as_image(path.name) and path.is_file())
-    files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts)]
-    if not files:
-        raise FileNotFoundError(f"no images in {root} or below it; known are {', '.join(sorted(SUFFIXES))}")
-    stated = {path: text for table in sorted(root.rglob("metadata.jsonl")) for path, text in _lines(table)}
-    if lost := [path for path in stated if path not in {*files}]:
-        raise ValueError(f"metadata.jsonl names {len(lost)} files that are no images in {root}, {lost[0]} first")
-    texts = {}
-    for path in files:
-        beside = path.with_suffix(".txt")
-        text = stated.get(path, beside.read_text(encoding="utf-8").strip() if beside.is_file() else "")
-        if text:
-            texts[path] = text
-    without = [path for path in files if path not in texts]
-    if without and not skip:
-        raise ValueError(
-            f"{len(without)} of {len(files)} images have no caption, {without[0]} first: add a line "
-            f'{{"file_name": .., "text": ..}} to metadata.jsonl or a .txt file of the same name, or leave these images '
-            f"out with data.source.skip_uncaptioned=true"
-        )
-    if not texts:
-        raise ValueError(f"no image in {root} has a caption")
-    return Captioned(texts, without)
-
-
-def _lines(table: Path) -> Iterator[tuple[Path, str]]:
-    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            yield table.parent / row["file_name"], str(row["text"]).strip()
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f'{table}, line {number}: should be {{"file_name": .., "text": ..}}') from error
-
-
-def count_captions(root: str | Path, skip: bool = False) -> int:
-    """Number of different captions in a folder; raises as `captioned`."""
-    return len({*captioned(root, skip).texts.values()})
+def of_file(path: Path) -> Layout:
+    """The images of a list or of an array. Raises ValueError for a file that is neither."""
+    suffix = path.suffix.lower()
+    if suffix in ARRAYS:
+        return Layout(path.parent, [], [], label_names(path), array=path)
+    if suffix in LISTS:
+        found = listed(path)
+        return Layout(path.parent, [*found.files], [*found.labels], found.names)
+    known = ", ".join(sorted(LISTS | ARRAYS))
+    raise ValueError(f"data.source.root={path} is a file: name the folder of the images, or a file of {known}")
 
 
 def count_classes(root: str | Path) -> int:
-    """Number of class subfolders, 0 for a flat folder; raises as `scan`."""
+    """Number of classes, 0 where there are no labels; raises as `scan`."""
     return len(scan(root).names)
 
 
-def _images(folder: Path) -> list[Path]:
+def _images(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """The images directly in a folder, sorted, and the numbers of its other files by suffix."""
+    found, others = [], Counter[str]()
     with os.scandir(folder) as entries:
-        # Not is_file(): a dangling link must surface as an unreadable image.
-        return sorted(folder / entry.name for entry in entries if _named_as_image(entry.name) and not entry.is_dir())
+        for entry in entries:
+            if _hidden(entry.name) or entry.is_dir():
+                continue
+            suffix = os.path.splitext(entry.name)[1].lower()
+            if suffix in SUFFIXES:  # not is_file(): a dangling link must surface as an unreadable image
+                found.append(folder / entry.name)
+            else:
+                others[suffix or "without a suffix"] += 1
+    return sorted(found), others
 
 
-def _named_as_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+def _below(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """The same of a folder and all folders in it."""
+    found, others = [], Counter[str]()
+    for each in _folders(folder):
+        images, more = _images(each)
+        found += images
+        others += more
+    return sorted(found), others
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """A folder and those in it that are no links."""
+    for path, inner, _ in os.walk(folder):
+        inner[:] = sorted(name for name in inner if not _hidden(name))
+        yield Path(path)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"

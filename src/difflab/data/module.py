@@ -18,6 +18,7 @@ from difflab.data.images import Batch, Images, Source, Split
 from difflab.data.latents import FrozenStage, Latents
 from difflab.data.order import HELD_OUT, Block, Divided, Order, Shard, share
 from difflab.data.pairs import load_pairs
+from difflab.data.ranges import ClassCount, Count, Held, Positive, Seed, Workers
 from difflab.data.words import Captions, Vocabulary, Words
 
 
@@ -58,17 +59,17 @@ class DataModule(LightningDataModule):
     def __init__(
         self,
         source: Source,
-        shape: Sequence[int],
-        classes: int,
-        sigma_data: float,
-        batch_size: int,
-        seed: int = 0,
+        shape: Sequence[Count],
+        classes: ClassCount,
+        sigma_data: Positive,
+        batch_size: Count,
+        seed: Seed = 0,
         flip: bool = False,
-        workers: int = 0,
+        workers: Workers = 0,
         pairs: str | None = None,
-        max_distance: float = 50.0,
+        max_distance: Positive = 50.0,
         codec: Codec | None = None,
-        selection: int = 0,
+        selection: Held = 0,
         stage: FrozenStage | None = None,
         words: Words | None = None,
     ) -> None:

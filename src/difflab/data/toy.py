@@ -15,6 +15,7 @@ from torch import Tensor
 
 from difflab.data.components import Array, Components, along, mixture
 from difflab.data.images import Images, Split
+from difflab.data.ranges import Count, Part, Positive, Real, Seed, Size
 
 ROWS = 4096  # points whose density is evaluated at once
 
@@ -26,9 +27,9 @@ class Toy(ABC):
     Raises ValueError for a set without points.
     """
 
-    n: int = 100_000
-    held_out: int = 10_000
-    seed: int = 0
+    n: Count = 100_000
+    held_out: Count = 10_000
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if min(self.n, self.held_out) < 1:
@@ -79,8 +80,8 @@ class Blobs(Toy):
 class Gaussian(Blobs):
     """N(mean, var I); the second moment of each coordinate is 1 by default."""
 
-    mean: Sequence[float] = (0.8, -0.8)
-    var: float = 0.36
+    mean: Sequence[Real] = (0.8, -0.8)
+    var: Positive = 0.36
 
     @property
     def components(self) -> Components:
@@ -96,8 +97,8 @@ class Mixture(Blobs):
     """
 
     means: Sequence[Sequence[float]] = ((-0.8, -0.8), (0.2, 1.2), (1.7, 0.2))
-    var: Sequence[float] = (0.15, 0.08, 0.04)
-    weights: Sequence[float] = (0.5, 0.3, 0.2)
+    var: Sequence[Positive] = (0.15, 0.08, 0.04)
+    weights: Sequence[Part] = (0.5, 0.3, 0.2)
 
     @property
     def components(self) -> Components:
@@ -113,7 +114,7 @@ class EightGaussians(Blobs):
     Tong et al. 2024 (arXiv:2302.00482).
     """
 
-    var: float = 0.1**0.5
+    var: Positive = 0.1**0.5
     unit: ClassVar[float] = 3.58  # sqrt(5^2 / 2 + 0.316)
 
     @property
@@ -132,7 +133,7 @@ class Moons(Blobs):
     on [0, 0.2] added to both coordinates.)
     """
 
-    noise: float = 0.05
+    noise: Size = 0.05
 
     @cached_property
     def components(self) -> Components:
@@ -153,7 +154,7 @@ class SwissRoll(Blobs):
     Coordinates 0 and 2 of scikit-learn's, in whose units `noise` is. Marsland 2014, Machine Learning, ch. 6.
     """
 
-    noise: float = 0.5
+    noise: Size = 0.5
 
     @cached_property
     def components(self) -> Components:
@@ -174,7 +175,7 @@ class SCurve(Blobs):
     -1.5 pi..1.5 pi.
     """
 
-    noise: float = 0.05
+    noise: Size = 0.05
 
     @cached_property
     def components(self) -> Components:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from difflab.experiment.errors import suggestion
 from difflab.experiment.extensions import installed
+from difflab.experiment.ranges import bare, outside, ranges
 from difflab.experiment.search_path import by_package, refusal
 
 FOREIGN = (  # the only classes outside difflab that a configuration may build
@@ -95,7 +97,7 @@ def check(node: object, given: Collection[str] = (), where: str = "") -> None:
     if "_target_" not in node:
         return
     cls = target(node["_target_"])
-    parameters = inspect.signature(cls, eval_str=True).parameters
+    parameters = parameters_of(cls)
     named = {key: value for key, value in node.items() if key not in WORDS}
     at = f"{where} ({cls.__name__})" if where else cls.__name__
     for key, value in named.items():
@@ -103,14 +105,30 @@ def check(node: object, given: Collection[str] = (), where: str = "") -> None:
             raise ValueError(f"{key!r} is not a key of {at}; {suggestion(key, [*parameters])}")
         hint = parameters[key].annotation
         if not fits(value, hint):
-            raise ValueError(f"{key}={value!r} in {at} should be of type {inspect.formatannotation(hint)}")
+            raise ValueError(f"{key}={value!r} in {at} should be of type {plainly(hint)}")
+        if must := outside(value, [*ranges(hint)]):
+            raise ValueError(f"{key}={value!r} in {at} must {must}")
     required = {name for name, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
     if (absent := sorted(required - set(named) - set(given))) and not node.get("_partial_"):
         raise ValueError(f"{at} needs {', '.join(absent)}")
 
 
+@cache
+def parameters_of(cls: type) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a class, their types evaluated."""
+    return inspect.signature(cls, eval_str=True).parameters
+
+
+def plainly(hint: Any) -> str:  # noqa: ANN401  # a type hint may be any object
+    """A type hint as people read it."""
+    return re.sub(
+        r"Annotated\[(\w+), Interval\([^)]*\)\]", r"\1", inspect.formatannotation(hint).replace("typing.", "")
+    )
+
+
 def fits(value: object, hint: Any) -> bool:  # noqa: ANN401  # a type hint may be any object
     """Whether a plain value can be passed where `hint` is asked for."""
+    hint = bare(hint)
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return any(fits(value, arg) for arg in args)

@@ -12,6 +12,7 @@ from difflab.backbone.half_unet import HalfUNet
 from difflab.denoiser.classifier import Classifier
 from difflab.experiment.from_run import FromRun
 from difflab.process.gaussian import scale
+from difflab.process.ranges import Share
 
 
 class ClassifierMaps:
@@ -21,7 +22,7 @@ class ClassifierMaps:
     and for a run that trained something else.
     """
 
-    def __init__(self, run: str, runs_dir: str, ema: float | None = None) -> None:
+    def __init__(self, run: str, runs_dir: str, ema: Share | None = None) -> None:
         self.source = FromRun(run, runs_dir, ema)
 
     @property

@@ -17,14 +17,13 @@ from torch import Tensor, nn
 
 from difflab.backbone import Blend, Book, Images, Tokens, Vectors
 from difflab.data.codec import Pixels
-from difflab.data.folder import read as decode
 from difflab.data.module import DataModule
+from difflab.data.picture import read as decode
 from difflab.data.words import Captions, Vocabulary
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.contrast import Contrast
 from difflab.experiment.stored import check_fields
 
-CLASSES = "difflab.backbone.Classes"  # the book without contents
 LONGEST = 4096  # ids of a text
 SHOWN = 3  # examples in a message
 
@@ -63,13 +62,6 @@ def fill(module: nn.Module, data: DataModule) -> None:
     if isinstance(module, Contrast) and isinstance(captions := data.images.lookup, Captions):
         prompts = data.vocabulary(captions.prompts) if data.vocabulary and captions.prompts else None
         module.know(captions.concepts, captions.kinds, prompts)
-
-
-def require_read(book: Mapping[str, Any] | None, module: nn.Module) -> None:
-    """Raise ValueError for a `book` that is chosen and that a model with classes does not read."""
-    chosen = (book or {}).get("_target_", CLASSES)
-    if chosen != CLASSES and getattr(module, "classes", None) and not [*books(module)]:
-        raise ValueError("book= is read by backbone=unet, dit, mlp and mmdit: choose one of them, or leave it out")
 
 
 def between(denoiser: AnyDenoiser, start: Tensor, end: Tensor, weight: Tensor) -> AnyDenoiser:

@@ -15,7 +15,7 @@ from difflab.experiment.config_words import check_words, spelled
 from difflab.experiment.errors import suggestion
 from difflab.experiment.resolvers import RESOLVERS
 from difflab.experiment.search_path import Outside, conf_dir, outside
-from difflab.experiment.settings import schemas
+from difflab.experiment.settings import check_ranges, schemas
 from difflab.experiment.space import of_space
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ def as_plain(command: str, words: Sequence[str], whole: DictConfig) -> dict[str,
     """The plain configuration of a composed one, with the options chosen, the command and the study's name."""
     choices = chosen(OmegaConf.to_container(whole.hydra.runtime.choices))
     config = plain(OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]))
+    check_ranges(command, config)
     line = shlex.join([f"difflab-{command}", *words])
     return {**config, "choices": choices, "command": line, "study": config.get("study") or choices.get("experiment")}
 

@@ -38,14 +38,25 @@ def atomic(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def check_writable(folder: Path, way_out: str) -> None:
-    """Make a folder where there is none. Raise ValueError, with the way out, if nothing can be written into it."""
+def nearest(folder: Path, way_out: str) -> Path:
+    """A folder, or the first above it that is there. Raises ValueError, with the way out, where that is a file."""
+    found = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
+    if not found.is_dir():
+        raise ValueError(f"{found} is a file, where a folder should be: {way_out}")
+    return found
+
+
+def check_writable(folder: Path, way_out: str, make: bool = True) -> None:
+    """Make a folder where there is none. Raise ValueError, with the way out, if nothing can be written into it.
+
+    With `make=False` nothing is made: the folder that it would be made in is tried.
+    """
+    there = nearest(folder, way_out)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder if make else there):
             pass
-    except FileExistsError as error:
-        raise ValueError(f"{error.filename} is a file, where a folder should be: {way_out}") from error
     except OSError as error:
         raise ValueError(f"{folder} cannot be written to ({error.strerror}): {way_out}") from error
 

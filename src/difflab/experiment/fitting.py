@@ -20,12 +20,13 @@ from difflab.experiment.callback.levels import LossByLevel
 from difflab.experiment.callback.pictures import Pictures, picture_at
 from difflab.experiment.callback.progress import RunProgress
 from difflab.experiment.callback.selection import Selection
-from difflab.experiment.checkpoint import newest
+from difflab.experiment.checkpoint import Checkpoint, newest
 from difflab.experiment.facts import facts_of
-from difflab.experiment.files import write_json
+from difflab.experiment.files import write_json, write_text
 from difflab.experiment.held_out import denoising_error, residuals
 from difflab.experiment.launch import together
 from difflab.experiment.lock import locked
+from difflab.experiment.longer import goes_on_from
 from difflab.experiment.metrics_file import MetricsFile
 from difflab.experiment.mirror import Mirrors, mirrors
 from difflab.experiment.network_cost import evaluations_an_image
@@ -122,8 +123,10 @@ class Fit:
 
     def fit(self) -> None:
         """Train from the last state, or from the start, to the state after the last step."""
-        checkpoint = agreed(lambda: newest(self.job.run)) if self.job.learns else None
+        checkpoint = agreed(lambda: goes_on_from(self.job)) if self.job.learns else None
         start = checkpoint.step if checkpoint else 0
+        if checkpoint and not rank():
+            self.take_over(checkpoint)
         if checkpoint and checkpoint.damaged:
             print(f"{checkpoint.damaged} is damaged: the training goes on from {checkpoint}", flush=True)
         logs = self.logs(start)
@@ -139,6 +142,15 @@ class Fit:
         self.trainer.loggers = logs
         resumed = checkpoint.path if checkpoint else None
         self.trainer.fit(model, self.job.fitted, ckpt_path=resumed, weights_only=True)
+
+    def take_over(self, checkpoint: Checkpoint) -> None:
+        """Say where the training goes on, and have the log until there, which may be that of a shorter run."""
+        size, log = self.job.config["batch_size"], self.job.run.folder / "metrics.jsonl"
+        other = checkpoint.path.parents[1] / log.name
+        if other != log and other.exists():
+            write_text(log, other.read_text())
+        if checkpoint.step < self.job.steps:
+            print(f"goes on from {checkpoint.step * size:,} of {self.job.steps * size:,} images", flush=True)
 
     @cached_property
     def trainer(self) -> pl.Trainer:

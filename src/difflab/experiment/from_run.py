@@ -19,6 +19,7 @@ from difflab.experiment.facts import facts_of
 from difflab.experiment.run import Run, find
 from difflab.experiment.search_path import Outside, using
 from difflab.experiment.weights import decay_of, load_denoiser, load_module, weights_identity
+from difflab.process.ranges import Share
 
 
 def load(
@@ -64,7 +65,7 @@ class FromRun:
 
     run: str | None
     runs_dir: str
-    ema: float | None = None
+    ema: Share | None = None
 
     def __post_init__(self) -> None:
         if self.run is not None:  # it is None while the run is still to be trained

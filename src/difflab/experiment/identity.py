@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 from difflab.experiment.build import build, target
+from difflab.experiment.ranges import bare
 from difflab.experiment.search_path import by_package
 from difflab.metric.card import digest
 
@@ -101,12 +102,17 @@ def name_of(cls: type) -> str:
 
 def widened(value: object, hint: object) -> object:
     """A whole number as a float where the hint takes floats only, so that 2 and 2.0 are one value; lists likewise."""
+    hint = bare(hint)
     origin, args = get_origin(hint), get_args(hint)
     if isinstance(value, list | tuple) and args and origin not in (Union, types.UnionType):
         inner = [args[0]] * len(value) if len(args) == 1 or args[-1] is Ellipsis else args
         return [widened(each, part) for each, part in zip(value, inner, strict=False)]
     if origin in (Union, types.UnionType):
-        return value if int in args else widened(value, next((arg for arg in args if arg is not type(None)), None))
+        return (
+            value
+            if int in map(bare, args)
+            else widened(value, next((arg for arg in args if arg is not type(None)), None))
+        )
     return float(value) if hint is float and type(value) is int else value
 
 

@@ -14,10 +14,12 @@ from difflab.experiment.errors import kept, user_errors
 from difflab.experiment.estimate import estimate
 from difflab.experiment.evaluation import PARTS, Evaluation
 from difflab.experiment.extensions import named
-from difflab.experiment.files import check_writable
+from difflab.experiment.files import check_writable, nearest
 from difflab.experiment.fitting import finished, load
 from difflab.experiment.identity import flat, sources
 from difflab.experiment.launch import together
+from difflab.experiment.lock import check_lockable
+from difflab.experiment.longer import remarks
 from difflab.experiment.mirror import Mirrors, mirrors
 from difflab.experiment.mirrored import evaluate_all
 from difflab.experiment.processes import agreed, rank, several
@@ -33,6 +35,7 @@ from difflab.experiment.training import Training
 Requested = Literal["train", "evaluate"]  # what a command was started for; the other job it only needs
 Result = dict[str, Any]  # plain values
 P = ParamSpec("P")
+ELSEWHERE = "runs_dir=FOLDER keeps runs in another place"
 # Settings of the protocol that `difflab-evaluate run=` has at its top level.
 MEASURED = ("n", "n_likelihood", "flow_likelihood", "seed")
 
@@ -58,21 +61,29 @@ def train(config: Mapping[str, Any], requested: Requested = "train") -> Result |
     is a `plan`. Where `trainer.devices` asks for several processes they are started. Raises UserError for what cannot
     work, before any work.
     """
-    config, waiting = with_runs(whole(config), check_training)
+    config = whole(config)
+    with user_errors():
+        nearest(Path(config["runs_dir"]), ELSEWHERE)
+    config, waiting = with_runs(config, check_training)
     if waiting:
         return plan_of(waiting)
     with user_errors():
         training = Training.of(config)
         evaluations = training.evaluations
         print_notes(evaluations)
-    if config["dry_run"]:
-        return {"plan": estimate(evaluations, training)}
     complete = training.complete and all(each.cached_result for each in evaluations)
     if not complete:
         with user_errors():
-            check_writable(training.run.folder.parent, "runs_dir=FOLDER keeps runs in another place")
+            place = training.run.folder.parent
+            check_writable(place, ELSEWHERE, not config["dry_run"])
+            check_lockable(place)
+    if config["dry_run"]:
+        return {"plan": estimate(evaluations, training)}
     if training.run.result is None and not rank():
+        print(f"data: {training.data.images.summary}", flush=True)
         print(f"run: {training.run.folder}   (Ctrl-C is safe: the same command goes on)", flush=True)
+        for remark in remarks(training) if training.learns and not training.exported else ():
+            print(remark, flush=True)
         o, images = training.model.optimisation, config["images"]
         if (warmup := o.lr_schedule.warmup) > images:  # as a share of the budget it is not
             print(

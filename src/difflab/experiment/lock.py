@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -46,6 +47,28 @@ def locked(path: Path, doing: str, decide: Callable[[Callable[[], bool]], bool] 
         attempt.lock.release()
 
 
+def check_lockable(folder: Path) -> None:
+    """Raise UserError if files in a folder cannot be locked. Nothing is left there; of a missing folder, its parent."""
+    folder = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
+    with tempfile.TemporaryDirectory(prefix=".difflab-", dir=folder) as place:
+        lock = FileLock(Path(place, "lock"))
+        try:
+            lock.acquire(timeout=LOOK)
+            lock.release()
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, OSError) and error.errno not in NONE:
+                raise
+            raise without_locks(folder, error) from error
+
+
+def without_locks(folder: Path, error: Exception) -> UserError:
+    """That a file system has no locks, and the way out."""
+    return UserError(
+        f"{folder} is on a file system without file locks ({error}), by which no two jobs do the same: "
+        f"runs_dir=FOLDER keeps runs on another one"
+    )
+
+
 class Attempt:
     """Attempts to take the lock of a file; the first that fails says who has it."""
 
@@ -66,10 +89,7 @@ class Attempt:
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in NONE:
                 raise
-            raise UserError(
-                f"{self.path.parent} is on a file system without file locks ({error}), by which no two jobs do the "
-                f"same: runs_dir=FOLDER keeps runs on another one"
-            ) from error
+            raise without_locks(self.path.parent, error) from error
 
     def wait(self) -> None:
         """Say, once, who has the lock. Raises UserError after ten minutes without a sign of life."""

@@ -17,7 +17,7 @@ def count_classes(root: str) -> int:
 
 def count_captions(root: str, skip: bool) -> int:
     """Number of captions in a folder of images, for `${captions_in:FOLDER,SKIP}`; raises as `captioned` there."""
-    from difflab.data.layout import count_captions  # here, as it imports torch
+    from difflab.data.caption_files import count_captions  # here, as it imports torch
 
     return count_captions(root, skip)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, make_dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,17 @@ from typing import Any
 import yaml
 from omegaconf import MISSING
 
-from difflab.experiment.conf_files import Setting, family, read
+from difflab.experiment.conf_files import Setting, family, options, places, read
+from difflab.experiment.ranges import outside, stated
 from difflab.experiment.search_path import conf_dir
 
-TYPES = {"int": int, "float": float, "str": str, "bool": bool}
+TYPES: dict[str, Any] = {"int": int, "float": float, "str": str, "bool": bool, "int or str": Any}
 
 
 def hint(setting: Setting) -> Any:  # noqa: ANN401  # a type hint may be any object
     """The type of a setting: that of its default, else the one with which its comment begins, as `# int: ...`.
+
+    A range may follow it, as `# int in [1, 1e6]: ...`, or stand alone where the default has the type.
 
     Raises ValueError for a setting with neither.
     """
@@ -27,6 +30,7 @@ def hint(setting: Setting) -> Any:  # noqa: ANN401  # a type hint may be any obj
     if default not in (None, MISSING, []):
         return type(default)
     name, colon, _ = setting.comment.partition(":")
+    name = name.partition(" in ")[0]
     if name not in TYPES or not colon:
         raise ValueError(
             f"conf/: {setting.key}: {setting.value} needs a comment that begins with its type, as `# int: ...`; "
@@ -34,7 +38,7 @@ def hint(setting: Setting) -> Any:  # noqa: ANN401  # a type hint may be any obj
         )
     if default == []:
         return list[TYPES[name]]  # type: ignore[valid-type]  # known only here
-    return TYPES[name] | None if default is None else TYPES[name]
+    return TYPES[name] | None if default is None and TYPES[name] is not Any else TYPES[name]
 
 
 def is_text(settings: Iterable[Setting]) -> bool:
@@ -44,6 +48,31 @@ def is_text(settings: Iterable[Setting]) -> bool:
         or (not setting.value.startswith(("${", MISSING)) and isinstance(yaml.safe_load(setting.value), str))
         for setting in settings
     )
+
+
+def check_ranges(command: str, config: Mapping[str, Any]) -> None:
+    """Raise ValueError for a setting of a command outside of the range that its comment states.
+
+    Those of classes are checked when these are built.
+    """
+    own = [("", file) for file in family(command)]
+    for choice in places(command).values():
+        node = select(config, choice.place)
+        if isinstance(node, Mapping) and "_target_" not in node:
+            own += [(f"{choice.place}.", read(f"{choice.group}/{option}")) for option in options(choice.group)]
+    for place, file in own:
+        for setting in file.settings:
+            key = place + setting.key
+            if (allowed := stated(setting.comment)) and (must := outside(select(config, key), [allowed])):
+                raise ValueError(f"{key}={select(config, key)} must {must}")
+
+
+def select(config: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401  # plain values
+    """The value of a dotted key; None where there is none."""
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
 
 
 def schema(command: str) -> type:

@@ -23,6 +23,7 @@ from difflab.metric.manifold import EQUAL_SETS, comparable_manifold
 from difflab.metric.reference import real_features
 from difflab.metric.sample_size import InverseBias, Unbiased
 from difflab.process.gaussian import scale
+from difflab.process.ranges import Share
 
 TRAIN_ONE = "difflab-train paradigm=classifier, with the data= that is measured, trains one"
 
@@ -47,7 +48,7 @@ class TrainedClassifier(FrozenNetwork):
         ),
     )
 
-    def __init__(self, run: str, runs_dir: str, ema: float | None = None, device: torch.device | str = "cpu") -> None:
+    def __init__(self, run: str, runs_dir: str, ema: Share | None = None, device: torch.device | str = "cpu") -> None:
         source = FromRun(run, runs_dir, ema)
         classifier = source()
         self.run = source.found.folder.name

@@ -14,7 +14,7 @@ from torch import nn
 
 from difflab.data.images import Split
 from difflab.data.module import DataModule
-from difflab.data.order import share
+from difflab.data.order import Order, share
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.contrast import Contrast
 from difflab.denoiser.first_stage import Reconstructs
@@ -22,7 +22,7 @@ from difflab.experiment.build import build
 from difflab.experiment.callback.pictures import reconstruction_sheet, sample_grid, similarity_matrix
 from difflab.experiment.callback.selection import selection_scores
 from difflab.experiment.checkpoint import newest
-from difflab.experiment.conditions import fill, require_read
+from difflab.experiment.conditions import fill
 from difflab.experiment.evaluation import PARTS, Evaluation
 from difflab.experiment.files import read_json
 from difflab.experiment.first_stage import data_module
@@ -30,6 +30,7 @@ from difflab.experiment.found_times import FoundTimes, Seen
 from difflab.experiment.from_run import beside
 from difflab.experiment.hardware import best_device, settle_precision
 from difflab.experiment.identity import fingerprint, label, sources
+from difflab.experiment.longer import goes_on_from
 from difflab.experiment.mirror import Mirrors
 from difflab.experiment.origins import origins_of
 from difflab.experiment.processes import several
@@ -42,6 +43,7 @@ from difflab.experiment.snapshots import averagings
 from difflab.experiment.strategy import Shards
 from difflab.experiment.tensor_cache import TensorCache
 from difflab.experiment.trainer import placed, trainer, watchers
+from difflab.experiment.unread import check_words
 from difflab.experiment.wandb_job import WandbJob
 from difflab.experiment.weights import weights_name
 from difflab.paradigm.base import Paradigm
@@ -104,16 +106,7 @@ class Training:
         if self.sampling:
             self.sampling.recipe.dry_run(cast(Diffusion, self.model).denoiser)
             self.sampling.protocol.dry_run(self.data)
-        if self.config["draws"] and "draws" not in self.config["model"]:
-            raise ValueError("draws= belongs to DDPM: choose paradigm=ddpm, ddim or improved_ddpm, or leave it out")
-        layered = self.config.get("encoder") or self.config.get("layers")
-        if layered and "encoder" not in self.config["model"].get("denoiser", {}):
-            raise ValueError("encoder= and layers= belong to paradigm=hierarchical_vae: choose it, or leave them out")
-        require_read(self.config.get("book"), self.model.learned)
-        if self.data.selection and not self.sampling:
-            raise ValueError("data.selection= is for models that generate: leave it out")
-        if self.data.pairs and not self.model.couples:
-            raise ValueError("pairs straighten a flow: choose paradigm=rectified_flow, flow_matching or ot_flow")
+        check_words(self.config, self.model, self.data)
         training = self.data.images.train if self.teacher else self.data.training
         world = max(len(self.devices), place()[1])
         size = share(self.config["batch_size"], world)  # which refuses what cannot be shared
@@ -122,6 +115,8 @@ class Training:
                 f"{n} held-out samples leave one of {world} processes without any: give a batch_size of "
                 f"{(n - 1) // (world - 1) * world} or less, or fewer processes"
             )
+        if self.learns and not self.teacher:
+            Order(len(training), self.config["batch_size"])  # which refuses a batch larger than the set
         rows = slice(self.config["batch_size"] // place()[1])
         self.model.corrupt(self.data.like(training, rows), training.y[rows], 0.0, 0, 0)
         Mirrors.of(self.config["logger"])  # which refuses one that is not installed
@@ -163,7 +158,7 @@ class Training:
         """Images that are still to be trained on."""
         if self.exported or not self.learns:
             return 0
-        checkpoint = newest(self.run)
+        checkpoint = goes_on_from(self)
         return int((self.steps - (checkpoint.step if checkpoint else 0)) * self.config["batch_size"])
 
     @property

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from difflab.denoiser.base import AnyDenoiser, Estimate
 from difflab.guidance.base import Guided
+from difflab.process.ranges import Real
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class ClassifierFree:
     Raises ValueError for a denoiser without classes, and for one whose guidance was trained.
     """
 
-    scale: float = 2.0
+    scale: Real = 2.0
 
     def __call__(self, denoiser: AnyDenoiser) -> AnyDenoiser:
         """The guided denoiser; at scale 1 the denoiser itself."""

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from difflab.denoiser.base import AnyDenoiser, Estimate
 from difflab.guidance.base import Guided
+from difflab.process.ranges import Positive
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Clip:
     Ho et al. 2020 (arXiv:2006.11239), section 3.2, as their code does.
     """
 
-    limit: float = 1.0
+    limit: Positive = 1.0
 
     def __call__(self, denoiser: AnyDenoiser) -> AnyDenoiser:
         """The clipping denoiser."""

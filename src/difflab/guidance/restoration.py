@@ -23,6 +23,7 @@ from difflab.denoiser.base import AnyDenoiser, Estimate
 from difflab.guidance.base import Guidance, Guided
 from difflab.guidance.problem import Operator
 from difflab.process.gaussian import Mix, bridge, scale
+from difflab.process.ranges import Positive
 from difflab.process.schedule import Schedule
 
 
@@ -101,7 +102,7 @@ class Replacement(Restoration):
     x0 ~ N(x0, r^2 I), r^2 the `spread`.
     """
 
-    sigma_data: float = 0.5
+    sigma_data: Positive = 0.5
 
     @override
     def update(
@@ -212,7 +213,7 @@ class PiGDM(ByGradient):
     much as was unexplained.
     """
 
-    sigma_data: float = 0.5
+    sigma_data: Positive = 0.5
 
     @override
     def fit(self, x0: Tensor, m: Mix, measured: Measured) -> Tensor:

@@ -10,6 +10,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from difflab.process.ranges import Label
+
 
 class Coupling(Protocol):
     """A joint law of clean samples and noise in which the noise is N(0, I) given the label of its sample.
@@ -49,7 +51,7 @@ class OptimalTransport:
     """
 
     as_before: ClassVar[Mapping[str, object]] = {"classes": 0}
-    classes: int | None = None
+    classes: Label | None = None
 
     def __call__(self, x0: Callable[[], Tensor], eps: Tensor, label: Callable[[], Tensor] | None = None) -> Tensor:
         """`eps` with the noise of each label permuted so that it lies nearest to the samples of that label."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from difflab.process.gaussian import scale
+from difflab.process.ranges import Positive
 from difflab.process.schedule import derivative
 
 
@@ -27,7 +28,7 @@ class Derivative(Protocol):
 class Difference:
     """`(f(h2) - f(h1)) / (h2 - h1)` between `-step` and `step`, or as far as f goes. Two evaluations, in float32."""
 
-    step: float = 1e-3
+    step: Positive = 1e-3
     mixed: ClassVar[bool] = False
 
     def __call__(self, f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from difflab.process.gaussian import scale
+from difflab.process.ranges import Positive, Size
 
 
 class Distance(Protocol):
@@ -33,8 +34,8 @@ class Adaptive:
     Geng et al. 2025 (arXiv:2505.13447), with the sum over dimensions as in their code.
     """
 
-    p: float = 1.0
-    c: float = 1e-3
+    p: Size = 1.0
+    c: Positive = 1e-3
 
     def __call__(self, residual: Tensor, length: Tensor) -> Tensor:
         """The weighted square."""
@@ -49,7 +50,7 @@ class PseudoHuber:
     A square for small residuals and their norm for large ones. Song & Dhariwal 2023 (arXiv:2310.14189).
     """
 
-    factor: float = 0.00054
+    factor: Positive = 0.00054
 
     def __call__(self, residual: Tensor, length: Tensor) -> Tensor:
         """The smoothed norm."""

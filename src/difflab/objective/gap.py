@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from difflab.process.ranges import Count, Positive
 from difflab.process.schedule import Schedule
 
 
@@ -28,10 +29,10 @@ class Shrinking:
     code goes to the next stage at given numbers of images.
     """
 
-    q: float = 2.0
-    k: float = 8.0
-    b: float = 1.0
-    stages: int = 8
+    q: Positive = 2.0
+    k: Positive = 8.0
+    b: Positive = 1.0
+    stages: Count = 8
 
     def __call__(self, schedule: Schedule, t: Tensor, s: Tensor, progress: float) -> Tensor:
         """The times."""
@@ -46,7 +47,7 @@ class Shrinking:
 class Share:
     """The same part of the axis, one of `n`, at all times."""
 
-    n: int = 40
+    n: Count = 40
 
     def __call__(self, schedule: Schedule, t: Tensor, s: Tensor, progress: float) -> Tensor:
         """The times; the last ones are `s`."""
@@ -71,9 +72,9 @@ class Karras:
     Here a step leads down from any time, and the last one to `s`. Grid: Karras et al. 2022 (arXiv:2206.00364), eq. 5.
     """
 
-    first: int = 10
-    last: int = 1280
-    rho: float = 7.0
+    first: Count = 10
+    last: Count = 1280
+    rho: Positive = 7.0
 
     def steps(self, progress: float) -> int:
         """`min(first 2^turn, last)`, with one turn more than there are doublings."""
@@ -97,8 +98,8 @@ class KarrasRoot(Karras):
     at step k of K, with `s0 = first` and `s1 = last`, and so many steps less one.
     """
 
-    first: int = 2
-    last: int = 150
+    first: Count = 2
+    last: Count = 150
 
     @override
     def steps(self, progress: float) -> int:

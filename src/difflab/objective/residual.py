@@ -22,6 +22,7 @@ from difflab.objective.derivative import Derivative, Difference, precision
 from difflab.objective.gap import Gap
 from difflab.process.chord import chord, from_end, from_start, output, slope
 from difflab.process.gaussian import scale
+from difflab.process.ranges import Share
 from difflab.process.schedule import Schedule
 from difflab.process.target import Target
 
@@ -88,7 +89,7 @@ class Eulerian:
     """
 
     derivative: Derivative = field(default_factory=Difference)
-    warmup: float = 0.0
+    warmup: Share = 0.0
     follows: ClassVar[bool] = False
     driven: ClassVar[bool] = True
 

@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from difflab.objective.times import Times
+from difflab.process.ranges import Rounds
 from difflab.process.schedule import Schedule
 
 
@@ -94,7 +95,7 @@ class Halved:
     The turns have equal shares of the budget; `rounds` of them. Salimans & Ho 2022 (arXiv:2202.00512), algorithm 2.
     """
 
-    rounds: int = 6
+    rounds: Rounds = 6
     diagonal: ClassVar[float] = 0.0
 
     def __call__(

@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from typing_extensions import override
 
 from difflab.objective.gap import ramp
+from difflab.process.ranges import Count, Positive, Real
 from difflab.process.schedule import Schedule
 
 
@@ -79,8 +80,8 @@ class LogitNormal(Times):
     """
 
     uniform_mean: ClassVar[bool] = False
-    mean: float = 0.0
-    std: float = 1.0
+    mean: Real = 0.0
+    std: Positive = 1.0
 
     @override
     def __call__(
@@ -98,8 +99,8 @@ class LogNormal(Times):
     """
 
     uniform_mean: ClassVar[bool] = False
-    mean: float = -1.2
-    std: float = 1.2
+    mean: Real = -1.2
+    std: Positive = 1.2
 
     @override
     def __call__(
@@ -117,7 +118,7 @@ class KarrasUniform(Times):
     """
 
     uniform_mean: ClassVar[bool] = False
-    rho: float = 7.0
+    rho: Positive = 7.0
 
     @override
     def __call__(
@@ -137,7 +138,7 @@ class Curriculum(Times):
     """
 
     uniform_mean: ClassVar[bool] = False
-    stages: int = 20
+    stages: Count = 20
     share: float = 0.5
 
     def __post_init__(self) -> None:
@@ -165,7 +166,7 @@ class Importance(nn.Module, Times):
     losses: Tensor
     seen: Tensor
 
-    def __init__(self, bins: int = 100, history: int = 10, uniform: float = 0.001) -> None:
+    def __init__(self, bins: Count = 100, history: Count = 10, uniform: float = 0.001) -> None:
         super().__init__()
         if bins < 1 or history < 1 or not 0 < uniform <= 1:
             raise ValueError(

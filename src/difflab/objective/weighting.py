@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from difflab.process.gaussian import det
+from difflab.process.ranges import Positive, Real
 from difflab.process.schedule import Schedule
 from difflab.process.target import X0, Eps, PosteriorMean, Target
 from difflab.process.target import Preconditioned as EDMTarget
@@ -52,7 +53,7 @@ class SNR:
 class MinSNR:
     """`min(snr, gamma)` on x0, whatever the network predicts. Hang et al. 2023 (arXiv:2303.09556), section 3.4."""
 
-    gamma: float = 5.0
+    gamma: Positive = 5.0
 
     def __call__(self, schedule: Schedule, target: Target, t: Tensor) -> Tensor:
         """The weight at the times `t`."""
@@ -66,7 +67,7 @@ class EDM:
     On x0, where alpha = 1, it is `(sigma^2 + sd^2) / (sigma sd)^2`: Karras et al. 2022 (arXiv:2206.00364), table 1.
     """
 
-    sigma_data: float = 0.5
+    sigma_data: Positive = 0.5
 
     def __call__(self, schedule: Schedule, target: Target, t: Tensor) -> Tensor:
         """The weight at the times `t`."""
@@ -101,7 +102,7 @@ class Sigmoid:
     not uniform in the mean their density is a factor of the weight, which is then another one.
     """
 
-    bias: float = 2.0
+    bias: Real = 2.0
 
     def __call__(self, schedule: Schedule, target: Target, t: Tensor) -> Tensor:
         """The weight at the times `t`."""

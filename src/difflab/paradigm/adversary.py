@@ -11,6 +11,7 @@ from torch.func import functional_call
 from difflab.objective.game import Game, NonSaturating
 from difflab.paradigm.batch import gathered
 from difflab.paradigm.players import Player
+from difflab.process.ranges import Bound, Size
 
 LARGEST, SMALLEST = 1e4, 1e-4  # of the adaptive weight, and added to the norm it divides by: Rombach et al.'s code
 
@@ -44,9 +45,9 @@ class Adversary(nn.Module):
         self,
         discriminator: nn.Module | None,
         game: Game | None = None,
-        gamma: float = 0.0,
-        lr: float = 1.0,
-        clip: float = 1.0,
+        gamma: Size = 0.0,
+        lr: Size = 1.0,
+        clip: Bound = 1.0,
     ) -> None:
         super().__init__()
         if discriminator is None:

@@ -18,6 +18,7 @@ from difflab.paradigm.defaults import Defaults, Sampling
 from difflab.paradigm.diffusion import Codec, Diffusion
 from difflab.paradigm.optimisation import Optimisation
 from difflab.process.discrete import CosineBetas, LinearBetas
+from difflab.process.ranges import Chance, Seed, Size
 from difflab.process.schedule import Schedule
 from difflab.process.target import Eps, Target
 from difflab.sampler.ancestral import Ancestral
@@ -54,15 +55,15 @@ class DDPM(Diffusion):
         optimisation: Optimisation | None = None,
         batch_size: int | None = None,
         draws: Draws | None = None,
-        label_dropout: float = 0.1,
-        simple_weight: float = 1.0,
-        vlb_weight: float | None = None,
-        seed: int = 0,
+        label_dropout: Chance = 0.1,
+        simple_weight: Size = 1.0,
+        vlb_weight: Size | None = None,
+        seed: Seed = 0,
         codec: Codec | None = None,
         schedule: Schedule | None = None,
         target: Target | None = None,
         sampling: Sampling | None = None,
-        decoder_v: float | None = None,
+        decoder_v: Chance | None = None,
     ) -> None:
         self.decoder_v = decoder_v
         self.draws, self.simple_weight, self.given_vlb_weight = draws or One(), simple_weight, vlb_weight

@@ -12,6 +12,7 @@ from difflab.objective.coupling import Coupling, Independent
 from difflab.objective.times import Times
 from difflab.objective.times import Uniform as UniformTimes
 from difflab.objective.weighting import Simple, Weighting
+from difflab.process.ranges import Seed
 from difflab.process.schedule import Schedule
 from difflab.process.target import Target
 from difflab.sampler.base import Sampler
@@ -33,7 +34,7 @@ class Sampling:
     nfe: int = 50
     guidance: Guidance = field(default_factory=Unguided)
     range: Guidance = field(default_factory=Unguided)
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from difflab.paradigm.batch import Batch, unpacked
 from difflab.paradigm.defaults import Defaults, Prediction, Sampling
 from difflab.paradigm.optimisation import Optimisation
 from difflab.process.gaussian import scale
+from difflab.process.ranges import Chance, Seed
 from difflab.process.schedule import VP, Schedule
 from difflab.process.target import Eps, Target
 from difflab.sampler.ancestral import Ancestral
@@ -72,8 +73,8 @@ class Diffusion(Paradigm):
         coupling: Coupling | None = None,
         optimisation: Optimisation | None = None,
         batch_size: int | None = None,
-        label_dropout: float = 0.1,
-        seed: int = 0,
+        label_dropout: Chance = 0.1,
+        seed: Seed = 0,
         codec: Codec | None = None,
         schedule: Schedule | None = None,
         target: Target | None = None,

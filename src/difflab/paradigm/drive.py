@@ -16,6 +16,7 @@ from difflab.objective.draws import Noised
 from difflab.objective.residual import Drive
 from difflab.process.chord import slope
 from difflab.process.gaussian import scale
+from difflab.process.ranges import Real
 from difflab.process.schedule import Schedule
 from difflab.process.target import Target
 
@@ -121,7 +122,7 @@ class FromGuidedData:
     needs labels, and `label_dropout` above 0.
     """
 
-    scale: float = 2.0
+    scale: Real = 2.0
     kappa: float = 0.5
     everywhere: ClassVar[bool] = False
     guides: ClassVar[bool] = True

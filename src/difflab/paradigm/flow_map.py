@@ -28,6 +28,7 @@ from difflab.paradigm.optimisation import Optimisation
 from difflab.process.chord import chord
 from difflab.process.gaussian import scale
 from difflab.process.noise import keyed, seed_dropout
+from difflab.process.ranges import Chance, Seed
 from difflab.process.schedule import Linear, Schedule
 from difflab.process.target import Target, Velocity
 from difflab.sampler.ddim import DDIM
@@ -94,8 +95,8 @@ class FlowMapMatching(Diffusion):
         coupling: Coupling | None = None,
         optimisation: Optimisation | None = None,
         batch_size: int | None = None,
-        label_dropout: float = 0.1,
-        seed: int = 0,
+        label_dropout: Chance = 0.1,
+        seed: Seed = 0,
         codec: Codec | None = None,
         schedule: Schedule | None = None,
         target: Target | None = None,

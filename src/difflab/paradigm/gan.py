@@ -13,6 +13,7 @@ from difflab.paradigm.adversary import Adversary, Judged
 from difflab.paradigm.defaults import Defaults, Sampling
 from difflab.paradigm.diffusion import Codec, Diffusion
 from difflab.paradigm.optimisation import Optimisation
+from difflab.process.ranges import Chance, Seed
 from difflab.process.schedule import Linear
 from difflab.process.target import X0
 from difflab.sampler.ddim import DDIM
@@ -43,8 +44,8 @@ class GAN(Diffusion):
         times: Times | None = None,
         optimisation: Optimisation | None = None,
         batch_size: int | None = None,
-        label_dropout: float = 0.0,
-        seed: int = 0,
+        label_dropout: Chance = 0.0,
+        seed: Seed = 0,
         codec: Codec | None = None,
         sampling: Sampling | None = None,
     ) -> None:

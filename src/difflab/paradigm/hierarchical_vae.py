@@ -21,6 +21,7 @@ from difflab.paradigm.diffusion import Codec, Diffusion
 from difflab.paradigm.group_sums import GroupSums
 from difflab.paradigm.optimisation import Optimisation
 from difflab.process.discrete import CosineBetas
+from difflab.process.ranges import Chance, Seed
 from difflab.process.target import V
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.base import Sampler
@@ -50,8 +51,8 @@ class HierarchicalVAE(Diffusion):
         times: Times | None = None,
         optimisation: Optimisation | None = None,
         batch_size: int | None = None,
-        label_dropout: float = 0.0,
-        seed: int = 0,
+        label_dropout: Chance = 0.0,
+        seed: Seed = 0,
         codec: Codec | None = None,
         sampling: Sampling | None = None,
     ) -> None:

@@ -19,6 +19,7 @@ from difflab.paradigm.adversary import Adversary, adaptive_weight
 from difflab.paradigm.base import Paradigm
 from difflab.paradigm.latents import LatentSums
 from difflab.paradigm.optimisation import Optimisation
+from difflab.process.ranges import Chance, Seed, Size
 
 log = logging.getLogger(__name__)
 
@@ -56,17 +57,17 @@ class KLAutoencoder(Paradigm):
     def __init__(
         self,
         first_stage: nn.Module,
-        kl_weight: float = 0.03,
+        kl_weight: Size = 0.03,
         reconstruction: Reconstruction | None = None,
         perceptual: Maps | None = None,
-        perceptual_weight: float = 1.0,
+        perceptual_weight: Size = 1.0,
         adversary: Adversary | None = None,
-        adversarial_weight: float = 0.5,
-        adversarial_start: float = 0.5,
+        adversarial_weight: Size = 0.5,
+        adversarial_start: Chance = 0.5,
         times: Times | None = None,
         optimisation: Optimisation | None = None,
         batch_size: int | None = None,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__(times or Uniform(), optimisation, batch_size, seed)
         first_stage = first_stage if isinstance(first_stage, FirstStage) else FirstStage(first_stage)

@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+from difflab.process.ranges import Budget
+
 
 class LRSchedule(Protocol):
     """The rate of a step as a share of the peak."""
@@ -65,7 +67,7 @@ class Constant:
     As the code of Ho et al. 2020 (arXiv:2006.11239) has it. Raises ValueError for a negative number.
     """
 
-    warmup: int = 4000
+    warmup: Budget = 4000
 
     def __post_init__(self) -> None:
         check_images("warmup", self.warmup)
@@ -84,7 +86,7 @@ class WSD:
     number of images, and for a share outside (0, 1].
     """
 
-    warmup: int = 4000
+    warmup: Budget = 4000
     decay: float = 0.2
 
     def __post_init__(self) -> None:
@@ -106,8 +108,8 @@ class InverseSquareRoot:
     `decay_from > 0`.
     """
 
-    warmup: int = 4000
-    decay_from: int = 20_000
+    warmup: Budget = 4000
+    decay_from: Budget = 20_000
 
     def __post_init__(self) -> None:
         check_images("warmup", self.warmup)

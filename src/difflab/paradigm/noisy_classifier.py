@@ -17,6 +17,7 @@ from difflab.paradigm.batch import Batch, unpacked
 from difflab.paradigm.group_sums import GroupSums
 from difflab.paradigm.optimisation import Optimisation
 from difflab.process.discrete import LinearBetas
+from difflab.process.ranges import Seed
 from difflab.process.schedule import Linear, Schedule
 
 EDGES = (-4, -2, 0, 2, 4)  # log-SNRs between which the accuracy is reported
@@ -44,7 +45,7 @@ class NoisyClassifier(Paradigm):
         times: Times | None = None,
         optimisation: Optimisation | None = None,
         batch_size: int | None = None,
-        seed: int = 0,
+        seed: Seed = 0,
         schedule: Schedule | None = None,
     ) -> None:
         super().__init__(times or Uniform(), optimisation, batch_size, seed)

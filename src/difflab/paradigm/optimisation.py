@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from difflab.paradigm.lr_schedule import Cosine, LRSchedule
 from difflab.paradigm.muon import MuonAndAdamW, hidden_matrices
+from difflab.process.ranges import Bound, Size
 
 
 class MakesOptimizer(Protocol):
@@ -133,8 +134,8 @@ class Optimisation:
 
     optimizer: MakesOptimizer = field(default_factory=AdamW)
     lr_schedule: LRSchedule = field(default_factory=Cosine)
-    lr: float = 2e-3
-    clip: float = 1.0
+    lr: Size = 2e-3
+    clip: Bound = 1.0
 
     def __post_init__(self) -> None:
         if self.lr < 0:

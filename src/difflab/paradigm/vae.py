@@ -15,6 +15,7 @@ from difflab.objective.times import Times
 from difflab.paradigm.defaults import Defaults, Sampling
 from difflab.paradigm.diffusion import Codec, Diffusion
 from difflab.paradigm.optimisation import Optimisation
+from difflab.process.ranges import Chance, Seed, Size
 from difflab.process.schedule import Linear
 from difflab.process.target import X0
 from difflab.sampler.base import Sampler
@@ -38,12 +39,12 @@ class VAE(Diffusion):
     def __init__(
         self,
         denoiser: nn.Module,
-        beta: float = 1.0,
+        beta: Size = 1.0,
         times: Times | None = None,
         optimisation: Optimisation | None = None,
         batch_size: int | None = None,
-        label_dropout: float = 0.0,
-        seed: int = 0,
+        label_dropout: Chance = 0.0,
+        seed: Seed = 0,
         codec: Codec | None = None,
         sampling: Sampling | None = None,
     ) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from difflab.process.gaussian import Mix
+from difflab.process.ranges import Count, Part, Positive
 from difflab.process.schedule import Schedule, derivative
 
 
@@ -27,7 +28,7 @@ class DiscreteSchedule(Schedule):
     Raises ValueError for log-SNRs that do not fall.
     """
 
-    T: int = 1000
+    T: Count = 1000
     step = 1.0
     discrete = True
 
@@ -135,9 +136,9 @@ class GeometricSigmas(DiscreteSchedule):
     techniques 1-2, on choosing them.
     """
 
-    T: int = 50
+    T: Count = 50
     sigma_min: float = 0.01
-    sigma_max: float = 50.0
+    sigma_max: Positive = 50.0
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma_min < self.sigma_max:
@@ -190,8 +191,8 @@ class LinearBetas(Betas):
     Ho et al. 2020 (arXiv:2006.11239), section 4; the scaling is Nichol & Dhariwal 2021's (arXiv:2102.09672).
     """
 
-    beta_min: float = 1e-4
-    beta_max: float = 0.02
+    beta_min: Part = 1e-4
+    beta_max: Part = 0.02
 
     @override
     def betas(self) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from difflab.process.gaussian import Mix
+from difflab.process.ranges import Chance, Count, Real, Share
 from difflab.process.schedule import Schedule
 
 
@@ -24,14 +25,14 @@ class LearnedSchedule(nn.Module, Schedule):
     log-SNR falls.
     """
 
-    t_min: float = 1e-5
-    t_max: float = 1.0
+    t_min: Share = 1e-5
+    t_max: Chance = 1.0
 
     def __init__(
         self,
-        log_snr_max: float = 13.3,
-        log_snr_min: float = -5.0,
-        hidden: int = 64,
+        log_snr_max: Real = 13.3,
+        log_snr_min: Real = -5.0,
+        hidden: Count = 64,
         t_min: float = 1e-5,
         t_max: float = 1.0,
     ) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from difflab.process.gaussian import Bridge, Mix, bridge
+from difflab.process.ranges import Chance, Positive, Share, Size
 
 Y = TypeVar("Y")  # a tensor, or a tuple of tensors
 
@@ -116,10 +117,10 @@ class VP(Schedule):
     Song et al. 2021 (arXiv:2011.13456), eq. 33.
     """
 
-    beta_min: float = 0.1
-    beta_max: float = 20.0
-    t_min: float = 1e-5
-    t_max: float = 1.0
+    beta_min: Size = 0.1
+    beta_max: Positive = 20.0
+    t_min: Share = 1e-5
+    t_max: Chance = 1.0
 
     @override
     def __call__(self, t: Tensor) -> Mix:
@@ -155,10 +156,10 @@ class VE(Schedule):
     Song et al. 2021 (arXiv:2011.13456), eqs. 30-31.
     """
 
-    sigma_min: float = 0.01
-    sigma_max: float = 50.0
-    t_min: float = 1e-5
-    t_max: float = 1.0
+    sigma_min: Positive = 0.01
+    sigma_max: Positive = 50.0
+    t_min: Share = 1e-5
+    t_max: Chance = 1.0
 
     @override
     def __call__(self, t: Tensor) -> Mix:
@@ -177,8 +178,8 @@ class EDM(Schedule):
     Karras et al. 2022 (arXiv:2206.00364), table 1, with time measured in units of sigma_max.
     """
 
-    sigma_min: float = 0.002
-    sigma_max: float = 80.0
+    sigma_min: Positive = 0.002
+    sigma_max: Positive = 80.0
 
     @property
     @override
@@ -203,9 +204,9 @@ class Linear(Schedule):
     et al. 2023 (arXiv:2210.02747), eq. 20.
     """
 
-    sigma_min: float = 0.0
-    t_min: float = 1e-5
-    t_max: float = 1.0
+    sigma_min: Share = 0.0
+    t_min: Share = 1e-5
+    t_max: Chance = 1.0
 
     @override
     def __call__(self, t: Tensor) -> Mix:
@@ -220,8 +221,8 @@ class Linear(Schedule):
 class Trigonometric(Schedule):
     """The arc `alpha = cos(pi t / 2)`, `sigma = sin(pi t / 2)`. Salimans & Ho 2022 (arXiv:2202.00512), section 4."""
 
-    t_min: float = 1e-5
-    t_max: float = 1.0
+    t_min: Share = 1e-5
+    t_max: Chance = 1.0
 
     @override
     def __call__(self, t: Tensor) -> Mix:

@@ -12,6 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from difflab.process.gaussian import Mix, bridge
+from difflab.process.ranges import Positive
 from difflab.process.schedule import Schedule
 
 
@@ -102,7 +103,7 @@ class Preconditioned(Target):
     sees `log(sigma / alpha) / 4`. Karras et al. 2022 (arXiv:2206.00364), table 1, for any schedule.
     """
 
-    sigma_data: float = 0.5
+    sigma_data: Positive = 0.5
 
     @override
     def mix(self, schedule: Schedule, t: Tensor) -> Mix:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from difflab.process.ranges import Count, Positive, Real
 from difflab.process.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -118,8 +119,8 @@ class Levels(Grid):
     """
 
     as_before: ClassVar[Mapping[str, object]] = {"noisy": -20.0, "clean": 20.0}
-    noisy: float = -20.0
-    clean: float = 20.0
+    noisy: Real = -20.0
+    clean: Real = 20.0
 
     def __post_init__(self) -> None:
         if not self.noisy < self.clean:
@@ -151,7 +152,7 @@ class Karras(Levels):
     Heun's method makes noise of 5 and 10 evaluations.
     """
 
-    rho: float = 7.0
+    rho: Positive = 7.0
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
         """`steps + 1` falling times, the last one 0."""
@@ -188,7 +189,7 @@ class Sections(Grid):
     Nichol & Dhariwal 2021 (arXiv:2102.09672), section 4 and their code's `space_timesteps`.
     """
 
-    counts: tuple[int, ...]
+    counts: tuple[Count, ...]
 
     @property
     @override

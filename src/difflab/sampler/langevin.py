@@ -11,6 +11,7 @@ from torch import Tensor
 
 from difflab.denoiser.base import Denoise
 from difflab.process.gaussian import scale
+from difflab.process.ranges import Count
 from difflab.sampler.base import is_noise
 from difflab.sampler.preconditioner import Preconditioner
 
@@ -60,7 +61,7 @@ class Langevin:
     corrections. A `precondition` makes it the preconditioned dynamics of Ma et al. 2022 (arXiv:2207.02196).
     """
 
-    corrections: int = 2
+    corrections: Count = 2
     step_size: float | None = None
     precondition: Preconditioner | None = None
     stochastic: ClassVar[bool] = True

@@ -15,6 +15,7 @@ from typing_extensions import override
 from difflab.denoiser.base import AnyDenoiser, Denoise, Estimate
 from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise, keyed
+from difflab.process.ranges import Count
 from difflab.process.schedule import Schedule
 from difflab.sampler.base import Sampler
 from difflab.sampler.dpm_solver import DPMSolverPP
@@ -66,8 +67,8 @@ class Optimised(Grid):
     times are found. Raises ValueError unless `n >= 1` and `candidates >= 2`.
     """
 
-    n: int = 128
-    candidates: int = 32
+    n: Count = 128
+    candidates: Count = 32
 
     def __post_init__(self) -> None:
         if self.n < 1 or self.candidates < 2:

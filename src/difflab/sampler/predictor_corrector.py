@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from difflab.denoiser.base import Denoise
+from difflab.process.ranges import Count
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.base import Sampler
 from difflab.sampler.langevin import update
@@ -25,7 +26,7 @@ class PredictorCorrector:
     """
 
     predictor: Sampler = field(default_factory=Ancestral)
-    corrections: int = 1
+    corrections: Count = 1
     snr: float = 0.16
     stochastic: ClassVar[bool] = True
     order: ClassVar[int] = 0  # none: the corrector's bias is that of `snr`, however many the steps

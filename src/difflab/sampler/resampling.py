@@ -10,6 +10,7 @@ from torch import Tensor
 
 from difflab.denoiser.base import Denoise
 from difflab.process.gaussian import scale, transition
+from difflab.process.ranges import Count
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.base import Sampler
 
@@ -24,7 +25,7 @@ class Resampling:
     """
 
     sampler: Sampler = field(default_factory=Ancestral)
-    repeats: int = 10
+    repeats: Count = 10
 
     def __post_init__(self) -> None:
         if self.repeats < 1 or self.sampler.evaluations is None:

@@ -110,7 +110,7 @@ def image_of(word: str) -> Any:  # noqa: ANN401  # torch loads later
     from PIL import Image
 
     from difflab.data import Fashion16, Pixels
-    from difflab.data.folder import read
+    from difflab.data.picture import read
 
     if word.isdecimal():
         held_out = Fashion16().load().test

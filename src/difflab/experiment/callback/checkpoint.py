@@ -43,6 +43,20 @@ class Resumable(pl.Callback):
         """See who listens, before Lightning does."""
         self.before = {number: signal.getsignal(number) for number in asking()}
 
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Have the last step of a shorter training, and a validation that is none of this one, end as other steps do.
+
+        Lightning counts a step that a validation followed when it comes to the validation again.
+        """
+        step, loop = checkpoint["global_step"], checkpoint["loops"]["fit_loop"]
+        if step < trainer.max_steps:
+            batches = loop["epoch_loop.batch_progress"]
+            batches["is_last_batch"] = False
+            if step % self.every and batches["total"]["completed"] == step:
+                loop["epoch_loop.state_dict"]["_batches_that_stepped"] = step
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen, in place of Lightning's own handlers."""
         if threading.current_thread() is threading.main_thread():
@@ -85,6 +99,9 @@ class Resumable(pl.Callback):
             trainer.save_checkpoint(unfinished)  # by all processes, of which the first one writes
         self.saved = trainer.global_step
         if asked:
+            if trainer.is_global_zero:
+                done = f"stopped after step {trainer.global_step:,} of {trainer.max_steps:,}"
+                print(f"\n{done}: the state is saved, and the same command goes on", flush=True)
             self.signal = 0
             self.restore()
             answer(asked)

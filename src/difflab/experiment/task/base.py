@@ -32,6 +32,7 @@ from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise, keyed
 from difflab.sampler.generate import Samples, integrate
 
+LISTED = 20  # classes that a refusal names
 COARSE = 20  # steps to cut or to look at, where the sampler makes its own
 
 Progress = Callable[[int], None]  # called with the number of samples that are done
@@ -60,8 +61,19 @@ class Job:
         if self.n < 1 or self.batch_size < 1 or self.seed < 0:
             asked = f"n={self.n}, batch_size={self.batch_size}, seed={self.seed}"
             raise ValueError(f"{asked}: n and batch_size must be at least 1, seed at least 0")
-        if self.label is not None and not 0 <= self.label < self.classes:
-            raise ValueError(f"label={self.label} is none of this run's {self.classes} classes, which count from 0")
+        if self.label is not None:
+            self.label_of("label", self.label)
+
+    def label_of(self, key: str, word: object) -> int:
+        """The label that a word stands for: the name of a class, or its number. Raises ValueError for another."""
+        names = [*map(str, self.names)]
+        if str(word) in names:
+            return names.index(str(word))
+        if str(word).isdecimal() and int(str(word)) < self.classes:
+            return int(str(word))
+        listing = ", ".join(f"{k} {name}" for k, name in enumerate(names[:LISTED]))
+        more = f": {listing}{', ..' if len(names) > LISTED else ''}" if names else ""
+        raise ValueError(f"{key}={word} is none of this run's {self.classes} classes, which count from 0{more}")
 
     @property
     def classes(self) -> int:

@@ -15,6 +15,7 @@ from difflab.experiment.picture.sheet import Sheet
 from difflab.experiment.task.base import Job, Outcome, last
 from difflab.experiment.task.invert import decode, encode, require_flow
 from difflab.process.noise import SampleNoise
+from difflab.process.ranges import Label
 from difflab.sampler.generate import Samples
 
 
@@ -26,7 +27,7 @@ class Edit:
     that they have, and what noise would wash out is kept. Raises ValueError for a strength outside [0, 1].
     """
 
-    label: int
+    label: Label | str
     strength: float = 0.5
     invert: bool = False
     n: ClassVar[int] = 40
@@ -38,16 +39,17 @@ class Edit:
     def require(self, job: Job) -> None:
         """Raise ValueError where there is no such label, for inversion without a flow, and for learned encoders."""
         job.denoiser.require_mixes("task=edit")
-        if not 0 <= self.label < job.classes:
-            raise ValueError(
-                f"task.label={self.label} is none of this run's {job.classes} classes, which count from 0"
-                if job.classes
-                else "task=edit changes the label, and this run is unconditional"
-            )
+        if not job.classes:
+            raise ValueError("task=edit changes the label, and this run is unconditional")
+        self.new(job)
         self.times(job)
         if self.invert:
             require_flow(job)
         job.held_out(job.seed)
+
+    def new(self, job: Job) -> int:
+        """The number of the new class."""
+        return job.label_of("task.label", self.label)
 
     def times(self, job: Job) -> Tensor:
         """The last steps of the grid, the share `strength` of them. Raises ValueError where that is less than one."""
@@ -71,7 +73,7 @@ class Edit:
         """What becomes of samples of the job's labels."""
         times = self.times(job)
         x, up = self.noised(job, x0, times)
-        x, down = decode(job, x, torch.full_like(job.labels, self.label), times)
+        x, down = decode(job, x, torch.full_like(job.labels, self.new(job)), times)
         return Samples(x, up + down)
 
     def __call__(self, job: Job) -> Outcome:
@@ -80,14 +82,14 @@ class Edit:
         after, evaluations = self.edited(job, x0)
         labels = torch.unique(job.labels)
         rows = [interleaved(job.tiles(x0[those]), job.tiles(after[those])) for those in job.labels == labels[:, None]]
-        new = job.names[self.label]
+        new = job.names[self.new(job)]
         captions = ["held-out", f"to {new}"] * (len(rows[0]) // 2)
         title = f"Held-out samples, edited to {new} with strength {self.strength:g}"
         names = [job.names[k] for k in labels.tolist()]
         sheet = Sheet(rows, [captions], names, title, job.footer(evaluations), job.extent)
         path = save_png(sheet.image, job.folder / "edit.png")
         before = last(job.codec.decode(x0))
-        job.save_samples(after, torch.full_like(job.labels, self.label), held_out=before, held_out_labels=job.labels)
+        job.save_samples(after, torch.full_like(job.labels, self.new(job)), held_out=before, held_out_labels=job.labels)
         return Outcome(path, job.n, evaluations, {})
 
 

@@ -14,6 +14,7 @@ from difflab.experiment.picture.text import number
 from difflab.experiment.task.base import Job, Outcome
 from difflab.experiment.task.invert import decode, encode, require_flow
 from difflab.process.gaussian import Mix
+from difflab.process.ranges import Count, Seed
 from difflab.sampler.generate import Samples
 
 REST = 3  # frames for which the GIF stands still at an end, on either way
@@ -40,8 +41,8 @@ class Interpolate:
     two frames.
     """
 
-    to: int = 1
-    frames: int = 9
+    to: Seed = 1
+    frames: Count = 9
     held_out: bool = False
     n: ClassVar[int] = 4
 

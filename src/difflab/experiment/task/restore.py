@@ -18,6 +18,7 @@ from difflab.guidance.problem import Operator
 from difflab.guidance.restoration import Restoration
 from difflab.metric.psnr import psnr
 from difflab.process.noise import keyed
+from difflab.process.ranges import Size
 from difflab.sampler.generate import Samples
 
 
@@ -27,7 +28,7 @@ class Restore:
 
     problem: Operator
     restoration: Restoration
-    noise_std: float = 0.0
+    noise_std: Size = 0.0
     n: ClassVar[int] = 16
 
     def recipe(self, job: Job, y: Tensor) -> Recipe:

@@ -16,6 +16,7 @@ from difflab.experiment.picture.sheet import Sheet
 from difflab.experiment.picture.text import number
 from difflab.experiment.task.base import Job, Outcome
 from difflab.process.noise import SampleNoise
+from difflab.process.ranges import Count
 from difflab.sampler.evaluations import counting
 from difflab.sampler.generate import trajectory
 
@@ -49,7 +50,7 @@ class Trajectory:
     ValueError for less than two columns.
     """
 
-    columns: int = 12
+    columns: Count = 12
     n: ClassVar[int] = 4
 
     def __post_init__(self) -> None:

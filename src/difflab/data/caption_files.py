@@ -1,0 +1,71 @@
+"""Where the captions of a folder of images stand; the standard library alone, as for `layout`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from difflab.data.layout import SUFFIXES
+
+
+class Captioned(NamedTuple):
+    """The texts of image files, and the files that have none."""
+
+    texts: dict[Path, str]
+    without: list[Path]
+
+
+def captioned(root: str | Path, skip: bool = False) -> Captioned:
+    """The texts of the images of a folder, and of those below it, in the order of their paths.
+
+    A text stands in `metadata.jsonl`, a line `{"file_name": PATH, "text": TEXT}` for each image, its path relative to
+    the folder of that file; or else in a file beside the image, of the same name with the suffix `.txt`. Blanks at the
+    ends of a text are left out, and names that begin with a dot.
+
+    Raises FileNotFoundError for a missing folder or one without images; and ValueError for a line that is no such
+    object, for a line whose file is no image there, and, unless they are to be skipped, for images without a text.
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}: data.source.root must name a folder of images")
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    if not files:
+        raise FileNotFoundError(f"no images in {root} or below it; known are {', '.join(sorted(SUFFIXES))}")
+    stated = {path: text for table in sorted(root.rglob("metadata.jsonl")) for path, text in _lines(table)}
+    if lost := [path for path in stated if path not in {*files}]:
+        raise ValueError(f"metadata.jsonl names {len(lost)} files that are no images in {root}, {lost[0]} first")
+    texts = {}
+    for path in files:
+        beside = path.with_suffix(".txt")
+        text = stated.get(path, beside.read_text(encoding="utf-8").strip() if beside.is_file() else "")
+        if text:
+            texts[path] = text
+    without = [path for path in files if path not in texts]
+    if without and not skip:
+        raise ValueError(
+            f"{len(without)} of {len(files)} images have no caption, {without[0]} first: add a line "
+            f'{{"file_name": .., "text": ..}} to metadata.jsonl or a .txt file of the same name, or leave these images '
+            f"out with data.source.skip_uncaptioned=true"
+        )
+    if not texts:
+        raise ValueError(f"no image in {root} has a caption")
+    return Captioned(texts, without)
+
+
+def _lines(table: Path) -> Iterator[tuple[Path, str]]:
+    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            yield table.parent / row["file_name"], str(row["text"]).strip()
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f'{table}, line {number}: should be {{"file_name": .., "text": ..}}') from error
+
+
+def count_captions(root: str | Path, skip: bool = False) -> int:
+    """Number of different captions in a folder; raises as `captioned`."""
+    return len({*captioned(root, skip).texts.values()})
