@@ -38,7 +38,7 @@ def sample(config: dict[str, Any], context: Context) -> Found:
         prompts = Prompts.of(config["prompts"], config["negative"])
         texts = {"prompts": [*prompts.texts], "negative": prompts.negative} if prompts else {}
         n = config["n"] if config["n"] is not None else POINTS if points else task.n
-        any_label = Job(run, denoiser, recipe, n, seed, None, config["batch_size"], run.folder, data, prompts)
+        any_label = Job(run, denoiser, recipe, n, seed, None, config["batch_size"], run.folder, data, prompts=prompts)
         label = None if config["label"] is None else any_label.label_of("label", config["label"])
         how = {key: line(getattr(recipe, key)) for key in ("sampler", "grid", "path", "precision")}
         how["guidance"] = ", ".join(map(line, recipe.chain.parts))

@@ -54,8 +54,8 @@ class Job:
     batch_size: int
     folder: Path  # to write into
     data: DataModule  # that the run was trained on
-    prompts: Prompts | None = None  # the classes of this job
     bar: Callable[[str, int], AbstractContextManager[Progress]] = Drawing
+    prompts: Prompts | None = None  # the classes of this job
 
     def __post_init__(self) -> None:
         if self.n < 1 or self.batch_size < 1 or self.seed < 0:
