@@ -159,6 +159,8 @@ def test_tasks_do_not_share_a_folder(runs):
 def test_what_cannot_be_done_is_refused_before_anything_is(runs, tmp_path, subtests):
     for words, message in [
         (["run=points", "task=classes"], "this run is unconditional"),
+        (["run=digits", "label=seven"], "label=seven is none of this run's 10 classes, which count from 0: 0 "),
+        (["run=digits", "task=edit", "task.label=seven"], "task.label=seven is none of this run's 10 classes"),
         (["run=points", "task=edit", "task.label=0"], "this run is unconditional"),
         (["run=points", "task.singles=true"], "these samples are points"),
         (["run=digits", "task=classes", "label=2"], "leave out label=2"),
@@ -174,7 +176,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is(runs, tmp_path, subte
         (["run=digits", "problem=deblur"], "'problem' is not a key of Draw"),
         (["run=points", "task=restore", "problem=deblur", "restoration=dps"], "inverse problems are about images"),
         (["run=digits", "task=restore", "problem=deblur", "restoration=dps", "task.noise_std=-1.0"], "noise_std=-1"),
-        (["run=digits", "n=0"], "n and batch_size must be at least 1"),
+        (["run=digits", "n=0"], r"n=0 must lie in \[1, "),
         (["run=digits", "label=10"], "none of this run's 10 classes"),
     ]:
         with subtests.test(" ".join(words)):

@@ -1,12 +1,14 @@
 """Words as people type them: what Hydra's grammar lacks works, or is answered with the word that does it here."""
 
+import re
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from difflab.cli import main, train
 from difflab.cli.command import Line
 from difflab.cli.explain import explanation, unread
-from difflab.experiment.config import compose
+from difflab.experiment.config import compose, composition
 from difflab.experiment.config_words import check_words, spelled
 from difflab.experiment.errors import UserError
 from difflab.experiment.trainer import PLACEMENT
@@ -96,6 +98,17 @@ def test_several_values_without_a_multirun_are_answered_with_both_ways():
     line = Line.of("difflab-train", "train", ["data=folder", "data.source.root=a,b"])
     with pytest.raises(UserError, match=r"-m does a job for each; one text with commas is 'data.source.root=\"a,b\"'"):
         line.check_one_job()
+
+
+def test_a_study_is_counted_before_its_jobs_are_composed():
+    for words, said in [
+        (["seed=0,1,2", "nfe=range(2,6)"], "study of 12 jobs, 3 seed x 4 nfe"),
+        (["experiment=samplers_by_nfe", "seed=0,1", "nfe=5"], r"jobs, .*2 seed"),
+        (["experiment=samplers_by_nfe"], r"^study of [0-9]{2,3} jobs, .*sampler"),
+    ]:
+        line = Line.of("difflab-train", "train", words)
+        settings = composition("train", [word for word in line.overrides if word not in line.sweeps])
+        assert re.search(said, line.study(settings))
 
 
 def test_the_version_is_difflabs(capsys):

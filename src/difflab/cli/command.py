@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import shlex
 import signal
@@ -110,6 +111,17 @@ class Line:
         parsed = OverridesParser.create().parse_overrides([*self.overrides])
         return [str(o.input_line) for o in parsed if o.is_sweep_override()]
 
+    def study(self, settings: DictConfig) -> str:
+        """How many jobs these are, and of what: known before any of them is composed."""
+        given = {word.partition("=")[0]: word for word in self.sweeps}
+        own = settings.hydra.sweeper.get("params") or {}  # of an experiment that is a sweep
+        taken = {override.partition("=")[0] for override in self.overrides}
+        words = [*given.values(), *(f"{key}={value}" for key, value in own.items() if key not in taken)]
+        every = OverridesParser.create().parse_overrides(words)
+        factors = {o.key_or_group: len([*o.sweep_iterator()]) for o in every if o.is_sweep_override()}
+        of = " x ".join(f"{count} {key}" for key, count in factors.items())
+        return f"study of {math.prod(factors.values())} jobs{', ' * bool(of)}{of}"
+
     def check_one_job(self) -> None:
         """Raise UserError for several values, which are several jobs, or one text that has commas."""
         for word in self.sweeps:
@@ -157,6 +169,7 @@ def run(line: Line, job: Job, multirun: bool) -> None:
             return
         if reason := explanation(line.name, line.overrides):  # Hydra would find it job by job
             raise UserError(reason)
+        print(line.study(settings), flush=True)
         outcomes = Outcomes.new(Path(str(settings.runs_dir)))
         elsewhere = not str(settings.hydra.launcher._target_).endswith("BasicLauncher")
         try:
