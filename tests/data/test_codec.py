@@ -228,8 +228,9 @@ def test_a_known_law_is_that_of_the_numbers_that_models_see():
 
 def test_every_data_option_names_its_codec_and_the_paradigm_takes_its_levels(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "one.png")
+    (tmp_path / "one.txt").write_text("one")
     for option in options("data"):
-        config = composed(f"data={option}", *([f"data.source.root={tmp_path}"] if option == "folder" else []))
+        config = composed(f"data={option}", *([f"data.source.root={tmp_path}"] if "folder" in option else []))
         codec = build(config["data"]["codec"])
         assert build(config["model"]["codec"]) == codec
     images = ["data=digits", "backbone.attention=[4]"]

@@ -47,7 +47,7 @@ def test_splits_refuse_other_types():
 @functools.cache
 def sets():
     """Every option of conf/data that is there without a download, built once: the laws change none."""
-    absent = {"folder"} | (set() if fashion_mnist.DEBIAN.is_dir() else {"fashion_mnist"})
+    absent = {"folder", "captioned_folder"} | (set() if fashion_mnist.DEBIAN.is_dir() else {"fashion_mnist"})
     if find_spec("sklearn") is None:
         absent.add("digits")
     return {name: built("data", name) for name in options("data") if name not in absent}

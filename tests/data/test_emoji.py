@@ -114,7 +114,7 @@ def test_the_classes_follow_the_labels():
         assert isinstance(data, DataModule)
         assert (data.source.labels, data.classes) == (labels, classes)
         assert len(data.images.names) == classes
-    with pytest.raises(ValueError, match=r"data\.source\.labels=subgroup: choose style or group"):
+    with pytest.raises(ValueError, match=r"data\.source\.labels=subgroup: choose style or group or caption"):
         composed("data=emoji", "data.source.labels=subgroup")
-    with pytest.raises(ValueError, match="labels='subgroup': choose style or group"):
+    with pytest.raises(ValueError, match="labels='subgroup': choose style, group or caption"):
         Emoji("subgroup")

@@ -14,6 +14,7 @@ COMMANDS = {
     "sample": "draw from a trained run; invert, interpolate, edit, restore",
     "figure": "draw the pictures of the field: processes, schedules, scores, samplers, guidance",
     "report": "compare what was measured: a page, tables and figures",
+    "runs": "list the runs; show one, compare two, remove some",
     "search": "search settings for the best distance at the fewest network evaluations",
     "reflow": "straighten a trained flow: short for train teacher=RUN",
     "check": "hold a part, ours or yours, to the laws of its kind; place it beside ours",

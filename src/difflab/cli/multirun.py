@@ -15,16 +15,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from difflab.experiment.errors import UserError
 from difflab.experiment.files import write_json
 from difflab.experiment.signals import handled
 
 Found = TypeVar("Found")
-COLUMNS = ("loss", "loss_spread", "accuracy", "bits_per_dim", "bits_per_dim_bound", "nfe")  # and what has a floor
+SCORES = 3  # columns of them in the closing table: first those with a floor, then of these
+WHOLE = 24  # characters of a word that stays in one line in a narrow terminal
+OTHERS = ("bits_per_dim", "bits_per_dim_bound", "accuracy", "loss")
 FORGOTTEN = 30 * 24 * 3600  # seconds: no multirun takes a month
 STOPPED = "stopped; the same command goes on"
 COUNTS = ("trained", "measured", "cached")
@@ -135,10 +138,11 @@ def show(outcomes: Sequence[Mapping[str, Any]]) -> None:
     """A row a job, named by what was varied; then the counts; then the failures."""
     console = Console(width=None if Console().is_terminal else 200)
     common = set.intersection(*(set(job["overrides"]) for job in outcomes)) if len(outcomes) > 1 else set()
-    names = [" ".join(word for word in job["overrides"] if word not in common) for job in outcomes]
+    words = [[word for word in job["overrides"] if word not in common] for job in outcomes]
+    names = [" ".join(each) for each in words]
     found = [job["found"] or {} for job in outcomes]
     plans = [each["plan"] for each in found if "plan" in each]
-    table, closing = planned(names, found, plans) if plans else done(names, outcomes, found)
+    table, closing = planned(names, found, plans) if plans else done(words, outcomes, found)
     console.print(table)
     console.print(closing, highlight=False)
     for name, job in zip(names, outcomes, strict=True):
@@ -147,18 +151,25 @@ def show(outcomes: Sequence[Mapping[str, Any]]) -> None:
 
 
 def done(
-    names: Sequence[str], outcomes: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
+    words: Sequence[Sequence[str]], outcomes: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
 ) -> tuple[Table, str]:
-    """What jobs found, and how much of it they had to do."""
+    """What jobs found, a column for each word that varies and for a few scores; and how much they had to do."""
     flat = [{**each, **each.get("metrics", {}), **each.get("cost", {})} for each in found]
-    scores = [key for values in flat for key in floored(values)]
-    columns = [key for key in dict.fromkeys((*COLUMNS, *scores)) if any(key in values for values in flat)]
-    table = Table("", *columns, "did")
-    for name, values, job in zip(names, flat, outcomes, strict=True):
+    known = dict.fromkeys([*(key for values in flat for key in floored(values)), *OTHERS])
+    scores = [key for key in known if any(key in values for values in flat)]
+    columns = [*scores[:SCORES], *(["nfe"] if any("nfe" in values for values in flat) else [])]
+    varied = [dict(word.partition("=")[::2] for word in each) for each in words]
+    keys = list(dict.fromkeys(key for each in varied for key in each))
+    longest = {key: max(len(each.get(key, "")) for each in varied) for key in keys}
+    named = [Column(escape(key), overflow="fold", no_wrap=longest[key] <= WHOLE) for key in keys]
+    failed = [""] if any(job["error"] for job in outcomes) else []  # the heading of a column that names them
+    table = Table(*named, *(key.replace("_", " ") for key in columns), *failed, box=SIMPLE, padding=(0, 1, 0, 0))
+    for each, values, job in zip(varied, flat, outcomes, strict=True):
         cells = [f"{values[key]:.4g}" if key in values else "" for key in columns]
-        table.add_row(escape(name), *cells, "failed" if job["error"] else ", ".join(w for w in COUNTS if values.get(w)))
+        table.add_row(*(escape(each.get(key, "")) for key in keys), *cells, *(["failed"] if job["error"] else []))
     counts = ", ".join(f"{sum(values.get(word, 0) for values in flat)} {word}" for word in COUNTS)
-    return table, f"{len(names)} jobs: {counts}, {sum(job['error'] is not None for job in outcomes)} failed"
+    more = f"; {len(scores) - SCORES} more scores of each: difflab-report" if len(scores) > SCORES else ""
+    return table, f"{len(words)} jobs: {counts}, {sum(job['error'] is not None for job in outcomes)} failed{more}"
 
 
 def planned(

@@ -65,8 +65,7 @@ class Folder:
             labels, names = labels_of(layout.array)
             if labels and len(labels) != len(array):
                 raise ValueError(f"{layout.array} has {len(array)} images and {len(labels)} labels")
-            rows: list[Callable[[], AbstractContextManager[Picture]]]
-            rows = [partial(nullcontext[Picture], Picture(array[i])) for i in range(len(array))]
+            rows = [partial(held, Picture(array[i])) for i in range(len(array))]
             return self._split(layout, rows, [str(i) for i in range(len(rows))], [*labels] or [0] * len(rows), names)
         paths = [file.relative_to(layout.root).as_posix() for file in layout.files]
         return self._split(layout, [partial(opened, file) for file in layout.files], paths, layout.labels, layout.names)
@@ -153,3 +152,8 @@ class Folder:
         if unreadable:
             notes.append(f"left out: {len(unreadable)} unreadable")
         return pixels[readable], readable, notes
+
+
+def held(picture: Picture) -> AbstractContextManager[Picture]:
+    """An image in memory, as `opened` gives one of a file."""
+    return nullcontext(picture)
