@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from difflab.experiment.checkpoint import Checkpoint, newest
 from difflab.experiment.identity import content, flat, label
 from difflab.experiment.run import Run
-from difflab.paradigm.base import TRAINING
+from difflab.paradigm.base import TRAINING, Paradigm
 from difflab.paradigm.flow_map import FlowMapMatching
 from difflab.paradigm.kl_autoencoder import KLAutoencoder
 from difflab.process.noise import keyed
 
-if TYPE_CHECKING:
-    from difflab.experiment.training import Training
-
 BUDGET, RATE = "images", "model.optimisation.lr"  # in the content of a run
 LOOKS = 10_000  # steps at most at which the learning rates of two budgets are compared
 SHARES = (0.0, 0.3, 0.7, 1.0)  # of the budget, at which the training times of two batches are compared
+
+
+class Job(Protocol):
+    """A training, as `Training` is one."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Its configuration."""
+
+    @property
+    def origins(self) -> Mapping[str, Mapping[str, Any]]:
+        """What it is made from."""
+
+    @property
+    def run(self) -> Run:
+        """Its run."""
+
+    @property
+    def model(self) -> Paradigm:
+        """What is trained."""
+
+    @property
+    def steps(self) -> int:
+        """Of its budget."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is done."""
 
 
 class Kin(NamedTuple):
@@ -32,7 +57,7 @@ class Kin(NamedTuple):
     differs: frozenset[str]
 
 
-def kin(job: Training) -> Iterator[Kin]:
+def kin(job: Job) -> Iterator[Kin]:
     """The runs beside it that differ from a job in the budget or in the learning rate alone."""
     ours = flat(content(job.config, job.origins))
     for path in sorted(job.run.folder.parent.glob(f"{label(job.config)}-*/config.yaml")):
@@ -48,7 +73,7 @@ def kin(job: Training) -> Iterator[Kin]:
             yield Kin(Run(path.parent), config["images"], differs)
 
 
-def goes_on_from(job: Training) -> Checkpoint | None:
+def goes_on_from(job: Job) -> Checkpoint | None:
     """The state that a training starts from: its own, or else that of a shorter run; None: it starts anew.
 
     Raises ValueError as `newest` does.
@@ -56,7 +81,7 @@ def goes_on_from(job: Training) -> Checkpoint | None:
     return newest(job.run) or (shorter(job) if not job.complete else None)
 
 
-def shorter(job: Training) -> Checkpoint | None:
+def shorter(job: Job) -> Checkpoint | None:
     """The latest state of a run with a smaller budget that this training would come to, bit for bit; None without one.
 
     The learning rate of every step until then, and of the next, must be the same under both budgets, and nothing else
@@ -76,14 +101,14 @@ def shorter(job: Training) -> Checkpoint | None:
     return max(found, key=lambda state: state.step, default=None)
 
 
-def same_rates(job: Training, steps: int, done: int) -> bool:
+def same_rates(job: Job, steps: int, done: int) -> bool:
     """Whether the learning rates of the first `done` steps, and of the next, are those of a budget of `steps`."""
     looked = {*range(0, done + 1, max(1, done // LOOKS)), done}
     factor, size = job.model.optimisation.factor, job.config["batch_size"]
     return all(factor(step, steps, size) == factor(step, job.steps, size) for step in looked)
 
 
-def follows_budget(job: Training) -> bool:
+def follows_budget(job: Job) -> bool:
     """Whether the loss depends on the share of the budget that is over."""
     model = job.model
     if isinstance(model, FlowMapMatching | KLAutoencoder):
@@ -92,7 +117,7 @@ def follows_budget(job: Training) -> bool:
     return any(not torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
 
 
-def remarks(job: Training) -> Iterator[str]:
+def remarks(job: Job) -> Iterator[str]:
     """What a user must know of runs like a job that is about to start: which state is used, or why none is."""
     if newest(job.run):
         return
