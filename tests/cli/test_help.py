@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from difflab.cli.help import text
+from difflab.experiment.build import WORDS
 from difflab.experiment.conf_files import Setting, family, options, places, read
 from difflab.experiment.search_path import conf_dir
 from difflab.experiment.settings import TYPES, hint
@@ -27,7 +28,7 @@ def flat(node, path=()):
     """The leaves of nested dicts by dotted key, other than the classes that they name."""
     if not isinstance(node, Mapping):
         return {".".join(path): node}
-    inner = (flat(child, (*path, key)) for key, child in node.items() if key != "_target_")
+    inner = (flat(child, (*path, key)) for key, child in node.items() if key not in WORDS)
     return {key: value for each in inner for key, value in each.items()}
 
 

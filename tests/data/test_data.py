@@ -66,7 +66,7 @@ def test_conf_states_sigma_data_to_three_digits():
 
 
 def test_every_class_is_held_out_too():
-    for data in sets().values():
+    for data in (each for each in sets().values() if each.images.lookup is None):
         assert data.images.test.y.unique().tolist() == list(range(max(1, data.classes))), str(data.source)
 
 

@@ -85,18 +85,22 @@ def facts_are_the_stated_ones(data: DataModule) -> Worst:
             data.codec.check(split.x)
         except ValueError as error:
             return Worst(f"{name(data)}: {key} samples: {error}", math.inf, 0.0)
-    found = [(split.shape, len(images.names)) for split in splits(images).values()]
+    found = [(split.shape, images.classes) for split in splits(images).values()]
     case = f"{name(data)}: shape and classes {found} in place of {data.shape}, {data.classes}"
     return violations(case, torch.tensor([each != (data.shape, data.classes) for each in found]))
 
 
 def labels_are_classes(data: DataModule) -> Worst:
-    """Labels lie in 0..classes - 1, where there are no classes they are 0, and every class has training samples."""
+    """Labels lie in 0..classes - 1, where there are no classes they are 0, and every class has training samples.
+
+    A caption, a number or an image that a label looks up may be that of held-out samples alone.
+    """
     classes, cases = max(1, data.classes), []
     for key, split in splits(data.images).items():
         case = f"{name(data)}: {key} labels outside 0..{classes - 1}"
         cases.append(violations(case, (split.y < 0) | (split.y >= classes)))
-    empty = torch.tensor([not (data.images.train.y == k).any() for k in range(classes)])
+    known = torch.unique(data.images.train.y) if data.images.lookup is None else torch.arange(classes)
+    empty = ~torch.isin(torch.arange(classes), known)
     return worst([*cases, violations(f"{name(data)}: classes without training samples", empty)])
 
 
