@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from difflab.backbone.ranges import ClassCount, Depth, Width
 from difflab.backbone.text import END, START, TextTransformer, end_of_text
 
 
@@ -125,13 +126,13 @@ class Tokens(DataBook):
 
     def __init__(
         self,
-        classes: int,
-        features: int,
-        width: int = 128,
-        depth: int = 2,
-        heads: int = 4,
-        vocabulary: int = 2048,
-        context: int = 24,
+        classes: ClassCount,
+        features: Width,
+        width: Width = 128,
+        depth: Depth = 2,
+        heads: Width = 4,
+        vocabulary: Width = 2048,
+        context: Width = 24,
     ) -> None:
         super().__init__(classes, empty_caption(context))
         self.features, self.width = features, width
@@ -176,7 +177,7 @@ class Vectors(DataBook):
     It is filled with floats `(N, dimensions)`, best of about unit variance. Raises ValueError for other rows.
     """
 
-    def __init__(self, classes: int, features: int, dimensions: int = 1) -> None:
+    def __init__(self, classes: ClassCount, features: Width, dimensions: Width = 1) -> None:
         super().__init__(classes, torch.zeros(dimensions))
         self.features, self.dimensions = features, dimensions
         self.project = nn.Sequential(nn.Linear(dimensions, features), nn.SiLU(), nn.Linear(features, features))
@@ -203,7 +204,7 @@ class Images(DataBook):
     `(N, channels, H, W)`, H and W those of the samples, as models see them. Raises ValueError for other rows.
     """
 
-    def __init__(self, classes: int, features: int, channels: int = 1) -> None:
+    def __init__(self, classes: ClassCount, features: Width, channels: Width = 1) -> None:
         super().__init__(classes, torch.zeros(channels, 1, 1))
         self.channels = channels
 

@@ -13,6 +13,7 @@ from difflab.backbone.attention import attend, in_heads
 from difflab.backbone.book import Book, Classes, Entry
 from difflab.backbone.dit import Gated, Modulated, Transformer, perceptron
 from difflab.backbone.layers import Block, set_checkpointing, xavier, zeroed
+from difflab.backbone.ranges import ClassCount, Depth, Width
 
 
 class HeadNorm(nn.RMSNorm):
@@ -109,12 +110,12 @@ class MMDiT(Transformer):
 
     def __init__(
         self,
-        shape: Sequence[int],
-        classes: int,
-        width: int = 128,
-        depth: int = 4,
-        heads: int = 4,
-        patch: int = 2,
+        shape: Sequence[Width],
+        classes: ClassCount,
+        width: Width = 128,
+        depth: Depth = 4,
+        heads: Width = 4,
+        patch: Width = 2,
         qk_norm: bool = False,
         learned_variance: bool = False,
         second_time: bool = False,

@@ -172,7 +172,7 @@ class UNet(Encoder):
         second_time: bool = False,
         checkpointing: bool = False,
         book: Callable[[int, int], Book] = Classes,
-        cross: Sequence[int] = (),
+        cross: Sequence[Width] = (),
     ) -> None:
         inner = width, multipliers, blocks, attention, head_channels, dropout, scale_shift, groups, patch
         super().__init__(shape, classes, *inner, second_time, book, cross)

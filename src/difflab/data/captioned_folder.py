@@ -13,6 +13,7 @@ import torch
 from difflab.data.caption_files import captioned
 from difflab.data.folder import Folder
 from difflab.data.images import Images, Split
+from difflab.data.ranges import Count, Seed
 from difflab.data.words import Captions
 
 log = logging.getLogger(__name__)
@@ -31,9 +32,9 @@ class CaptionedFolder:
 
     paths: ClassVar[tuple[str, ...]] = ("root",)
     root: str
-    shape: Sequence[int]
+    shape: Sequence[Count]
     held_out: float = 0.1
-    seed: int = 0
+    seed: Seed = 0
     skip_uncaptioned: bool = False
 
     def load(self) -> Images:

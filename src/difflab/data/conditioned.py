@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from difflab.data.images import Images, Source, Split
+from difflab.data.ranges import Count
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class LowResolution:
     in place of the repetition. Raises ValueError for a factor that does not divide the sides.
     """
 
-    factor: int = 2
+    factor: Count = 2
 
     def __call__(self, x: Tensor) -> Tensor:
         """uint8 (N, C, H, W) -> float (N, C, H, W) in [-1, 1]."""

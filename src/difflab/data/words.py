@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from difflab.data.ranges import Count
+
 PADDING, START, END, FIRST = 0, 1, 2, 3  # ids: of the marks, and of the first word
 WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 
@@ -116,8 +118,8 @@ class Words:
     - `context`: ids that are read of a text, two of them marks.
     """
 
-    vocabulary: int = 4096
-    context: int = 24
+    vocabulary: Count = 4096
+    context: Count = 24
 
     def __call__(self, texts: Sequence[str]) -> Vocabulary:
         """The vocabulary of texts: the most frequent words, of equal ones the first in alphabetical order."""

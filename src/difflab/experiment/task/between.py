@@ -12,6 +12,7 @@ from difflab.experiment.picture.files import save_png
 from difflab.experiment.picture.sheet import Sheet
 from difflab.experiment.picture.text import number
 from difflab.experiment.task.base import Job, Outcome
+from difflab.process.ranges import Count
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Between:
     Raises ValueError for less than two frames.
     """
 
-    frames: int = 9
+    frames: Count = 9
     n: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
