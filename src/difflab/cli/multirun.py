@@ -168,8 +168,8 @@ def done(
         cells = [f"{values[key]:.4g}" if key in values else "" for key in columns]
         table.add_row(*(escape(each.get(key, "")) for key in keys), *cells, *(["failed"] if job["error"] else []))
     counts = ", ".join(f"{sum(values.get(word, 0) for values in flat)} {word}" for word in COUNTS)
-    more = f"; {len(scores) - SCORES} more scores of each: difflab-report" if len(scores) > SCORES else ""
-    return table, f"{len(words)} jobs: {counts}, {sum(job['error'] is not None for job in outcomes)} failed{more}"
+    more = f"{len(scores) - SCORES} more scores of each: difflab-report\n" if len(scores) > SCORES else ""
+    return table, f"{more}{len(words)} jobs: {counts}, {sum(job['error'] is not None for job in outcomes)} failed"
 
 
 def planned(
