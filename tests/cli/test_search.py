@@ -183,7 +183,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(tmp_path, subtests):
         (["nfe=4,six"], "could not be converted to Integer"),
         (["nfe=range(4,4)"], "nfe=range(4,4): an empty range"),
         (["nfe=tag(log,range(4,64,4))"], "nfe=tag(log,range(4,64,4)): "),
-        (["nfe=range(4,"], "no viable alternative"),
+        (["nfe=range(4,"], "nfe=range(4, does not close a bracket"),
         (["nfe=4"], "nothing to search"),
         (["nfe=4,6", "trials=many"], "trials: "),
         (["nfe=4,6", "metric=beauty"], "beauty is no score"),

@@ -48,7 +48,7 @@ def test_what_is_no_setting_is_answered_with_the_way_to_say_it(subtests):
         (["two words=1"], "'two words=1' is no setting"),
         (["runs_dir="], "runs_dir= has no value"),
         (["data.source.root=[x]/imgs"], "as text it is 'data.source.root=\"[x]/imgs\"'"),
-        (['data.source.root="x'], "neither a list nor text in quotes"),
+        (['data.source.root="x'], "does not close a bracket or a quote"),
         (["paradigm=../paradigm/ddpm"], "paradigm=../paradigm/ddpm does not exist; valid: "),
         (["steps=1000"], "what does it here is images=N, the budget"),
         (["data=3"], "data=3 does not exist"),

@@ -16,6 +16,7 @@ from difflab.experiment.settings import is_text
 ITEM = r"(?:^|(?<=[,\[])|(?<=[,\[] ))(?:{})(?=\s*(?:$|[,\]]))"  # a whole value, or an item of a list or of a sweep
 NONE = re.compile(ITEM.format("None"))  # as Python, and W&B's agent, write null
 SCIENTIFIC = re.compile(ITEM.format(r"\d+(?:\.\d+)?[eE]\+?\d{1,2}"))
+FUNCTION = re.compile(r"(?:choice|range|interval|glob|shuffle|sort|tag)\(")  # of a sweep
 NUMBER = re.compile(ITEM.format(r"[-+]?\d[\d_.eE+-]*|true|false"), re.IGNORECASE)
 
 
@@ -67,9 +68,9 @@ def value_in_grammar(command: str, key: str, text: str) -> str:
     """
     text = text if "'" in text or '"' in text else NONE.sub("null", text)
     if not parses(text):
-        if text[0] in "[{'\"":
+        if text[0] in "[{'\"" or FUNCTION.match(text):
             way = shlex.quote(f"{key}={quoted(text)}")
-            raise UserError(f"{key}={text} is neither a list nor text in quotes; as text it is {way}")
+            raise UserError(f"{key}={text} does not close a bracket or a quote; as text it is {way}")
         return quoted(text if text.count("${") <= text.count("}") else text.replace("${", "\\${"))  # no interpolation
     if NUMBER.search(text) and "(" not in text and is_text(settings_at(command, key.lstrip("+"))):
         return NUMBER.sub(lambda number: quoted(number[0]), text)
