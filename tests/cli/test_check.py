@@ -200,7 +200,7 @@ def test_samplers_take_settings_and_hold():
 
 def test_of_a_whole_group_what_needs_a_value_is_left_out_and_said_so():
     left = [part for part in parts(["data"]) if part.built is None]
-    assert [part.option for part in left] == ["folder"]
+    assert [part.option for part in left] == ["captioned_folder", "folder"]
     assert left[0].notes[0].startswith("please give a value: data.source.root")
 
 

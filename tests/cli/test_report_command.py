@@ -78,8 +78,8 @@ def test_unreadable_files_are_left_out_by_name_unless_their_run_is_named(tmp_pat
     run(monkeypatch)
     first, second = capsys.readouterr().err.splitlines()
     assert damaged.name in first
-    assert f"{old.name}/config.yaml has no choices" in second
-    with pytest.raises(SystemExit, match="has no choices"):
+    assert f"{old.name}/config.yaml is damaged: it has no images" in second
+    with pytest.raises(SystemExit, match="it has no images"):
         run(monkeypatch, old.name)
 
 

@@ -25,13 +25,15 @@ UNTRAINED = (
 )
 CASES = {option: [f"paradigm={option}"] for option in options("paradigm") if option not in UNTRAINED}
 OF_IMAGES = ("ddpm", "classifier", "noisy_classifier", "draws_two", "checkpointing", "dit", "no_label_dropout", "vae")
-OF_IMAGES += ("autoencoder",)
+OF_IMAGES += ("autoencoder", "contrastive")
 SMALL_PATCHES = ["discriminator.layers=1", "discriminator.width=16"]
+SMALL_PAIR = ["backbone.multipliers=[1]", "backbone.attention=[]", "backbone.patch=4", "book.width=16", "book.depth=1"]
 CASES |= {
     "vae": ["paradigm=vae", "nfe=1"],
     "hierarchical_vae": ["paradigm=hierarchical_vae", "schedule.T=4"],
     "gan": ["paradigm=gan", "nfe=1", "backbone=mlp_generator", "discriminator=mlp"],
     "autoencoder": ["paradigm=autoencoder", "adversary=hinge", "adversary.gamma=1.0", *SMALL_PATCHES],
+    "contrastive": ["paradigm=contrastive", "data=emoji_captions", *SMALL_PAIR],
     "draws_two": ["paradigm=ddpm", "draws=two"],  # a chain is of the first images of each process: other ones
     "no_label_dropout": ["paradigm=vp_sde", "model.label_dropout=0.0"],
     "curriculum": ["paradigm=vp_sde", "times=curriculum"],
@@ -41,6 +43,7 @@ CASES |= {
 LACKING = {  # settings of the U-Net that another network does not have
     "dit": ("backbone.multipliers", "backbone.attention", "backbone.head_channels", "backbone.dropout"),
     "vae": ("backbone.attention", "backbone.head_channels", "backbone.dropout"),
+    "contrastive": ("data=", "backbone.multipliers", "backbone.attention"),
     "autoencoder": ("backbone.attention", "backbone.head_channels", "backbone.dropout"),
 }
 

@@ -66,12 +66,15 @@ def value_in_grammar(command: str, key: str, text: str) -> str:
     asked for; `None` is null; `1e3` is 1000, which fits whole numbers and others. Raises UserError for brackets or
     quotes that do not close.
     """
-    text = text if "'" in text or '"' in text else NONE.sub("null", text)
+    in_quotes = "'" in text or '"' in text
+    text = text if in_quotes else NONE.sub("null", text)
     if not parses(text):
         if text[0] in "[{'\"" or FUNCTION.match(text):
             way = shlex.quote(f"{key}={quoted(text)}")
             raise UserError(f"{key}={text} does not close a bracket or a quote; as text it is {way}")
         return quoted(text if text.count("${") <= text.count("}") else text.replace("${", "\\${"))  # no interpolation
+    if in_quotes:
+        return text
     if NUMBER.search(text) and "(" not in text and is_text(settings_at(command, key.lstrip("+"))):
         return NUMBER.sub(lambda number: quoted(number[0]), text)
     return text if "(" in text else SCIENTIFIC.sub(whole, text)  # of interval(1e3,1e4) the numbers are no whole ones

@@ -80,6 +80,11 @@ READINGS = {
     "class_accuracy": Reading(
         "Class accuracy", True, 0, 1, "The share of generated samples that a classifier puts in the class asked for."
     ),
+    "psnr": Reading(
+        "PSNR",
+        True,
+        meaning="The mean peak signal-to-noise ratio of samples that were encoded and decoded, in dB.",
+    ),
     "text_alignment": Reading(
         "Text alignment",
         True,
