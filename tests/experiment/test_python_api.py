@@ -112,7 +112,7 @@ def test_the_next_command_works_as_it_stands(capsys):
         words = shlex.split(train({**TOY, "runs_dir": folder})["next"])
         assert words[0] == "difflab-sample"
         run_here("sample", *words[1:], "n=2")
-        assert "2 images" in capsys.readouterr().out
+        assert "2 points" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from difflab.data.latents import space_name
 from difflab.data.module import DataModule
 from difflab.data.pairs import save_pairs
 from difflab.denoiser.base import AnyDenoiser
+from difflab.experiment.conditions import books
 from difflab.experiment.conf_files import read
 from difflab.experiment.files import atomic
 from difflab.experiment.identity import identity
@@ -110,8 +111,8 @@ class Teacher:
             if not path.exists():
                 denoiser, recipe = self.trained.denoiser, self.trained.recipe
                 seed = keyed(PAIRS, self.seed).initial_seed()
-                images = self.trained.data.images
-                y = in_turn(self.n, recipe.guided(denoiser).classes, images.looked_up(images.train))
+                looked_up = self.trained.data.images.train.y if any(books(denoiser)) else None
+                y = in_turn(self.n, recipe.guided(denoiser).classes, looked_up)
                 with Drawing("pairs", self.n) as progress:
                     x = recipe.draw(denoiser, y, seed, progress=progress).x
                 with atomic(path) as unfinished:
