@@ -69,8 +69,8 @@ def test_a_class_of_another_kind_and_a_bare_mapping_are_of_no_type():
 def test_sizes_are_refused_before_memory_is_given(monkeypatch):
     monkeypatch.setattr(sizes, "MOST", 50)
     for words, reason in [
-        (["backbone.width=4000000", "backbone.multipliers=[1]"], r"it needs [\d,.]+ GiB, and this machine has"),
-        (["backbone.blocks=10000000", "backbone.width=16"], "it is made of more than 50 tensors"),
+        (["backbone.width=100000", "backbone.multipliers=[1]"], r"it needs [\d,.]+ GiB, and this machine has"),
+        (["backbone.blocks=1000", "backbone.width=16"], "it is made of more than 50 tensors"),
     ]:
         node = composed("data=digits", *words)["model"]
         with pytest.raises(ValueError, match=reason), sizes.bounded("backbone="):

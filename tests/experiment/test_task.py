@@ -71,7 +71,7 @@ def test_classes_are_named_by_the_weights_or_the_data_or_else_by_numbers(runs, t
     assert replace(job, data=nowhere).names == [f"class {k}" for k in range(10)]
     run = Run(tmp_path / "named")
     run.folder.mkdir()
-    save_weights(run, {}, {}, {}, names=(words := [f"word {k}" for k in range(10)]))
+    save_weights(run, {}, {0.9: {}}, {}, names=(words := [f"word {k}" for k in range(10)]))
     assert replace(job, run=run, data=nowhere).names == words
     assert job_of(runs, "run=points").names == []
 
