@@ -30,6 +30,7 @@ OUTLIERS = {("edm", "edm"), ("edm", "heun"), ("edm", "rk4"), ("sub_vp_sde", "edm
 # A block of DPM-Solver-3 is all of the 5 evaluations, and VP begins at alpha = sigma / 150.
 OUTLIERS |= {(paradigm, "dpm_solver_singlestep") for paradigm in ("exact", "sub_vp_sde")}
 OUTLIERS |= {("ve_sde", "euler"), ("ve_sde", "midpoint"), ("ve_sde", "rk4"), ("ncsn", "euler")}
+CLEAN = ("contrastive",)  # of images as they are
 
 
 def deterministic():
@@ -43,7 +44,7 @@ def defaults():
     found = {}
     for paradigm in options("paradigm"):
         config = compose("train", [f"paradigm={paradigm}"])
-        if "classifier" not in paradigm and config["schedule"].get("T", max(NFE)) >= max(NFE):
+        if paradigm not in CLEAN and "classifier" not in paradigm and config["schedule"].get("T", max(NFE)) >= max(NFE):
             found.setdefault(str((config["schedule"], config["grid"])), (paradigm, config))
     return {name: (build(each["schedule"]), build(each["grid"])) for name, each in found.values()}
 

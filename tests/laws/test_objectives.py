@@ -31,7 +31,8 @@ TAUGHT = (
     *("consistency_distillation", "lagrangian_distillation", "progressive_distillation"),
     *("one_step_reflow", "reflow"),
 )
-OTHERS = (*TAUGHT, "exact", "vae", "gan", "autoencoder")  # taught by another run, without a network, and of no noise
+# Taught by another run, without a network, and of no noise
+OTHERS = (*TAUGHT, "exact", "vae", "gan", "autoencoder", "contrastive")
 # levels: see test_vae, test_adversarial and test_autoencoder_loss
 PRESETS = [p for p in options("paradigm") if "classifier" not in p and p not in OTHERS]
 N = 2**15
