@@ -112,6 +112,9 @@ class Kinked(LinearBetas):
         k = t.floor().clamp(1, self.T - 1).long()
         return torch.lerp(self.log_snrs[k - 1], self.log_snrs[k], t - k)
 
+    def rate(self, t):
+        return Schedule.rate(self, t)  # that of the lines
+
     def time_at(self, log_snr):
         return super().time_at(log_snr) + 0.5
 

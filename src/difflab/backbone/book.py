@@ -46,7 +46,7 @@ class Classes(nn.Module):
 
     width, channels = 0, 0
 
-    def __init__(self, classes: int, features: int) -> None:
+    def __init__(self, classes: ClassCount, features: Width) -> None:
         super().__init__()
         self.classes, self.features = classes, features
         self.weight = nn.Parameter(nn.init.normal_(torch.empty(classes + 1, features)))
