@@ -10,7 +10,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -85,10 +85,13 @@ def read_lines(path: Path) -> list[str]:
         return []
 
 
-def load_json(path: Path) -> dict[str, Any]:
-    """The plain values by name of a JSON file. Raises FileNotFoundError, and ValueError for anything else."""
+def load_json(path: Path, constant: Callable[[str], float] | None = None) -> dict[str, Any]:
+    """The plain values by name of a JSON file. Raises FileNotFoundError, and ValueError for anything else.
+
+    `constant` reads NaN and Infinity, which are refused without it.
+    """
     try:
-        found = json.loads(content(path, JSON), parse_constant=no_number, parse_float=finite)
+        found = json.loads(content(path, JSON), parse_constant=constant or no_number, parse_float=finite)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: it is no JSON ({reason(error)})") from error
     except ValueError as error:  # of `content`, and of a number with thousands of digits

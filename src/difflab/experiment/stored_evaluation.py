@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from difflab.experiment.stored import check_fields, is_number, load_json, short
+from difflab.experiment.stored import check_fields, is_number, load_json, no_number, short
 from difflab.metric.card import ProtocolCard
 from difflab.metric.direction import possible
 
@@ -29,7 +30,7 @@ LONGEST = 4000  # characters of a text of the card, a cost or a note
 
 def load_evaluation(path: Path) -> dict[str, Any]:
     """The fields of an evaluation's file. Raises FileNotFoundError, and ValueError for what is damaged."""
-    found = load_json(path)
+    found = load_json(path, diverged)
     given = {key: hint for key, hint in LATER.items() if key in found}
     check_fields(found, FIELDS | given, path)
     check_fields(found["cost"], COSTS | {key: hint for key, hint in LATER_COSTS.items() if key in found["cost"]}, path)
@@ -45,6 +46,11 @@ def load_evaluation(path: Path) -> dict[str, Any]:
     return found
 
 
+def diverged(word: str) -> float:
+    """NaN, the score of samples that diverged. Raises ValueError for Infinity."""
+    return math.nan if word == "NaN" else no_number(word)
+
+
 def read_evaluation(path: Path) -> dict[str, Any] | None:
     """The same; None where there is none, or where it is damaged."""
     try:
@@ -57,7 +63,7 @@ def check_metrics(metrics: Mapping[str, float], path: Path) -> None:
     """Raise ValueError unless the numbers of samples are there, all names are known, and all values are finite."""
     check_fields(metrics, dict.fromkeys(("n", "n_reference", "n_floor"), float), path)
     for name, value in metrics.items():
-        if not is_number(value):
+        if not (is_number(value) or math.isnan(value)):
             raise ValueError(f"{path} is refused: its {name} is {short(value)}")
         if not COUNTS.fullmatch(name):
             try:
