@@ -45,7 +45,7 @@ def lessened(program, words):
     """The words with a budget of moments in place of their own, and so the words in them that train another run."""
     less = BUDGETS[program]
     words = [
-        re.sub('"(paradigm=.*)"', lambda inner: f'"{" ".join(lessened(program, inner[1].split()))}"', w) for w in words
+        re.sub('"([^"]*=[^"]*)"', lambda inner: f'"{" ".join(lessened(program, inner[1].split()))}"', w) for w in words
     ]
     if program == "difflab-train":
         less = less + (TOY if "experiment=toy" in words else SMALL)
