@@ -44,6 +44,7 @@ STUDY += ["data=digits"]  # as the features of the 2,000 default images take lon
 def lessened(program, words):
     """The words with a budget of moments in place of their own, and so the words in them that train another run."""
     less = BUDGETS[program]
+    words = [word.replace("classifier-fashion16", "classifier-digits") for word in words]  # of the study's data here
     words = [
         re.sub('"([^"]*=[^"]*)"', lambda inner: f'"{" ".join(lessened(program, inner[1].split()))}"', w) for w in words
     ]

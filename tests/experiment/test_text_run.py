@@ -65,6 +65,7 @@ def test_the_pair_finds_texts_and_says_so(runs):
     result = json.loads((folder / "runs" / pair["run"] / "result.json").read_text())
     for name in ("image_to_text_R@1", "text_to_image_R@1", "image_to_text_R@5", "alignment"):
         assert -1 <= result[name] <= 1
+    assert result["image_to_text_R@5"] >= result["image_to_text_R@1"]
     assert "zero_shot" not in result, "this folder has no class prompts"
     assert (folder / "runs" / pair["run"] / "similarity" / "final.png").exists()
     words = json.loads((folder / "runs" / pair["run"] / "weights.json").read_text())["vocabulary"]["words"]
@@ -106,8 +107,18 @@ def test_negative_prompts_words_that_are_new_and_files(there, tmp_path, capsys):
     assert report["prompts"] == ["a red square", "a purple unicorn square"]
     assert both["labels"].tolist() == [0, 1, 0, 1]
     assert "left out, as the training captions do not have them: purple, unicorn" in capsys.readouterr().out
-    same, _ = drawn(tmp_path / "e", run, 'prompts=["a square, a square"]', "n=1")
-    assert same["arr_0"].shape == (1, 8, 8, 3)
+    _, report = drawn(tmp_path / "e", run, "prompts=a red square", "n=1")
+    assert report["prompts"] == ["a red square"], "one text is a list of one"
+    _, report = drawn(tmp_path / "f", run, 'prompts="a red, red square"', "n=1")
+    assert report["prompts"] == ["a red, red square"]
+
+
+def test_what_is_measured_and_infinite_is_null(there, tmp_path):
+    """The log-SNR of pure noise, which JSON does not have."""
+    flow = ["guidance=none", "range=none", "sampler=ddim"]
+    _, report = drawn(tmp_path / "out", f"run={there}", "task=invert", "n=2", *flow)
+    assert report["measured"]["log_snr"] is None
+    assert report["measured"]["rmse"] > 0
 
 
 def test_rows_of_prompts_and_the_way_between_them(there, tmp_path):

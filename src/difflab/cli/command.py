@@ -127,7 +127,10 @@ class Line:
         for word in self.sweeps:
             key, _, value = word.partition("=")
             text = shlex.quote(f"{key}={quoted(value)}")
-            raise UserError(f"{word} has several values: -m does a job for each; one text with commas is {text}")
+            raise UserError(
+                f"{word} has several values: -m does a job for each; one text with commas is {text}, a list "
+                f"{shlex.quote(f'{key}=[{value}]')}"
+            )
 
 
 def main_of(program: str, name: str, words: Sequence[str], job: Job) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -54,7 +55,9 @@ def sample(config: dict[str, Any], context: Context) -> Found:
         picture, images, nfe, measured = task(job)
     seconds = time.monotonic() - start
     facts = {"task": line(task), **how, "weights": weights, "seed": seed, "label": label, "n": n, **texts}
-    write_json(folder / "report.json", facts | {"nfe": nfe, "seconds": seconds, "measured": measured})
+    # The log-SNR of pure noise and the PSNR of an exact reconstruction are infinite, which JSON does not have.
+    finite = {name: value if math.isfinite(value) else None for name, value in measured.items()}
+    write_json(folder / "report.json", facts | {"nfe": nfe, "seconds": seconds, "measured": finite})
     print(f"{images} {'points' if points else 'images'}, {nfe:g} network evaluations each, {seconds:.1f} s: {picture}")
     if measured:
         print(", ".join(f"{name} {value:.4g}" for name, value in measured.items()))

@@ -35,7 +35,7 @@ def captioned(root: str | Path, skip: bool = False) -> Captioned:
     if not files:
         raise FileNotFoundError(f"no images in {root} or below it; known are {', '.join(sorted(SUFFIXES))}")
     stated = {path: text for table in sorted(root.rglob("metadata.jsonl")) for path, text in _lines(table)}
-    if lost := [path for path in stated if path not in {*files}]:
+    if lost := sorted(stated.keys() - {*files}):
         raise ValueError(f"metadata.jsonl names {len(lost)} files that are no images in {root}, {lost[0]} first")
     texts = {}
     for path in files:

@@ -44,8 +44,9 @@ class CaptionedFolder:
             log.warning("%d images without a caption are left out, %s first", len(without), without[0])
         captions = sorted({*texts.values()})
         places = {text: k for k, text in enumerate(captions)}
-        held = [file for file, text in texts.items() if self._fraction(text) < self.held_out]
-        kept = [file for file in texts if file not in {*held}]
+        aside = {text for text in captions if self._fraction(text) < self.held_out}
+        held = [file for file, text in texts.items() if text in aside]
+        kept = [file for file, text in texts.items() if text not in aside]
         if not held or not kept:
             raise ValueError(
                 f"held_out={self.held_out} puts the captions of {len(held)} of {len(texts)} images in {self.root} "

@@ -162,10 +162,15 @@ def groups() -> dict[str, list[str]]:
     return {name: found for name in sorted(names) if (found := options(name))}
 
 
-def settings_at(command: str, key: str) -> Iterator[Setting]:
-    """What the files of a command say of a dotted key: its own files, or each option of the group that has it."""
+def own_settings(command: str, key: str) -> Iterator[Setting]:
+    """What the own files of a command say of a key."""
     for file in family(command):
         yield from (setting for setting in file.settings if setting.key == key)
+
+
+def settings_at(command: str, key: str) -> Iterator[Setting]:
+    """What the files of a command say of a dotted key: its own files, or each option of the group that has it."""
+    yield from own_settings(command, key)
     for choice in places(command).values():
         if key.startswith(f"{choice.place}."):
             files = (read(f"{choice.group}/{option}") for option in options(choice.group))

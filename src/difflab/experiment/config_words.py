@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from difflab.experiment.conf_files import groups, places, settings_at
+from difflab.experiment.conf_files import groups, own_settings, places, settings_at
 from difflab.experiment.earlier_words import elsewhere, refuse_earlier
 from difflab.experiment.errors import UserError, suggestion
-from difflab.experiment.settings import is_text
+from difflab.experiment.settings import is_list, is_text
 
 ITEM = r"(?:^|(?<=[,\[])|(?<=[,\[] ))(?:{})(?=\s*(?:$|[,\]]))"  # a whole value, or an item of a list or of a sweep
 NONE = re.compile(ITEM.format("None"))  # as Python, and W&B's agent, write null
@@ -45,8 +45,18 @@ def spelled(command: str, word: str) -> str:
     if value := value_in_grammar(command, key, value):
         if key.lstrip("+") in groups() or key.lstrip("+") in places(command):
             check_option(command, key.lstrip("+"), value)
+        elif is_list(own_settings(command, key.lstrip("+"))) and is_single(value):
+            value = f"[{value}]"
         return f"{placed.get(key, key)}={value}"
     raise UserError(f"{word} has no value: give one, or null for none")
+
+
+def is_single(value: str) -> bool:
+    """Whether a value in Hydra's grammar is one text or number: no list, no null, and no sweep."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    found = OverridesParser.create().parse_override(f"key={value}")
+    return not found.is_sweep_override() and found.value() is not None and not isinstance(found.value(), list | dict)
 
 
 def check_option(command: str, key: str, value: str) -> None:

@@ -50,6 +50,11 @@ def is_text(settings: Iterable[Setting]) -> bool:
     )
 
 
+def is_list(settings: Iterable[Setting]) -> bool:
+    """Whether one of some settings is a list, by its default."""
+    return any(isinstance(yaml.safe_load(setting.value), list) for setting in settings if "${" not in setting.value)
+
+
 def check_ranges(command: str, config: Mapping[str, Any]) -> None:
     """Raise ValueError for a setting of a command outside of the range that its comment states.
 
