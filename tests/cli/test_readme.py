@@ -1,4 +1,4 @@
-"""What the README says, done."""
+"""What the README and the pages of docs/ say, done."""
 
 import re
 import shlex
@@ -9,16 +9,25 @@ import torch
 
 import difflab
 from difflab import guidance, paradigm
-from difflab.cli.catalogue import table
 from difflab.experiment.search_path import conf_dir
+from helpers import generated_pages
 from helpers.conf import options
 from helpers.jobs import run_here
 
 README = Path(__file__).parents[2] / "README.md"
+DOCS = README.parent / "docs"
+READ_IN_ORDER = ["tour", "paradigms", "latents", "captions", "samplers", "compare", "watch", "own-parts", "python"]
 
 
-def commands(fence):
-    blocks = README.read_text().split(f"```{fence}\n")[1:]
+def pages():
+    """The README and the pages, those first whose runs the others use."""
+    ordered = [DOCS / f"{name}.md" for name in READ_IN_ORDER]
+    return [README, *ordered, *sorted({*DOCS.rglob("*.md")} - {*ordered})]
+
+
+def lines(fence):
+    """The lines of all blocks of a language, each page's after those of the pages before it."""
+    blocks = [block for page in pages() for block in page.read_text().split(f"```{fence}\n")[1:]]
     return [line for block in blocks for line in block.split("```")[0].splitlines()]
 
 
@@ -38,6 +47,7 @@ BUDGETS = {
     "difflab-figure": ["formats=svg", "themes=light"],
 }
 STUDY = ["images=128", "batch_size=128", "protocol.n=16", "protocol.n_likelihood=0", "logger=local", *FEWER, *SMALL]
+TOY_STUDY = [*STUDY[:5], "nfe=4", *TOY]
 STUDY += ["data=digits"]  # as the features of the 2,000 default images take long
 
 
@@ -59,17 +69,19 @@ def lessened(program, words):
         elif not any(word.startswith(("data=", "experiment=")) for word in words):
             less = [*less, "protocol.n=0"]
     if program == "difflab-evaluate" and not any(word.startswith("run=") for word in words):
-        less = STUDY
+        less = TOY_STUDY if "experiment=toy" in words else STUDY
+    if program == "difflab-figure" and "samplers" in words:
+        less = [*less, "nfe=4"]
     if "experiment=guidance_scale" in words:
         less = [*less, "guidance.classifier_free.scale=1.0,3.0"]
     given = {word.split("=")[0]: word for word in (*words, *less)}
     return [*given.values()]
 
 
-def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys):
-    """In their order, each with a budget of moments; and what is said of the report is there."""
+def test_every_command_of_the_pages_runs(tmp_path, monkeypatch, capsys):
+    """In their order, each once with a budget of moments; and what is said of the report is there."""
     monkeypatch.chdir(tmp_path)
-    ours = [shlex.split(line) for line in commands("bash") if line.startswith("difflab-")]
+    ours = [shlex.split(line) for line in dict.fromkeys(lines("bash")) if line.startswith("difflab-")]
     assert {program for program, *_ in ours} == set(BUDGETS)
     for program, *words in ours:
         run_here(program.removeprefix("difflab-"), *lessened(program, words))
@@ -77,18 +89,37 @@ def test_every_command_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert {path.suffix for path in (tmp_path / "report").iterdir()} >= {".html", ".csv", ".md", ".tex"}
 
 
-def test_the_pictures_of_the_readme_and_of_the_docs_are_there():
-    for page in (README, README.parent / "docs" / "figures" / "README.md"):
-        names = re.findall(r"!\[.*\]\((.*)\)", page.read_text())
-        assert names
+def test_the_pictures_of_the_pages_are_there():
+    shown = {page: re.findall(r"!\[.*?\]\((.*?)\)", page.read_text()) for page in pages()}
+    assert len(shown[README]) == 3
+    assert len(shown[DOCS / "figures" / "README.md"]) > 15
+    for page, names in shown.items():
         for name in names:
-            assert (page.parent / name).stat().st_size > 10_000
+            assert (page.parent / name).stat().st_size > 10_000, (page, name)
 
 
-def test_the_notebook_of_the_readme_runs(tmp_path, monkeypatch):
+def test_the_links_of_the_readme_lead_somewhere():
+    """Those of docs/ are checked where the site is built."""
+    for target in re.findall(r"(?<!!)\[[^\]]+\]\((\S+?)\)", README.read_text()):
+        assert (README.parent / target).is_file(), target
+
+
+def test_the_tests_that_prove_a_promise_exist():
+    """Every row of the page names one, and each stands in the file that it is said to."""
+    rows = [line for line in (DOCS / "promises.md").read_text().splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if not row.startswith("| promise |")]
+    assert len(rows) > 15
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", row)
+        assert named, row
+        for file, test in named:
+            assert f"def {test}(" in (README.parent / file).read_text(), (file, test)
+
+
+def test_the_notebook_of_the_pages_runs(tmp_path, monkeypatch):
     """Its training with fewer points, which take less time to compare with."""
     monkeypatch.chdir(tmp_path)
-    program, trainings = re.subn("train\\({", f"train({{'data.source': {FEWER_POINTS}, ", "\n".join(commands("python")))
+    program, trainings = re.subn("train\\({", f"train({{'data.source': {FEWER_POINTS}, ", "\n".join(lines("python")))
     assert trainings == 1
     scope = {}
     exec(program, scope)  # our own text
@@ -102,23 +133,33 @@ def test_the_notebook_of_the_readme_runs(tmp_path, monkeypatch):
 
 
 def test_the_readmes_table_of_modules_names_what_there_is():
-    lines = README.read_text().split("| what you look for |")[1].split("\n\n")[0].splitlines()[2:]
-    for _, _, module, preset, file, _ in (line.split("|") for line in lines):
+    """Every paradigm, and no other."""
+    rows = README.read_text().split("| what you look for |")[1].split("\n\n")[0].splitlines()[2:]
+    named = set()
+    for _, _, module, presets, file, _ in (line.split("|") for line in rows):
         name = re.search(r"`(?:difflab\.paradigm\.|guidance=)?(\w+)", module)[1]
         assert hasattr(paradigm, name) or hasattr(guidance, name), name
-        group, option = preset.strip(" `").split("=")
-        assert option in options(group)
+        group, names = presets.replace("`", "").strip().split("=")
+        assert {*names.split()} <= {*options(group)}
+        named |= {(group, name) for name in names.split()}
         assert (Path(difflab.__file__).parent / file.strip(" `")).is_file(), file
+    assert {name for group, name in named if group == "paradigm"} == {*options("paradigm")}
 
 
-def test_the_readmes_table_of_samplers_is_that_of_the_code():
-    assert table() in README.read_text()
+def test_the_table_of_paradigms_lists_every_one():
+    rows = [line.split("|")[1] for line in (DOCS / "paradigms.md").read_text().splitlines() if line.startswith("| `")][
+        1:
+    ]
+    assert sorted(name for row in rows for name in row.split("`")[1::2]) == options("paradigm")
 
 
-def test_the_readmes_table_lists_every_option():
-    rows = [line.split("|")[1:3] for line in README.read_text().splitlines() if line.startswith("| `")]
-    listed = {group.strip(" `"): set(choices.split("`")[1::2]) for group, choices in rows}
-    listed["paradigm"] = {name for names in listed for name in names.split("` `") if name in options("paradigm")}
+def test_the_pages_made_from_the_code_are_up_to_date():
+    made = dict(generated_pages.pages())
+    assert {page.stem for page in made} >= {"options", "samplers"}
+    for page, text in made.items():
+        assert page.read_text() == text, f"{page}: cd tests && python -m helpers.generated_pages"
     groups = [folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir()]
+    text = (DOCS / "options.md").read_text()
     for group in groups:
-        assert listed[group] == set(options(group)), group
+        section = text.split(f"\n## {group}\n")[1].split("\n## ")[0]
+        assert re.findall(r"^\| `(\w+)` \| \S", section, re.MULTILINE) == options(group), group

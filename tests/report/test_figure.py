@@ -228,6 +228,6 @@ def test_themes_leave_the_settings_of_others_alone():
 
 
 def test_the_table_of_the_docs_names_every_figure_and_no_other():
-    table = Path(__file__).parents[2].joinpath("docs", "README.md").read_text()
+    table = Path(__file__).parents[2].joinpath("docs", "claims.md").read_text()
     named = set(re.findall(r"`difflab-figure (\w+)", table))
     assert named == set(FIGURES)
