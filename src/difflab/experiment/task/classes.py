@@ -23,7 +23,7 @@ class Classes:
     n: ClassVar[int] = 10
 
     def require(self, job: Job) -> None:
-        """Raise ValueError for an unconditional run, and where a single label is asked for."""
+        """Raise ValueError for an unconditional run, and where a single label is given."""
         if not job.classes:
             raise ValueError("task=classes varies the label, and this run is unconditional")
         if job.label is not None:
