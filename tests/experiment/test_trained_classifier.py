@@ -168,7 +168,7 @@ def test_what_cannot_judge_is_refused(trained, judge, tmp_path):
         TrainedClassifier("nothing", trained.runs)
     with pytest.raises(ValueError, match=r"ema=0\.7 is not in"):
         TrainedClassifier("classifier", trained.runs, 0.7)
-    with pytest.raises(ValueError, match=r"tells images of shape \(1, 8, 8\), not \(3, 8, 8\); difflab-train"):
+    with pytest.raises(ValueError, match=r"classifies images of shape \(1, 8, 8\), not \(3, 8, 8\); difflab-train"):
         judge(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
     with pytest.raises(ValueError, match="uint8"):
         judge(torch.zeros(2, 1, 8, 8))

@@ -61,7 +61,7 @@ def test_the_halves_are_parts_of_the_whole_networks():
 
 
 def test_what_is_no_classifier_is_refused():
-    with pytest.raises(ValueError, match=r"UNet gives samples and tells no classes: .*half_unet"):
+    with pytest.raises(ValueError, match=r"UNet gives samples and does not classify: .*half_unet"):
         Classifier(UNet(SHAPE, 3, 32, (1, 2)), VP())
     with pytest.raises(ValueError, match="data of 0 classes leave nothing to tell"):
         HalfDiT(SHAPE, 0)

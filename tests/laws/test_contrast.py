@@ -126,7 +126,7 @@ def test_zero_shot_is_the_nearest_class_prompt():
     module = contrast()
     module.know(None, torch.tensor([0, 0, 1, 1]), VOCABULARY(["car", "cat"]))
     vectors = module.vectors(VOCABULARY(["cat", "car", "car"]))
-    assert module.told(vectors).tolist() == [1, 0, 0]
+    assert module.nearest(vectors).tolist() == [1, 0, 0]
 
 
 def test_towers_that_do_not_fit_are_refused():

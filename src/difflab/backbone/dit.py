@@ -15,7 +15,7 @@ from difflab.backbone.embedding import Condition
 from difflab.backbone.layers import Block, image_shape, set_checkpointing, sinusoid, xavier, zeroed
 from difflab.backbone.ranges import ClassCount, Depth, Width
 
-CODE_WIDTH = 256  # of the sinusoid of the noise level, whatever the width of the tokens
+CODE_WIDTH = 256  # of the sinusoid of the noise level, at any width of the tokens
 
 
 class Modulated(nn.Module):

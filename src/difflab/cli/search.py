@@ -29,7 +29,7 @@ Settings of the search, with their defaults, as KEY=VALUE:
 
   trials=30           points to measure in all; with more of them the search goes on
   metric=fd_lite0     the score to hold against the counted evaluations; of points in the plane w2
-  search_seed=0       of what is asked for
+  search_seed=0       of the points that optuna proposes
   storage=            a file, or the URL of a database; else RUNS_DIR/search.db
   dry_run=false       say what there is to do, and what is done already, and do nothing
 

@@ -31,7 +31,7 @@ from difflab.metric.direction import higher_is_better
 
 @dataclass(frozen=True)
 class Trials:
-    """A search of a space by a metric, as far as it has come; `seed` decides what is asked for."""
+    """A search of a space by a metric, as far as it has come; `seed` decides which points are proposed."""
 
     space: Space
     metric: str
@@ -111,7 +111,7 @@ class Trials:
         print("\n" + ", ".join(f"{count} {word}" for word, count in counts.items()))
 
     def ask(self, again: Point | None) -> Trial:
-        """Begin a trial of a point that is asked for again, or of a new one."""
+        """Begin a trial of a point that is proposed again, or of a new one."""
         if again:
             self.study.enqueue_trial(dict(again), user_attrs={"again": True})
         # NSGA-II would draw its first 50 trials blindly, and few searches have many more. The sampler is seeded for

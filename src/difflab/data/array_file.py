@@ -20,7 +20,7 @@ CHANNELS = (1, 3, 4)
 
 
 def images_of(path: Path) -> NDArray[Any]:
-    """The images of a file as `(N, H, W, C)` of whatever numbers they are.
+    """The images of a file as `(N, H, W, C)` of their own type of numbers.
 
     `(N, H, W)` are grey; channels come last, or else before the sides. Raises ValueError for other shapes, for a file
     without such an array, and for one of Python objects, which are never loaded.

@@ -27,14 +27,14 @@ class Blocks(Dataset[Batch]):
 
 
 def gather(rows: NDArray[Any], block: Block) -> Tensor:
-    """The rows of a block, mirrored where it says so."""
+    """The rows of a block, mirrored where it is marked."""
     chosen = rows[block.images]
     chosen[block.mirrored] = chosen[block.mirrored, ..., ::-1]
     return torch.from_numpy(chosen)
 
 
 class StepLoader(DataLoader[Batch]):
-    """A loader whose position is the trainer's global step: it keeps no state, and tells Lightning so."""
+    """A loader whose position is the trainer's global step: it keeps no state, and declares that to Lightning."""
 
     def state_dict(self) -> dict[str, int]:
         """Nothing: the order is a function of the step."""

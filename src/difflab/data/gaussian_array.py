@@ -1,4 +1,4 @@
-"""Arrays of any shape drawn from a Gaussian: whatever is done with such data has a closed form."""
+"""Arrays of any shape drawn from a Gaussian: all that is done with such data has a closed form."""
 
 from __future__ import annotations
 

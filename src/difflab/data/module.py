@@ -125,7 +125,7 @@ class DataModule(LightningDataModule):
 
     @property
     def kinds(self) -> int:
-        """How many classes a classifier tells: those of the labels, or the kinds that captions ask for."""
+        """How many classes a classifier distinguishes: those of the labels, or the kinds that captions ask for."""
         return len(self.kind_names) if self.images.lookup is not None else self.classes
 
     def kind(self, label: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""One image of whatever size and type, and how it becomes 8 bits of one shape."""
+"""One image of any size and type, and how it becomes 8 bits of one shape."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Picture:
         return np.asarray(fitted).reshape(height, width, channels).transpose(2, 0, 1)
 
     def _planes(self, channels: int, values: Values) -> list[NDArray[np.float32]]:
-        """The channels of a deep image, as many as are asked for: grey by luma, an opaque fourth."""
+        """The channels of a deep image, as many as are given: grey by luma, an opaque fourth."""
         x = values.of(np.asarray(self.content))
         planes = [x[..., k] for k in range(x.shape[-1])]
         if channels == 1 and len(planes) >= 3:

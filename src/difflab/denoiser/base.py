@@ -137,7 +137,7 @@ class Denoiser(AnyDenoiser):
         super().__init__()
         if not hasattr(backbone, "learned_variance"):
             raise ValueError(
-                f"{type(backbone).__name__} tells classes and gives no samples: choose backbone=unet or dit, "
+                f"{type(backbone).__name__} classifies and gives no samples: choose backbone=unet or dit, "
                 f"or paradigm=noisy_classifier"
             )
         for t in torch.tensor([schedule.t_min, schedule.t_max], dtype=torch.float64):

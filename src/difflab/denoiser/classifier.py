@@ -52,7 +52,7 @@ class Classifier(AnyClassifier):
         super().__init__()
         if hasattr(backbone, "learned_variance"):
             raise ValueError(
-                f"{type(backbone).__name__} gives samples and tells no classes: "
+                f"{type(backbone).__name__} gives samples and does not classify: "
                 f"for images choose backbone=half_unet or half_dit"
             )
         self.backbone, self.schedule, self.input = backbone, schedule, Target()

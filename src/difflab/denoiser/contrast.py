@@ -86,7 +86,7 @@ class Contrast(nn.Module):
         """What captions are about: the label itself where nothing is known."""
         return label if self.concepts is None else self.concepts[label]
 
-    def told(self, images: Tensor) -> Tensor:
+    def nearest(self, images: Tensor) -> Tensor:
         """The kinds whose class prompts are nearest to images by their unit vectors `(B, D)`: int64 `(B,)`."""
         return (images @ self.vectors(cast(Tensor, self.prompts)).T).argmax(1)
 

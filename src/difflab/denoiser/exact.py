@@ -32,7 +32,7 @@ class Data(Protocol):
 
 
 class Exact(AnyDenoiser):
-    """A denoiser that says `E[x0 | x_t]` and derives the rest, in full precision whatever autocast is set to."""
+    """A denoiser that says `E[x0 | x_t]` and derives the rest, in full precision under any autocast."""
 
     is_network = True
     target: Target = X0()

@@ -27,7 +27,7 @@ WORDS = ("_target_", "_partial_")  # of Hydra: the class, and whether it is left
 CONCEPTS = (*(f"difflab.{folder}" for folder in FOLDERS), "difflab.experiment")  # whose classes it may build
 
 
-def build(node: Mapping[str, Any], **more: object) -> Any:  # noqa: ANN401  # whatever class the node names
+def build(node: Mapping[str, Any], **more: object) -> Any:  # noqa: ANN401  # any class that the node names
     """Build the object that a plain configuration node names, and those inside it.
 
     Only classes that `target` finds are built: loading somebody's configuration runs none of their code, unless it is
@@ -38,7 +38,7 @@ def build(node: Mapping[str, Any], **more: object) -> Any:  # noqa: ANN401  # wh
     return make(node, **more)
 
 
-def make(node: Any, **more: object) -> Any:  # noqa: ANN401  # any plain value, or whatever class it names
+def make(node: Any, **more: object) -> Any:  # noqa: ANN401  # any plain value, or any class that it names
     """The plain value with every checked `_target_` in it built, innermost first."""
     if isinstance(node, list):
         return [make(item) for item in node]
@@ -64,7 +64,7 @@ def described(values: Mapping[str, object]) -> str:
 
 
 def target(path: object) -> type:
-    """The class that a `_target_` names by its concept, as `difflab.sampler.DDIM`, whatever file defines it.
+    """The class that a `_target_` names by its concept, as `difflab.sampler.DDIM`, in any file.
 
     Raises ValueError for anything but the classes that difflab's folders export, FOREIGN, and the classes that
     extensions define which are on. A name under which they export a class of others is refused.
@@ -126,7 +126,7 @@ def plainly(hint: Any) -> str:  # noqa: ANN401  # a type hint may be any object
 
 
 def fits(value: object, hint: Any) -> bool:  # noqa: ANN401  # a type hint may be any object
-    """Whether a plain value can be passed where `hint` is asked for."""
+    """Whether a plain value can be passed where the type is `hint`."""
     hint = bare(hint)
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
@@ -153,7 +153,7 @@ def fits(value: object, hint: Any) -> bool:  # noqa: ANN401  # a type hint may b
 
 
 def is_a(cls: type, hint: Any) -> bool:  # noqa: ANN401  # a type hint may be any object
-    """Whether an object of a class can be passed where `hint` is asked for: of a protocol it has the methods."""
+    """Whether an object of a class can be passed where the type is `hint`: of a protocol it has the methods."""
     if get_origin(hint) is Callable:
         return hasattr(cls, "__call__")  # noqa: B004  # the class is asked, not an object
     if not isinstance(hint, type) or hint in (int, float, bool, str, types.NoneType):

@@ -82,8 +82,8 @@ def check_option(command: str, key: str, value: str) -> None:
 def value_in_grammar(command: str, key: str, text: str) -> str:
     """A typed value in Hydra's grammar.
 
-    Text that the grammar does not have, as paths with brackets, is put in quotes, and so are numbers where text is
-    asked for; `None` is null; `1e3` is 1000, which fits whole numbers and others. Raises UserError for brackets or
+    Text that the grammar does not have, as paths with brackets, is put in quotes, and so are numbers where the type is
+    text; `None` is null; `1e3` is 1000, which fits whole numbers and others. Raises UserError for brackets or
     quotes that do not close.
     """
     in_quotes = "'" in text or '"' in text

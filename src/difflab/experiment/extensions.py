@@ -48,7 +48,7 @@ class Extension:
         return source_sha256(self.folder)
 
     def imported(self, module: str) -> ModuleType:
-        """One of its modules. Raises UserError, which names the extension, for whatever its code raises."""
+        """One of its modules. Raises UserError, which names the extension, for any error of its code."""
         try:
             return importlib.import_module(module)
         except Exception as error:  # what the code of others may raise is not known here

@@ -103,7 +103,7 @@ def of_diffusers(folder: Path) -> Source:
 def source_of(config: Mapping[str, Any]) -> Source | None:
     """The first stage of a configuration; None where it has none.
 
-    Of a stored configuration it is the run with the same weights, whatever its name is by now. Raises ValueError if
+    Of a stored configuration it is the run with the same weights, also if it was renamed. Raises ValueError if
     there is none.
     """
     words = config.get("first_stage") or {}

@@ -44,7 +44,7 @@ class ByKind:
     def compute(
         self, reference: Split, other: Split, kind_of: Callable[[Tensor], Tensor], cache: Cache
     ) -> dict[str, dict[str, float]]:
-        """Each score beside its floor by the names of the kinds; `kind_of` tells those of real labels."""
+        """Each score beside its floor by the names of the kinds; `kind_of` gives those of real labels."""
         found = {}
         for kind, metrics in self.metrics.items():
             main, second = (chosen(split, kind_of(split.y) == kind) for split in (reference, other))

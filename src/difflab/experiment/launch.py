@@ -25,7 +25,7 @@ from difflab.experiment.search_path import Outside, outside, using
 from difflab.experiment.signals import STOPS, Interrupted, answer, asking, handled, own_group, stop, stop_when
 
 METHOD = "forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn"
-# By these, torchrun and others tell a process its place; processes that difflab starts are told otherwise.
+# By these, torchrun and others give a process its place; processes that difflab starts learn it in another way.
 PLACES = ["RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR"]
 PLACES += ["MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE"]
 PATIENCE = 5.0  # seconds that the others have to end by themselves when one process has failed
@@ -75,7 +75,7 @@ def together(devices: Sequence[torch.device], job: Callable[..., Any], *args: ob
 
 @contextmanager
 def untold() -> Iterator[None]:
-    """Start processes without what they would be told of this one: its program, and its way of starting others.
+    """Start processes without what they would inherit of this one: its program, and its way of starting others.
 
     A user's program would begin its work again when they import it, and joblib's way is none of theirs.
     """

@@ -76,7 +76,7 @@ class Attempt:
         self.path, self.doing = path, doing
         self.lock = FileLock(path.with_name(f".{path.name}.lock"))
         self.owner = path.with_name(f".{path.name}.owner")
-        self.told, self.sign, self.since = False, 0.0, time.monotonic()
+        self.printed, self.sign, self.since = False, 0.0, time.monotonic()
 
     def __call__(self) -> bool:
         """Whether this process has the lock now, after a short wait. Raises UserError as `locked` does."""
@@ -95,9 +95,9 @@ class Attempt:
         """Say, once, who has the lock. Raises UserError after ten minutes without a sign of life."""
         if (sign := last_sign(self.owner)) != self.sign:
             self.sign, self.since = sign, time.monotonic()
-        if not self.told:
+        if not self.printed:
             print(f"{self.doing} by {named(self.owner)}: waiting for it", flush=True)
-            self.told = True
+            self.printed = True
         if time.monotonic() - self.since > SILENCE:
             raise UserError(
                 f"{self.doing} by {named(self.owner)}, which has given no sign of life for "
@@ -107,7 +107,7 @@ class Attempt:
 
     @contextmanager
     def signs_of_life(self) -> Iterator[None]:
-        """While this process has the lock, keep a file that says so, and touch it every few seconds."""
+        """While this process has the lock, keep a file that shows it, and touch it every few seconds."""
         if not self.lock.is_locked:
             yield
             return

@@ -34,7 +34,7 @@ class Meter:
         metrics["copies"] = Copies(data.measured.train, data.measured.test, cache)
         if protocol.classifier:
             metrics["is_classifier"] = InceptionScore(protocol.classifier.classes)
-            if classes:  # that were asked for
+            if classes:  # of the labels
                 metrics["class_accuracy"] = MeanMetric(dist_sync_fn=gathered).set_dtype(torch.float64)
         if protocol.contrastive and classes:
             metrics["retrieval"] = protocol.contrastive.retrieval()
@@ -45,7 +45,7 @@ class Meter:
         )
 
     def update(self, samples: Tensor, labels: Tensor, k: Tensor) -> None:
-        """Take in the samples k, int64 (N,), as stored, with the labels that were asked for."""
+        """Take in the samples k, int64 (N,), as stored, with the labels that they were drawn for."""
         x, classifier = self.data.codec.measure(samples), self.protocol.classifier
         features = self.protocol.extractor(x)
         seen = {"samples": x, "k": k, "seen": features}

@@ -17,8 +17,8 @@ class MetricsFile(Logger):
     """`metrics.jsonl`: one JSON object a line, with `step` and `images_seen`; of the numbers those that are finite.
 
     A training that goes on from step `start` drops the rows from there on, and those of a result that it will find
-    again, as it has none yet. It says so if rows before that are gone or damaged; there is one of the training after
-    `every` steps.
+    again, as it has none yet. It prints a line if rows before that are gone or damaged; there is one of the training
+    after `every` steps.
     """
 
     def __init__(self, path: Path, batch_size: int, start: int, every: int) -> None:

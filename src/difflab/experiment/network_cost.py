@@ -24,7 +24,7 @@ def evaluations_an_image(model: Paradigm, data: DataModule) -> float:
     """
     seen = 0
 
-    def count(module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401  # whatever a module is given
+    def count(module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401  # any input of a module
         nonlocal seen
         if hasattr(module, "outer_layers") and isinstance(inputs[0], Tensor):  # a network
             seen += len(inputs[0])

@@ -94,7 +94,7 @@ class Protocol:
         if self.n < 2:
             raise ValueError(f"n={self.n}: a distance between distributions takes two images at least")
         if self.classifier and self.classifier.classes != data.kinds:
-            raise ValueError(f"{self.classifier} tells {self.classifier.classes} classes, the data have {data.kinds}")
+            raise ValueError(f"{self.classifier} has {self.classifier.classes} classes, the data have {data.kinds}")
         if self.contrastive:
             self.contrastive.check(data)
         try:

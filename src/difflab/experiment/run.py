@@ -54,7 +54,7 @@ class Run:
 
     @classmethod
     def of(cls, runs_dir: Path, label: str, fingerprint: str) -> Run:
-        """The run of a fingerprint: the folder that has it, whatever its name, or else a new one."""
+        """The run of a fingerprint: the folder that has it, under any name, or else a new one."""
         for path in sorted(runs_dir.glob("*/config.yaml")):
             if stamp(path) == fingerprint:
                 return cls(check_entries(path.parent))

@@ -117,5 +117,5 @@ def none_lost() -> Iterator[None]:
 
 
 def stop(signum: int, frame: FrameType | None) -> None:
-    """End this process by the status that says which signal asked for it."""
+    """End this process by the status of the signal that ended it."""
     raise SystemExit(128 + signum)

@@ -32,7 +32,7 @@ class TrainedClassifier(FrozenNetwork):
     """What a run of paradigm=classifier sees in images: features, and log p(y | x).
 
     An extractor of features, or a judge of classes only. A classifier of noisy samples is asked at the least noise that
-    it was trained at. Raises ValueError as `FromRun` does, and for a run that tells no classes.
+    it was trained at. Raises ValueError as `FromRun` does, and for a run that does not classify.
     """
 
     name: ClassVar[str] = "classifier"
@@ -54,7 +54,7 @@ class TrainedClassifier(FrozenNetwork):
         self.run = source.found.folder.name
         if not isinstance(classifier, Classifier):
             raise ValueError(
-                f"{self.run} is a {type(classifier).__name__.lower()}, which tells no classes; {TRAIN_ONE}"
+                f"{self.run} is a {type(classifier).__name__.lower()}, which does not classify; {TRAIN_ONE}"
             )
         self.shape, self.classes = classifier.shape, classifier.classes
         weights = {name: value.contiguous() for name, value in classifier.state_dict().items()}
@@ -62,7 +62,7 @@ class TrainedClassifier(FrozenNetwork):
         super().__init__(ClassifierFeatures(classifier), device)
 
     def __str__(self) -> str:
-        """Which classifier this is, in whatever place and under whatever label its run lies."""
+        """Which classifier this is, in any place and under any label of its run."""
         return f"{self.run.rpartition('-')[2]} of sha256 {self.sha256[:12]}"
 
     @override
@@ -73,7 +73,7 @@ class TrainedClassifier(FrozenNetwork):
         """
         if samples.shape[1:] != self.shape:
             raise ValueError(
-                f"{self.run} tells images of shape {self.shape}, not {tuple(samples.shape[1:])}; {TRAIN_ONE}"
+                f"{self.run} classifies images of shape {self.shape}, not {tuple(samples.shape[1:])}; {TRAIN_ONE}"
             )
         return super().__call__(samples)
 

@@ -186,7 +186,7 @@ class Training:
 
     @property
     def claim(self) -> Path:
-        """The file whose lock a process holds that trains the run, by whatever name."""
+        """The file whose lock a process holds that trains the run, under any name."""
         return self.run.folder.parent / self.fingerprint[:SUFFIX]
 
     @property

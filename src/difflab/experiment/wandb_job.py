@@ -108,7 +108,7 @@ def redacted(text: str, secrets: Collection[str] = ()) -> str:
 
 
 def secrets_in(config: Mapping[str, Any]) -> set[str]:
-    """The values of a configuration and of the environment whose name tells of a secret."""
+    """The values of a configuration and of the environment whose name indicates a secret."""
     named = {**os.environ, **flat(config)}
     values = {str(value) for name, value in named.items() if value and re.search(SECRET, name, re.IGNORECASE)}
     return {value for value in values if len(value) >= SHORTEST}

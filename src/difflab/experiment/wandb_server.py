@@ -25,7 +25,7 @@ FAILED: set[str] = set()  # servers that have failed in this process: its furthe
 
 
 def attempt(action: Callable[[], object]) -> bool:
-    """Whether W&B could do this; whatever it or the network does, the job goes on."""
+    """Whether W&B could do this; the job goes on in any case."""
     try:
         action()
     except Exception as error:

@@ -63,7 +63,7 @@ def save_weights(
 
 
 def decay_of(run: Run, ema: float | None) -> float:
-    """The decay that is asked for (by default the first), or the length of an average of the run's snapshots.
+    """The decay that was chosen (by default the first), or the length of an average of the run's snapshots.
 
     Raises ValueError if the run has no such decay, or no snapshots.
     """

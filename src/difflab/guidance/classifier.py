@@ -47,7 +47,7 @@ class Classified(Guided):
         denoiser.require_mixes("guidance=classifier")
         if not isinstance(classifier, AnyClassifier):
             raise ValueError(
-                "guidance=classifier needs a run that tells classes, as paradigm=noisy_classifier trains, "
+                "guidance=classifier needs a run that classifies, as paradigm=noisy_classifier trains, "
                 f"and this one is a {type(classifier).__name__.lower()}"
             )
         if classifier.shape != denoiser.shape or denoiser.classes not in (0, classifier.classes):

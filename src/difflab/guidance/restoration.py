@@ -95,7 +95,7 @@ def spread(m: Mix, sigma_data: float) -> Tensor:
 class Replacement(Restoration):
     """`x0 + A^T (A A^T + noise_std^2 / r^2 I)^-1 (y - A x0)`: what was measured replaces its part of x0.
 
-    Without noise this is `x0 + A+ (y - A x0)`, which explains y entirely, whatever sigma_data is: Wang et al. 2023
+    Without noise this is `x0 + A+ (y - A x0)`, which explains y entirely at any sigma_data: Wang et al. 2023
     (arXiv:2212.00490), Algorithm 1. For a mask under an ancestral sampler, the known pixels of every x_s then follow
     q(x_s | x0 = y), as RePaint draws them, along one path of noise rather than afresh at each step: Lugmayr et al. 2022
     (arXiv:2201.09865), eq. 8; the sampler `repaint` adds their resampling. With noise it is the posterior mean under

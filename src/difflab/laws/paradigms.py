@@ -59,7 +59,7 @@ def losses_are_finite_and_one_for_each_sample(model: Paradigm) -> Worst:
 
 
 def held_out_losses_are_the_same_every_time(model: Paradigm) -> Worst:
-    """The held-out loss of the same samples is the same number, whatever was drawn before."""
+    """The held-out loss of the same samples is the same number after any other draws."""
     model, found = copy.deepcopy(model).eval().float(), []
     x0, label = samples(model, FEW)
     model.on_validation_epoch_start()
@@ -72,7 +72,7 @@ def held_out_losses_are_the_same_every_time(model: Paradigm) -> Worst:
 
 
 def training_noise_is_a_function_of_the_step_and_the_place(model: Paradigm) -> Worst:
-    """A step draws the same noise and times for a sample, whatever part of the batch is there; another step others."""
+    """A step draws the same noise and times for a sample in any part of the batch; another step draws others."""
     with torch.random.fork_rng(devices=[]):
         whole = noised(model, FEW, TRAINING, 7)
         torch.manual_seed(1)

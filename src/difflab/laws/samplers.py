@@ -152,7 +152,7 @@ def nfe_is_the_declared_one(sampler: Sampler, schedule: Schedule) -> Worst:
 
 
 def ends_in_the_data(sampler: Sampler, schedule: Schedule) -> Worst:
-    """Where all data are one point, every sample ends in it, however few the steps and whatever noise is drawn."""
+    """Where all data are one point, every sample ends in it, for any number of steps and any noise."""
     denoiser = bound(gaussian(schedule, var=0.0), 4)
     times = LogSNR()(schedule, 1 if sampler.evaluations is None else 5)
     x = schedule(times[0]).sigma * normal(4, 1, 1, 1)

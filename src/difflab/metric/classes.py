@@ -17,7 +17,7 @@ SUMS = ("probs", "entropies", "n")
 
 
 def inception_score(log_probs: Tensor) -> float:
-    """How surely a classifier tells samples apart, and how many classes it finds: `exp E KL(p(y | x) || p(y))`.
+    """How surely a classifier separates samples, and how many classes it finds: `exp E KL(p(y | x) || p(y))`.
 
     Of log-probabilities (n, C), all of them at once: from 1 to C. Biased downwards for small n; blind to samples that
     are all alike within a class. p(y) is the mean over the samples, so that asked labels in other shares than the
@@ -43,7 +43,7 @@ def inception_score_at(log_probs: Tensor, n: int) -> float:
 
 
 def class_accuracy(log_probs: Tensor, labels: Tensor) -> float:
-    """The share of samples whose most probable class is the one that was asked for.
+    """The share of samples whose most probable class is that of their label.
 
     Of log-probabilities (n, C) and labels (n,). Raises ValueError for other shapes.
     """

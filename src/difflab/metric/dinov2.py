@@ -27,7 +27,7 @@ class DINOv2(FrozenNetwork):
     """The class token of DINOv2 ViT-L/14, which agrees with human judgement better than Inception's features do.
 
     `weights` is a folder with config.json and model.safetensors; without one, that of facebook/dinov2-large is fetched
-    from the Hugging Face hub, once. A smaller DINOv2 gives other numbers, and its own sha256 tells them apart.
+    from the Hugging Face hub, once. A smaller DINOv2 gives other numbers, and its own sha256 distinguishes them.
     Images are resized by torch's antialiased bicubic filter, which has Pillow's kernel and rounds nothing. Published
     values come from torch hub's copy of the network, which resizes the position codes a little differently.
     Raises ModuleNotFoundError without transformers, FileNotFoundError if files are missing or cannot be fetched,

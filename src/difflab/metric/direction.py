@@ -78,7 +78,11 @@ READINGS = {
         meaning="How sure a classifier is of each generated sample, and how evenly they spread over its classes.",
     ),
     "class_accuracy": Reading(
-        "Class accuracy", True, 0, 1, "The share of generated samples that a classifier puts in the class asked for."
+        "Class accuracy",
+        True,
+        0,
+        1,
+        "The share of generated samples that a classifier puts in the class of their label.",
     ),
     "psnr": Reading(
         "PSNR",
@@ -97,7 +101,7 @@ READINGS = {
         True,
         0,
         1,
-        "The share of generated images whose own text is the nearest of all that were asked for.",
+        "The share of generated images whose own text is the nearest of all texts that were drawn.",
     ),
     "copies": Reading(
         "Copies of training samples",

@@ -33,7 +33,7 @@ class FrechetDistance(Metric):
     - layer: the one that is read; may be left out if there is no other;
     - settings: those of every `torchmetrics.Metric`.
 
-    The same in whatever batches and processes samples come, and right for fewer of them than D: the state of either set
+    The same in any batches and on any number of processes, and right for fewer of them than D: the state of either set
     is a triangle (D + 1, D + 1) and some rows, from which `moments_of` has mean and covariance. See `frechet` for
     formula and sources. Raises ValueError for less than two samples of either set, and for an open choice of layers.
     """
@@ -69,7 +69,7 @@ class FeatureMetric(Metric):
     - extractor, layer, settings: as of `FrechetDistance`.
 
     Where the function draws from a larger set, it matters in which order samples stand: by their places `k`, where they
-    are given, in whatever batches and processes they come; else in that in which a process saw them.
+    are given, in any batches and on any number of processes; else in that in which a process saw them.
     """
 
     full_state_update = False

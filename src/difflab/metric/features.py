@@ -84,7 +84,7 @@ class FrozenNetwork:
     """A frozen network that turns uint8 images into one float32 vector per layer, all in one forward pass.
 
     A subclass states its facts and hands over the network, which maps (N, 3, H, W) in 0..255 to {layer: (N, D)}.
-    It runs in full float32 whatever autocast and TF32 are set to, always on batches of one size, so that an image's
+    It runs in full float32 under any autocast and TF32 setting, always on batches of one size, so that an image's
     features do not depend on the images beside it. It is no Module, so that what holds it does not save its weights.
     """
 

@@ -14,7 +14,7 @@ def gathered(own: Tensor, group: Any = None) -> list[Tensor]:  # noqa: ANN401  #
     """The tensors of all processes in the order of rank: a `dist_sync_fn` of torchmetrics.
 
     torchmetrics' own wants one number of axes and one type. Here a process that saw no sample, whose "cat" states are
-    empty float32 vectors, takes part all the same, and states may lie on the CPU whatever joins the processes.
+    empty float32 vectors, takes part all the same, and states may lie on the CPU with any backend of the processes.
     """
     facts: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(facts, (own.shape, own.dtype), group)

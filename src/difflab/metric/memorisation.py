@@ -85,7 +85,7 @@ def summary(found: Neighbours, usual: dict[str, Tensor]) -> Memorisation:
 
 
 class Copies(Metric):
-    """`memorisation` of samples that come in batches, in whatever order, on one process or several.
+    """`memorisation` of samples that come in batches, in any order, on one process or several.
 
     Four numbers are kept of a sample. Its place k in the whole set is what `Memorisation.pairs` knows it by.
     """

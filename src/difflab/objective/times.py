@@ -212,6 +212,6 @@ class Importance(nn.Module, Times):
         nth = nn.functional.one_hot(piece, len(self.seen)).cumsum(0)  # of its piece, counted from the batch's start
         rank, new = nth.gather(1, piece[:, None])[:, 0] - 1, nth[-1]
         slot = (self.seen[piece] + rank) % history
-        last = rank >= new[piece] - history  # so that no two are written to one place, in whatever order
+        last = rank >= new[piece] - history  # so that no two are written to one place, in any order
         self.losses[piece[last], slot[last]] = loss.to(self.losses)[last]
         self.seen += new

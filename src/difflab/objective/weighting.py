@@ -42,7 +42,7 @@ class Simple:
 
 @dataclass(frozen=True)
 class SNR:
-    """1 on eps, which is `snr` on x0, whatever the network predicts. Salimans & Ho 2022 (arXiv:2202.00512), eq. 9."""
+    """1 on eps, which is `snr` on x0, for any target. Salimans & Ho 2022 (arXiv:2202.00512), eq. 9."""
 
     def __call__(self, schedule: Schedule, target: Target, t: Tensor) -> Tensor:
         """The weight at the times `t`."""
@@ -51,7 +51,7 @@ class SNR:
 
 @dataclass(frozen=True)
 class MinSNR:
-    """`min(snr, gamma)` on x0, whatever the network predicts. Hang et al. 2023 (arXiv:2303.09556), section 3.4."""
+    """`min(snr, gamma)` on x0, for any target. Hang et al. 2023 (arXiv:2303.09556), section 3.4."""
 
     gamma: Positive = 5.0
 
@@ -62,7 +62,7 @@ class MinSNR:
 
 @dataclass(frozen=True)
 class EDM:
-    """1 on the preconditioned target of that `sigma_data`, whatever the network predicts.
+    """1 on the preconditioned target of that `sigma_data`, for any target.
 
     On x0, where alpha = 1, it is `(sigma^2 + sd^2) / (sigma sd)^2`: Karras et al. 2022 (arXiv:2206.00364), table 1.
     """

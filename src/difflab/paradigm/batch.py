@@ -50,7 +50,7 @@ def global_batch_size(trainer: pl.Trainer) -> int:
     )
 
 
-def unpacked(batch: Any, shape: Sequence[int]) -> Batch:  # noqa: ANN401  # whatever a loader gives
+def unpacked(batch: Any, shape: Sequence[int]) -> Batch:  # noqa: ANN401  # any batch of a loader
     """A batch `(x0, label)` or `(x0, label, eps)`. Raises ValueError for samples of another shape or type."""
     x0, label, eps = batch if len(batch) == 3 else (*batch, None)
     if not x0.is_floating_point() or x0.shape[1:] != torch.Size(shape):

@@ -77,7 +77,7 @@ class Contrastive(Paradigm):
         images, texts = self.contrast(noised.x0, noised.label)
         self.retrieval.update(images, texts, noised.label)
         if self.contrast.kinds is not None:
-            self.right.update(self.contrast.told(images) == self.contrast.kinds[noised.label], 0)
+            self.right.update(self.contrast.nearest(images) == self.contrast.kinds[noised.label], 0)
         return self.both(images, texts, noised.label, everywhere=False)
 
     def on_validation_epoch_start(self) -> None:

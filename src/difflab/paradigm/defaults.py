@@ -53,9 +53,9 @@ class Defaults:
 
 
 class Prediction(NamedTuple):
-    """Some of the samples that were asked for, as models see them, and the network evaluations of each."""
+    """Some of the samples to be drawn, as models see them, and the network evaluations of each."""
 
-    k: Tensor  # int64 (B,), their places among all that were asked for
+    k: Tensor  # int64 (B,), their places among all of them
     label: Tensor  # int64 (B,)
     x: Tensor  # float (B, *)
     nfe: float

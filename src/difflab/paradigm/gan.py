@@ -24,8 +24,8 @@ class GAN(Diffusion):
 
     Goodfellow et al. 2014 (arXiv:1406.2661); see `Adversary` for the losses and for what differs. `train/d_real` and
     `train/d_fake` are the discriminator's mean logits. It has no density: `val/loss` is the discriminator's loss on
-    held-out samples without R1, `log 4 = 1.386` of the non-saturating game, 2 of the hinge game, where it tells nothing
-    apart. Quality and lost modes show in the distance, recall and coverage of its samples.
+    held-out samples without R1, `log 4 = 1.386` of the non-saturating game, 2 of the hinge game, where it separates
+    nothing. Quality and lost modes show in the distance, recall and coverage of its samples.
 
     The first argument is a backbone with `decode(z, label)`, as `difflab.backbone.ConvGenerator`, or a `Generator`.
     """

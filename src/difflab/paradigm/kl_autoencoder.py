@@ -38,7 +38,7 @@ class KLAutoencoder(Paradigm):
 
     - reconstruction: a distance by numbers, None for L1;
     - perceptual: feature maps that samples are compared by, too, with `perceptual_weight`: see `perceptual`;
-    - adversary: a discriminator that tells reconstructions from images, with the weight `adversarial_weight` times
+    - adversary: a discriminator that separates reconstructions from images, with the weight `adversarial_weight` times
       `adaptive_weight` at the decoder's last layer. It is trained and counts after the share `adversarial_start` of the
       budget; before, it costs as much, because in several processes every step must have one graph.
 

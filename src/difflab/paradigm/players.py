@@ -47,7 +47,7 @@ def bounded(players: Sequence[Player]) -> tuple[dict[str, Tensor], nn.Module | N
 
 
 def joint_optimizer(optimisation: Optimisation, players: Sequence[Player]) -> Optimizer:
-    """One optimizer of all players, so that a batch is one step whatever their number: a group or more for each.
+    """One optimizer of all players, so that a batch is one step for any number of them: a group or more for each.
 
     Raises ValueError where it cannot train one of them.
     """

@@ -61,7 +61,7 @@ class Schedule:
     def rate(self, t: Tensor) -> Mix:
         """The derivatives `(alpha', sigma')` with respect to time.
 
-        Those of `__call__`, whatever it is; a schedule that is stepped through often states them, which is faster.
+        Those of `__call__`; a schedule that is stepped through often states them, which is faster.
         """
         return Mix(*derivative(lambda u: tuple(self(u)), t))
 

@@ -14,7 +14,7 @@ from difflab.report.tables import markdown, write_csv
 
 @dataclass(frozen=True)
 class Options:
-    """What a report may be asked for.
+    """What a report can be given to do.
 
     `metric` is the one that cells are ranked by, by default the first of each protocol. `target` is the value of that
     metric to be reached, by default twice its floor. `title` is the heading of the page, by default the study's name.

@@ -1,4 +1,4 @@
-"""How figures are printed: what matplotlib is told, and the files."""
+"""How figures are printed: the settings of matplotlib, and the files."""
 
 from __future__ import annotations
 

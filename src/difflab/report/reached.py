@@ -44,7 +44,7 @@ class Reached:
 
 
 def target_of(group: Group, metric: str, asked: float | None = None) -> Target | None:
-    """The target asked for, or else twice the floor of a distance; None for a metric without a positive floor."""
+    """The target that is given, or else twice the floor of a distance; None for a metric without a positive floor."""
     if asked is not None:
         return Target(metric, asked, "as asked")
     floor = group.floor(metric)

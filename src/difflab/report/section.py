@@ -66,7 +66,7 @@ class Section:
 
     @cached_property
     def target(self) -> Target | None:
-        """The quality to be reached, by the first metric; None if it has no floor, and none was asked for."""
+        """The quality to be reached, by the first metric; None if it has no floor, and none was given."""
         return target_of(self.group, self.metrics[0], self.asked)
 
     @cached_property

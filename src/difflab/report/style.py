@@ -72,8 +72,8 @@ FRONT = Style(GREY, width=6, opacity=0.35)  # a band under the lines
 class Styles:
     """The styles of a study, the same in all its charts and figures.
 
-    A training has a colour, a way of sampling a mark and a dash; if there is one training, the colour tells the ways
-    of sampling apart, too. Trainings beyond the eighth share colours, and differ in the dash.
+    A training has a colour, a way of sampling a mark and a dash; if there is one training, the colour separates ways
+    of sampling, too. Trainings beyond the eighth share colours, and differ in the dash.
     """
 
     trainings: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Where the ticks of an axis stand: at the values asked for, or else at round values of which several are in range."""
+"""Where the ticks of an axis stand: at the values that were typed, or else at several round values in its range."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Job:
 
     @property
     def classes(self) -> int:
-        """The classes that can be asked for, the run's or those of what guides it; 0: it is unconditional."""
+        """The classes that can be drawn, the run's or those of what guides it; 0: it is unconditional."""
         return self.guided.classes
 
     @property

@@ -121,7 +121,7 @@ class Paths(Drawing):
     def write(
         self, folder: Path, name: str, formats: Sequence[str] = FORMATS, themes: Sequence[str] = ("light", "dark")
     ) -> list[Path]:
-        """Write the figure and, where it is asked for, the animation."""
+        """Write the figure and, where it is chosen, the animation."""
         paths = super().write(folder, name, formats, themes)
         if self.animate:
             frames = [*self.frames()]

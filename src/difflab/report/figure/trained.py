@@ -23,7 +23,7 @@ def pictures(run: Trained, x: Tensor) -> list[Picture]:
 
 
 def classes_of(run: Trained) -> int:
-    """The classes that can be asked for; 0: it is unconditional."""
+    """The classes that can be drawn; 0: it is unconditional."""
     return run.recipe.guided(run.denoiser).classes
 
 
