@@ -12,7 +12,7 @@ from helpers.jobs import run_here
 def test_what_cannot_work_is_refused_in_one_line_with_nothing_written(tmp_path, monkeypatch, capfd, subtests):
     monkeypatch.chdir(tmp_path)
     for words, message in [
-        (["seed=abc"], "could not be converted to Integer"),
+        (["seed=abc"], "'abc' is not a whole number"),
         (["images=10"], "images=10 is less than one batch"),
         (["nfe=1001"], "at most 1000 are possible"),
         (["schedule=linear"], "schedule.t_max=0.999"),

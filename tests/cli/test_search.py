@@ -180,7 +180,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(tmp_path, subtests):
     for words, said in [
         (["sampler=ddim,huen"], "Did you mean 'heun'?"),
         (["nfe=4,6", "optimizer.beta=1.0"], "Did you mean 'betas'?"),
-        (["nfe=4,six"], "could not be converted to Integer"),
+        (["nfe=4,six"], "'six' is not a whole number"),
         (["nfe=range(4,4)"], "nfe=range(4,4): an empty range"),
         (["nfe=tag(log,range(4,64,4))"], "nfe=tag(log,range(4,64,4)): "),
         (["nfe=range(4,"], "nfe=range(4, does not close a bracket"),

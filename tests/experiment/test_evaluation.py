@@ -42,7 +42,7 @@ def measured(tmp_path_factory):
     (measurement,) = measurements(folder)
     assert not list(folder.iterdir())
     card = measurement.card
-    return measurement, card, measurement(lambda done: None)
+    return measurement, card, measurement()
 
 
 def test_the_card_is_known_before_anything_is_drawn(measured):
@@ -84,7 +84,7 @@ def test_bits_per_dim_are_measured_once_for_all_samplers_of_one_chain(tmp_path, 
         (["sampler=ddim", "nfe=3", "protocol.n_likelihood=6"], 16),
     ]:
         (measurement,) = measurements(tmp_path, "protocol.n_likelihood=5", *words)
-        metrics = measurement(lambda done: None)["metrics"]
+        metrics = measurement()["metrics"]
         assert sum(seen) == measured, words
         bounds.append((metrics["bits_per_dim_bound"], metrics["bits_per_dim_bound_se"]))
     assert bounds[0] == bounds[1] != bounds[2] == bounds[3] != bounds[4]
@@ -178,7 +178,7 @@ def test_the_card_holds_what_was_used_and_notes_name_what_is_too_small(tmp_path,
     before = capsys.readouterr().out
     assert seen == []
     assert "note on bits_per_dim, bits_per_dim_bound: only 7 held-out samples" in before
-    found = measurement(lambda done: None)
+    found = measurement()
     assert found["card"]["n_likelihood"] == sum(seen) == 7
     assert found["notes"]["bits_per_dim_bound"] == "only 7 held-out samples"
     assert found["notes"]["kid_lite0"] == "only 20 generated samples; only 7 reference samples"

@@ -27,7 +27,7 @@ def test_the_same_weights_under_another_preset_are_the_same_run(finished):
     """DDIM trains what DDPM trains: the run is found by its fingerprint, and only measured in another way."""
     folder, run = finished
     trained, measured = run.weights.stat().st_mtime_ns, len(list(folder.glob("runs/*/evaluations/*.json")))
-    said = said_here("train", *SHORT, "paradigm=ddim", cwd=folder)
+    said = said_here("train", *SHORT, "paradigm=ddim", "-v", cwd=folder)
     assert str(run.folder.name) in said
     assert "DDIM(eta=0.0)" in said
     assert run.weights.stat().st_mtime_ns == trained

@@ -50,7 +50,7 @@ def test_a_run_leaves_what_was_promised(finished):
     assert run.result["training"]["images_seen"] == 1600
     errors = run.result["denoising_error"]
     assert errors["8"] > errors["0"] > errors["-8"], "the more of it there is, the better noise is told"
-    for word in ("fd_lite0", "kid_lite0", "NFE", "difflab-sample run=", run.folder.name):
+    for word in ("fd_lite0", "coverage_lite0", "copies", "difflab-sample run=", run.folder.name):
         assert word in said
 
 

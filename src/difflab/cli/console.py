@@ -140,8 +140,9 @@ def show_result(result: Mapping[str, Any], verbose: bool) -> None:
             show(headline_rows(result), SHORT)
         elif held_out or decoded:
             show([*held_out, *decoded][:HEADLINE], ALL)
+        others = [f"{name} {value}" for name, value, _ in held_out if headline(result)]
         cost = f"{training['images_seen']:,} images seen in {duration(training['seconds'])}"
-        print(f"held-out loss {result['loss']:.4f}; {cost}")
+        print("; ".join([f"held-out loss {result['loss']:.4f}", *others, cost]))
     show_accuracy(result)
     print(f"run:     {result['folder']}")
     for kind in ("samples", "reconstructions", "similarity"):

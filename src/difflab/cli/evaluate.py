@@ -25,9 +25,9 @@ def evaluate(config: dict[str, Any], context: Context) -> Found:
     if found and "plan" not in found and not context.multirun:
         for values, path in zip(found["evaluations"], found["paths"], strict=True):
             show_evaluation(values, context.verbose)
+            if not context.verbose:
+                print("-v after the same command shows all numbers; they are kept in")
             print(path)
-        if not context.verbose:
-            print("-v after the same command shows all numbers")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What is to be drawn: the labels of samples, as data for `trainer.predict`."""
+"""The labels of samples that are to be drawn: by the names of classes, in turn, and as data for `trainer.predict`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,23 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from difflab.data.order import Divided
+
+LISTED = 20  # classes that a refusal names
+
+
+def label_of(key: str, word: object, names: Sequence[str], classes: int) -> int:
+    """The label that a word stands for: the name of a class, or its number. Raises ValueError for another."""
+    known = [*map(str, names)]
+    folded = [name.casefold() for name in known]
+    if str(word) in known:
+        return known.index(str(word))
+    if folded.count(str(word).casefold()) == 1:
+        return folded.index(str(word).casefold())
+    if str(word).isdecimal() and int(str(word)) < classes:
+        return int(str(word))
+    listing = ", ".join(f"{k} {name}" for k, name in enumerate(known[:LISTED]))
+    more = f": {listing}{', ..' if len(known) > LISTED else ''}" if known else ""
+    raise ValueError(f"{key}={word} is none of this run's {classes} classes, which count from 0{more}")
 
 
 def in_turn(n: int, classes: int, y: Tensor | None = None) -> Tensor:

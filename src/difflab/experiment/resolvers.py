@@ -38,6 +38,11 @@ def product(a: float, b: float) -> float:
     return a * b
 
 
+def quotient(a: int, b: int, less: int = 0) -> int:
+    """`a // (b - less)`, for what is dealt out evenly: `${quotient:299,${schedule.T},1}`."""
+    return a // (b - less)
+
+
 def given(condition: object, value: object) -> object:
     """The value where the condition holds, else null: `${given:${teacher.starts},'paradigm=rectified_flow'}`."""
     return value if condition else None
@@ -49,4 +54,5 @@ RESOLVERS: Mapping[str, Callable[..., Any]] = {
     "classes_in": count_classes,
     "given": given,
     "product": product,
+    "quotient": quotient,
 }

@@ -49,8 +49,8 @@ def figure_of(name: str, words: Sequence[str]) -> Drawing:
 
 def labelled(run: Any, word: str) -> int:  # noqa: ANN401  # as below
     """The label of a class by its name or number. Raises ValueError for one that the run does not have."""
+    from difflab.data.labels import label_of
     from difflab.experiment.facts import facts_of
-    from difflab.experiment.task.base import label_of
     from difflab.report.figure.trained import classes_of
 
     names = [str(name) for name in facts_of(run.run).get("names", ())] or [*run.data.images.names]

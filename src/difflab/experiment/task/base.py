@@ -15,7 +15,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from difflab.data.codec import Codec
-from difflab.data.labels import in_turn
+from difflab.data.labels import in_turn, label_of
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.conditions import Prompts, books
@@ -32,7 +32,6 @@ from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise, keyed
 from difflab.sampler.generate import Samples, integrate
 
-LISTED = 20  # classes that a refusal names
 COARSE = 20  # steps to cut or to look at, where the sampler makes its own
 
 
@@ -209,21 +208,6 @@ class Job:
                 )
             rows[wanted] = those[: int(wanted.sum())]
         return rows
-
-
-def label_of(key: str, word: object, names: Sequence[str], classes: int) -> int:
-    """The label that a word stands for: the name of a class, or its number. Raises ValueError for another."""
-    known = [*map(str, names)]
-    folded = [name.casefold() for name in known]
-    if str(word) in known:
-        return known.index(str(word))
-    if folded.count(str(word).casefold()) == 1:
-        return folded.index(str(word).casefold())
-    if str(word).isdecimal() and int(str(word)) < classes:
-        return int(str(word))
-    listing = ", ".join(f"{k} {name}" for k, name in enumerate(known[:LISTED]))
-    more = f": {listing}{', ..' if len(known) > LISTED else ''}" if known else ""
-    raise ValueError(f"{key}={word} is none of this run's {classes} classes, which count from 0{more}")
 
 
 def last(x: Tensor) -> Tensor:
