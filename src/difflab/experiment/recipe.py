@@ -34,7 +34,7 @@ from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise
 from difflab.process.schedule import Schedule
 from difflab.sampler.base import Sampler
-from difflab.sampler.evaluations import Recorder
+from difflab.sampler.evaluations import Recorder, tabulated
 from difflab.sampler.generate import integrate, times_for, trajectory, warn_once
 from difflab.sampler.grid import Grid
 from difflab.sampler.optimised import Optimised
@@ -162,8 +162,9 @@ class Recipe:
         with autocast(device, self.precision):
             times = self.times(denoiser)
             like = torch.empty(len(labels), *denoiser.shape, device=device)
-            start = scale(guided.schedule(times[0]).sigma, noise(like, 0))
-            ((_, end),) = deque(trajectory(watch, self.sampler, times, start, noise), maxlen=1)
+            with tabulated(guided, times):
+                start = scale(guided.schedule(times[0]).sigma, noise(like, 0))
+                ((_, end),) = deque(trajectory(watch, self.sampler, times, start, noise), maxlen=1)
         return [*watch.estimates, end.cpu()]
 
 
