@@ -72,7 +72,8 @@ def neighbours(generated: Tensor, train: Split, held_out: Split) -> Neighbours:
     n = min(len(known), len(unknown))
     some = torch.zeros(len(known), dtype=torch.bool)
     some[thinned(torch.arange(len(known)), n)] = True
-    return Neighbours(*closeness(x, known, some), nearest(x, thinned(unknown, n), 1)[0][:, 0])
+    near, neighbour, to_known = closeness(x, known, some)
+    return Neighbours(near, neighbour, to_known, nearest(x, thinned(unknown, n), 1)[0][:, 0])
 
 
 def summary(found: Neighbours, usual: dict[str, Tensor]) -> Memorisation:
@@ -127,17 +128,19 @@ def calibration(train: Split, held_out: Split, cache: Cache) -> dict[str, Tensor
 
 def closeness(x: Tensor, known: Tensor, some: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Of each row of x, the closeness to its nearest row of `known`, its index, and the distance to `some` rows."""
-    far, index, of_some = nearest(x, known, min(NEIGHBOURS, len(known)), some)
+    some = torch.ones(len(known), dtype=torch.bool) if some is None else some
+    far, index, of_some = searched(x, known, min(NEIGHBOURS, len(known)), some)
     # 0 / 0: all its neighbours are duplicates of it
     return (far[:, 0] / far.mean(1)).nan_to_num(0), index[:, 0], of_some
 
 
-def nearest(x: Tensor, known: Tensor, k: int, some: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """The k nearest rows of `known` (m, D) to each row of x (n, D), nearest first: distances and indices, (n, k).
+def nearest(x: Tensor, known: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k nearest rows of `known` (m, D) to each row of x (n, D), nearest first: distances and indices, (n, k)."""
+    return searched(x, known, k, torch.zeros(len(known), dtype=torch.bool))[:2]
 
-    And (n,) the distance to the nearest of `some` rows, bool (m,), or of all.
-    """
-    some = torch.ones(len(known), dtype=torch.bool) if some is None else some
+
+def searched(x: Tensor, known: Tensor, k: int, some: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As `nearest`, and (n,) the distance to the nearest of `some` rows, bool (m,)."""
     found = [_nearest(rows, known, k, some) for rows in torch.split(x, BLOCK)]
     distances, indices, of_some = (torch.cat(part) for part in zip(*found, strict=True))
     return distances, indices, of_some
