@@ -23,7 +23,7 @@ from difflab.experiment.facts import facts_of
 from difflab.experiment.first_stage import data_module
 from difflab.experiment.found_times import FoundTimes, Seen
 from difflab.experiment.from_run import beside
-from difflab.experiment.hardware import autocast, best_device, settle_precision
+from difflab.experiment.hardware import autocast, best_device, casts_kept, settle_precision
 from difflab.experiment.identity import line
 from difflab.experiment.run import Run, find
 from difflab.experiment.tensor_cache import TensorCache
@@ -137,7 +137,7 @@ class Recipe:
         if not len(labels):
             return Drawn(torch.empty(0, *denoiser.shape), 0.0, 0.0)
         start = time.monotonic()
-        with autocast(denoiser.device, self.precision):
+        with autocast(denoiser.device, self.precision), casts_kept(denoiser):
             x, evaluations = integrate(
                 self.guided(denoiser),
                 self.sampler,
@@ -159,7 +159,7 @@ class Recipe:
         """What the network takes samples 0, 1, .. for whenever it is asked on the way, and at last the samples."""
         guided, device = self.guided(denoiser), denoiser.device
         watch, noise = Recorder(guided.bind(labels.to(device))), SampleNoise(seed, range(len(labels)))
-        with autocast(device, self.precision):
+        with autocast(device, self.precision), casts_kept(denoiser):
             times = self.times(denoiser)
             like = torch.empty(len(labels), *denoiser.shape, device=device)
             with tabulated(guided, times):
