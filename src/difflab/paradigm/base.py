@@ -75,8 +75,7 @@ class Paradigm(pl.LightningModule):
     @property
     def players(self) -> Sequence[Player]:
         """What is trained: what is learned and, where there is an adversary, its discriminator."""
-        own = Player("", self.learned, self.optimisation.clip)
-        return (own, self.adversary.player) if self.adversary else (own,)
+        return Player("", self.learned, self.optimisation.clip), *([self.adversary.player] if self.adversary else [])
 
     @property
     def schedule(self) -> Schedule:
@@ -235,8 +234,8 @@ class Paradigm(pl.LightningModule):
                 raise Diverged(diagnosis(broken, self.schedule, self.noised_at, self.global_step))
             self.zero_grad(set_to_none=True)  # optimizers pass over parameters without a gradient
         if is_logged(self.trainer):
-            known = {"train/lr": optimizer.param_groups[0]["lr"], "train/skipped": float(self.skipped)}
-            self.log_dict(norms | {key: value for key, value in known.items() if key == "train/lr" or value})
+            count = {"train/skipped": float(self.skipped)} if self.skipped else {}
+            self.log_dict({**norms, "train/lr": optimizer.param_groups[0]["lr"], **count})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting the steps that were skipped."""
