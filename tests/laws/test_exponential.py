@@ -92,7 +92,7 @@ def after_exact_nodes(sampler, steps):
     """The error at the end, if the first steps were exact and so the estimates there."""
     times, exact, estimates = exact_nodes(steps)
     nodes = zip(times[:2], estimates, strict=False)
-    x, state = exact[2], tuple(Node(VP()(t), (known.x0, known.eps)) for t, known in nodes)[::-1]
+    x, state = exact[2], tuple(Node(t, (known.x0, known.eps)) for t, known in nodes)[::-1]
     denoise = bound(gaussian(VP()), len(X))
     for t, s in itertools.pairwise(times[2:]):
         x, state = sampler.step(denoise, x, t, s, state, None)

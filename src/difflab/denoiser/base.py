@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from difflab.process.gaussian import det, scale, unmix
+from difflab.process.gaussian import Mix, det, inverse, scale
 from difflab.process.schedule import Schedule
 from difflab.process.target import Target
 
@@ -125,6 +125,15 @@ class Backbone(Protocol):
         """The raw output."""
 
 
+class Reading(NamedTuple):
+    """How a network is used at a time: the factor of its input, its code, and `(x0, eps)` as mixes of `(x_t, out)`."""
+
+    c_in: Tensor
+    code: Tensor
+    x0: Mix
+    eps: Mix
+
+
 class Denoiser(AnyDenoiser):
     """backbone + schedule + target.
 
@@ -160,9 +169,15 @@ class Denoiser(AnyDenoiser):
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
         """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`; the backbone does not use `s`."""
-        m, n = self.schedule(t), self.target.mix(self.schedule, t)
-        code = self.target.c_noise(self.schedule, t).to(x).expand(len(x))
-        raw = self.backbone(scale(self.target.c_in(m), x), code, label).to(x.dtype)
+        c_in, code, x0, eps = self.schedule.at(self.reading, t, x.dtype, x.device)
+        raw = self.backbone(scale(c_in, x), code.expand(x.shape[0]), label).to(x.dtype)
         out, *v = raw.split(x.shape[1], dim=1)
-        x0, eps = unmix(x, m, out, n)
-        return Estimate(x0, eps, out, (v[0] + 1) / 2 if v else None)
+        return Estimate(x0(x, out), eps(x, out), out, (v[0] + 1) / 2 if v else None)
+
+    def reading(self, schedule: Schedule, t: Tensor, dtype: torch.dtype, device: torch.device) -> Reading:
+        """How the network is used at times `()` or `(B,)`, in the type and on the device of samples, by one copy."""
+        m, n = schedule(t), self.target.mix(schedule, t)
+        x0, eps = inverse(m, n)
+        numbers = torch.stack([self.target.c_in(m), self.target.c_noise(schedule, t), *x0, *eps])
+        c_in, code, *solved = numbers.to(device, dtype, non_blocking=True)
+        return Reading(c_in, code, Mix(*solved[:2]), Mix(*solved[2:]))

@@ -98,6 +98,22 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
+@contextmanager
+def casts_kept(network: torch.nn.Module) -> Iterator[None]:
+    """Let autocast keep the weights that it has cast until its block ends, for a frozen network that is only applied.
+
+    It casts frozen weights anew at each call, and keeps those that could be trained.
+    """
+    frozen = [p for p in network.parameters() if not p.requires_grad]
+    try:
+        for p in frozen:
+            p.requires_grad_(True)
+        yield
+    finally:
+        for p in frozen:
+            p.requires_grad_(False)
+
+
 def device_name(device: torch.device) -> str:
     """What times are to be compared on: the accelerator's name, or how many threads of which machine."""
     import torch

@@ -72,7 +72,7 @@ def train(config: Mapping[str, Any], requested: Requested = "train") -> Result |
         training = Training.of(config)
         evaluations = training.evaluations
         print_notes(evaluations)
-    complete = training.complete and all(each.cached_result for each in evaluations)
+    complete = training.done
     if not complete:
         with user_errors():
             place = training.run.folder.parent

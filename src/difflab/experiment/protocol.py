@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -21,7 +23,7 @@ from difflab.experiment.trained_classifier import TrainedClassifier
 from difflab.experiment.trained_contrast import TrainedContrast
 from difflab.metric.cache import Cache
 from difflab.metric.distance import thinned
-from difflab.metric.features import Extractor
+from difflab.metric.features import Extractor, widths
 from difflab.metric.memorisation import calibration
 from difflab.metric.psnr import psnr
 from difflab.metric.reference import floor, real_features, remarks
@@ -76,7 +78,7 @@ class Protocol:
             classifier = TrainedClassifier(config["classifier"], runs_dir, device=device)
         pair = config.get("contrastive")  # which earlier protocols have not
         contrastive = TrainedContrast(pair, runs_dir, device=device) if pair else None
-        extractor = build(config["extractor"], device=device)
+        extractor = extractor_of(json.dumps(config["extractor"]), device)
         noise = range(config["seed"], config["seed"] + seeds)
         n, n_likelihood, flow = config["n"], config["n_likelihood"], config.get("flow_likelihood", True)  # as before
         if not isinstance(flow, bool):
@@ -99,9 +101,8 @@ class Protocol:
             self.contrastive.check(data)
         try:
             one = data.codec.measure(data.images.test.x[:1])
-            self.extractor(one)
-            if self.classifier:
-                self.classifier(one)
+            for extractor in filter(None, (self.extractor, self.classifier)):
+                widths(extractor, one.dtype, one.shape)
         except ValueError as error:
             raise ValueError(f"{error}; protocol.n=0 trains without measuring") from error
 
@@ -182,6 +183,13 @@ class Protocol:
         """The floors of the scores against the first reference."""
         (main, other), *_ = self.pairings(data)
         return floor(self.extractor, main, other, self.n, cache)
+
+
+@lru_cache(maxsize=1)
+def extractor_of(words: str, device: torch.device) -> Extractor:
+    """The extractor of a plain configuration in JSON: a frozen network, which the jobs of a study share."""
+    extractor: Extractor = build(json.loads(words), device=device)
+    return extractor
 
 
 def fewer(split: Split, n: int) -> Split:

@@ -23,7 +23,7 @@ from difflab.experiment.facts import facts_of
 from difflab.experiment.first_stage import data_module
 from difflab.experiment.found_times import FoundTimes, Seen
 from difflab.experiment.from_run import beside
-from difflab.experiment.hardware import autocast, best_device, settle_precision
+from difflab.experiment.hardware import autocast, best_device, casts_kept, settle_precision
 from difflab.experiment.identity import line
 from difflab.experiment.run import Run, find
 from difflab.experiment.tensor_cache import TensorCache
@@ -35,7 +35,7 @@ from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise
 from difflab.process.schedule import Schedule
 from difflab.sampler.base import Sampler
-from difflab.sampler.evaluations import Recorder
+from difflab.sampler.evaluations import Recorder, tabulated
 from difflab.sampler.generate import integrate, times_for, trajectory, warn_once
 from difflab.sampler.grid import Grid
 from difflab.sampler.optimised import Optimised
@@ -138,7 +138,7 @@ class Recipe:
         if not len(labels):
             return Drawn(torch.empty(0, *denoiser.shape), 0.0, 0.0)
         start = time.monotonic()
-        with autocast(denoiser.device, self.precision):
+        with autocast(denoiser.device, self.precision), casts_kept(denoiser):
             x, evaluations = integrate(
                 self.guided(denoiser),
                 self.sampler,
@@ -160,11 +160,12 @@ class Recipe:
         """What the network takes samples 0, 1, .. for whenever it is asked on the way, and at last the samples."""
         guided, device = self.guided(denoiser), denoiser.device
         watch, noise = Recorder(guided.bind(labels.to(device))), SampleNoise(seed, range(len(labels)))
-        with autocast(device, self.precision):
+        with autocast(device, self.precision), casts_kept(denoiser):
             times = self.times(denoiser)
             like = torch.empty(len(labels), *denoiser.shape, device=device)
-            start = scale(guided.schedule(times[0]).sigma, noise(like, 0))
-            ((_, end),) = deque(trajectory(watch, self.sampler, times, start, noise), maxlen=1)
+            with tabulated(guided, times):
+                start = scale(guided.schedule(times[0]).sigma, noise(like, 0))
+                ((_, end),) = deque(trajectory(watch, self.sampler, times, start, noise), maxlen=1)
         return [*watch.estimates, end.cpu()]
 
 

@@ -16,7 +16,7 @@ from difflab.denoiser.classifier import Classifier, ClassifierBackbone
 from difflab.experiment.from_run import FromRun
 from difflab.metric.cache import Cache
 from difflab.metric.classes import class_accuracy, inception_score_at
-from difflab.metric.distance import kernel, thinned
+from difflab.metric.distance import kernel, kernel_within, thinned
 from difflab.metric.extrapolated import Halves, frechet_and_limit
 from difflab.metric.features import FrozenNetwork, Score
 from difflab.metric.manifold import EQUAL_SETS, comparable_manifold
@@ -39,7 +39,7 @@ class TrainedClassifier(FrozenNetwork):
     resize: ClassVar[str] = "none"
     scores: ClassVar[tuple[Score, ...]] = (
         Score("features", ("fd_classifier", "fd_inf_classifier"), frechet_and_limit, Halves, InverseBias()),
-        Score.single("features", "kid_classifier", kernel, Unbiased()),
+        Score.single("features", "kid_classifier", kernel, Unbiased(), kernel_within),
         Score(
             "features",
             ("precision_classifier", "recall_classifier", "density_classifier", "coverage_classifier"),

@@ -18,7 +18,6 @@ from difflab.data.order import Order, share
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.contrast import Contrast
 from difflab.denoiser.first_stage import Reconstructs
-from difflab.experiment.build import build
 from difflab.experiment.callback.pictures import reconstruction_sheet, sample_grid, similarity_matrix
 from difflab.experiment.callback.selection import selection_scores
 from difflab.experiment.checkpoint import newest
@@ -30,6 +29,7 @@ from difflab.experiment.found_times import FoundTimes, Seen
 from difflab.experiment.from_run import beside
 from difflab.experiment.hardware import best_device, settle_precision
 from difflab.experiment.identity import fingerprint, label, sources
+from difflab.experiment.initial import initial_model
 from difflab.experiment.longer import goes_on_from
 from difflab.experiment.mirror import Mirrors
 from difflab.experiment.origins import origins_of
@@ -38,7 +38,6 @@ from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import Recipe, provenance
 from difflab.experiment.reflow import Teacher
 from difflab.experiment.run import SUFFIX, Run
-from difflab.experiment.sizes import bounded
 from difflab.experiment.snapshots import averagings
 from difflab.experiment.strategy import Shards
 from difflab.experiment.tensor_cache import TensorCache
@@ -82,9 +81,7 @@ class Training:
         if config["images"] < config["batch_size"]:
             raise ValueError(f"images={config['images']} is less than one batch of batch_size={config['batch_size']}")
         data = data_module(config, device)
-        torch.manual_seed(config["seed"])
-        with bounded("the networks of paradigm= and backbone="):
-            model: Paradigm = build(config["model"])
+        model = initial_model(config)
         teacher = Teacher.of(config, model, data)
         origins = origins_of(config, data, model, teacher)
         run = Run.of(Path(config["runs_dir"]), label(config), fingerprint(config, origins))
@@ -102,11 +99,15 @@ class Training:
         return job
 
     def check(self) -> None:
-        """Take a first step of all that the job will need. Raises ValueError for parts that do not fit."""
+        """Take a first step of all that is still to be done. Raises ValueError for parts that do not fit."""
+        check_words(self.config, self.model, self.data)
+        Mirrors.of(self.config["logger"])  # which refuses one that is not installed
+        watchers(self.config)
+        if self.done:
+            return
         if self.sampling:
             self.sampling.recipe.dry_run(cast(Diffusion, self.model).denoiser)
             self.sampling.protocol.dry_run(self.data)
-        check_words(self.config, self.model, self.data)
         training = self.data.images.train if self.teacher else self.data.training
         world = max(len(self.devices), place()[1])
         size = share(self.config["batch_size"], world)  # which refuses what cannot be shared
@@ -119,17 +120,14 @@ class Training:
             Order(len(training), self.config["batch_size"])  # which refuses a batch larger than the set
         rows = slice(self.config["batch_size"] // place()[1])
         self.model.corrupt(self.data.like(training, rows), training.y[rows], 0.0, 0, 0)
-        Mirrors.of(self.config["logger"])  # which refuses one that is not installed
-        watchers(self.config)
         averagings(self.config, self.run)  # which refuses wrong decays and numbers of snapshots
         if self.learns:
             if self.images_remaining:  # which refuses checkpoints that are damaged
                 self.model.check_training()
                 if checkpoint := newest(self.run):
                     checkpoint.check(self.model)
-            joint_optimizer(
-                self.model.optimisation, self.model.players
-            )  # which refuses networks that the optimizer cannot train
+            # which refuses networks that the optimizer cannot train
+            joint_optimizer(self.model.optimisation, self.model.players)
             if isinstance(trainer(self.config, self.run.folder).strategy, Shards):
                 Shards.check(self.model)
 
@@ -172,14 +170,17 @@ class Training:
         return self.run.result is not None and self.exported
 
     @property
+    def done(self) -> bool:
+        """Whether the run is finished and measured."""
+        return self.complete and all(each.cached_result for each in self.evaluations)
+
+    @property
     def evaluations(self) -> list[Evaluation]:
         """The ways in which the run is to be measured: one for each seed of the noise."""
         if self.sampling is None or not self.sampling.protocol.n:
             return []
-        weights, cache = (
-            weights_name(self.config["ema"][0], self.config),
-            TensorCache(Path(self.config["runs_dir"]) / ".cache"),
-        )
+        weights = weights_name(self.config["ema"][0], self.config)
+        cache = TensorCache(Path(self.config["runs_dir"]) / ".cache")
         known = self.run, cast(Diffusion, self.model), weights, self.data, *self.sampling
         about, extensions = provenance(self.config), sources([self.config[key] for key in PARTS])
         return [Evaluation(*known, seed, cache, about, extensions, self.run) for seed in self.sampling.protocol.seeds]

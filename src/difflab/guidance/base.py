@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from difflab.denoiser.base import AnyDenoiser, Estimate
-from difflab.process.gaussian import unmix
+from difflab.process.gaussian import Mix, inverse
+from difflab.process.schedule import Schedule
 from difflab.process.target import X0
 
 Guidance = Callable[[AnyDenoiser], AnyDenoiser]
@@ -65,8 +66,13 @@ class Guided(AnyDenoiser):
 
     def with_x0(self, estimate: Estimate, x: Tensor, t: Tensor, x0: Tensor) -> Estimate:
         """The estimate with another clean sample, and the noise that then explains `x`."""
-        _, eps = unmix(x, self.schedule(t), x0, X0().mix(self.schedule, t))
-        return estimate._replace(x0=x0, eps=eps, out=self.target.mix(self.schedule, t)(x0, eps))
+        noise, target = self.schedule.at(self.explaining, t)
+        eps = noise(x, x0)
+        return estimate._replace(x0=x0, eps=eps, out=target(x0, eps))
+
+    def explaining(self, schedule: Schedule, t: Tensor) -> tuple[Mix, Mix]:
+        """The noise as a mix of `(x_t, x0)`, and the target as one of `(x0, eps)`."""
+        return inverse(schedule(t), X0().mix(schedule, t))[1], self.target.mix(schedule, t)
 
 
 def unguided(denoiser: AnyDenoiser) -> AnyDenoiser:

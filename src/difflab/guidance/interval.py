@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from difflab.denoiser.base import AnyDenoiser, Estimate
 from difflab.guidance.base import Guided, unguided
+from difflab.process.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,20 @@ class Limited(Guided):
         super().__init__(denoiser)
         self.low, self.high = low, high
 
-    def inside(self, t: Tensor) -> Tensor:
+    def inside(self, schedule: Schedule, t: Tensor) -> Tensor:
         """Whether there is guidance at the times `t`, of any shape."""
-        m = self.schedule(t)
+        m = schedule(t)
         level = m.sigma / m.alpha
         return (self.low <= level) & (level <= self.high)
 
     @override
     def nfe(self, t: Tensor) -> int:
-        inside = self.inside(t)
+        inside = self.schedule.at(self.inside, t)
         return bool(inside.any()) * self.denoiser.nfe(t) + (not inside.all()) * unguided(self).nfe(t)
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor, s: Tensor | None = None) -> Estimate:
         """Estimate from samples `(B, *)` at times `()` or `(B,)` and labels `(B,)`; `s` as in `Denoise`."""
-        inside = self.inside(t)
+        inside = self.schedule.at(self.inside, t)
         if not inside.any():
             off: Estimate = unguided(self)(x, t, label, s)
             return off

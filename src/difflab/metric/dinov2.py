@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from difflab.metric.distance import kernel
+from difflab.metric.distance import kernel, kernel_within
 from difflab.metric.extrapolated import Halves, frechet_and_limit
 from difflab.metric.features import FrozenNetwork, Score, sha256_of
 from difflab.metric.manifold import EQUAL_SETS, comparable_manifold
@@ -39,7 +39,7 @@ class DINOv2(FrozenNetwork):
     paths: ClassVar[tuple[str, ...]] = ("weights",)
     scores: ClassVar[tuple[Score, ...]] = (
         Score("cls", ("fd_dinov2", "fd_inf_dinov2"), frechet_and_limit, Halves, InverseBias()),
-        Score.single("cls", "kid_dinov2", kernel, Unbiased()),
+        Score.single("cls", "kid_dinov2", kernel, Unbiased(), kernel_within),
         Score(
             "cls",
             ("precision_dinov2", "recall_dinov2", "density_dinov2", "coverage_dinov2"),

@@ -40,16 +40,22 @@ def between(p: Moments, q: Moments) -> float:
     return max(0.0, distance)  # equal sets may round to -1e-14
 
 
-def kernel(a: Tensor, b: Tensor) -> float:
+def kernel(a: Tensor, b: Tensor, within_b: float | None = None) -> float:
     """Unbiased squared maximum mean discrepancy under the kernel (x . y / D + 1)^3, over all pairs of vectors.
 
     mean_(i != j) k(a_i, a_j) + mean_(i != j) k(b_i, b_j) - 2 mean_(i, j) k(a_i, b_j); the value itself, not times 1000.
 
-    Shapes (n, D), (m, D); its mean over samples of one distribution is 0, so that it may be negative.
+    Shapes (n, D), (m, D); its mean over samples of one distribution is 0, so that it may be negative. `within_b` is
+    the term of b alone, where it is known: see `kernel_within`.
     Raises ValueError for sets of less than two vectors or of unlike D.
     Binkowski et al. 2018 (arXiv:1801.01401), section 4.
     """
-    return _discrepancy(_cubic, *checked(a, b))
+    return _discrepancy(_cubic, *checked(a, b), within_b)
+
+
+def kernel_within(x: Tensor) -> float:
+    """The mean of `kernel`'s over pairs of different vectors of one set."""
+    return _within(_cubic, x.double())
 
 
 def energy(a: Tensor, b: Tensor) -> float:
@@ -121,10 +127,10 @@ def thinned(x: Tensor, n: int) -> Tensor:
 Kernel = Callable[[Tensor, Tensor], Tensor]
 
 
-def _discrepancy(k: Kernel, a: Tensor, b: Tensor) -> float:
+def _discrepancy(k: Kernel, a: Tensor, b: Tensor, within_b: float | None = None) -> float:
     """Unbiased squared maximum mean discrepancy."""
     across = sum(float(k(u, v).sum()) for u, v in product(torch.split(a, BLOCK), torch.split(b, BLOCK)))
-    return _within(k, a) + _within(k, b) - 2 * across / (len(a) * len(b))
+    return _within(k, a) + (_within(k, b) if within_b is None else within_b) - 2 * across / (len(a) * len(b))
 
 
 def _within(k: Kernel, x: Tensor) -> float:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format, fuse_conv_bn_eval
 from torchmetrics import Metric
 
-from difflab.metric.distance import kernel
+from difflab.metric.distance import kernel, kernel_within
 from difflab.metric.efficientnet_lite0 import Lite0Network
 from difflab.metric.extrapolated import Halves, frechet_and_limit
 from difflab.metric.kept import Features
@@ -33,28 +34,36 @@ class Score:
 
     `kept` makes, of the layer and n, the metric that keeps what `values` needs of the generated features. Its result, a
     tensor or a tuple, is what `values` takes in their place; of floors it takes features. By default all are kept.
-    `size` is how the values depend on n, which decides from how many real samples their floors may come.
+    `size` is how the values depend on n, which decides from how many real samples their floors may come. `alone` is a
+    number of the real features alone, which is kept, and is what `values` then takes third.
     """
 
     layer: str
     names: tuple[str, ...]
-    values: Callable[[Any, Tensor], Sequence[float]]
+    values: Callable[..., Sequence[float]]
     kept: Callable[[str, int], Metric] = Features
     size: SampleSize = AS_MANY
+    alone: Callable[[Tensor], float] | None = None
 
     @classmethod
     def single(
-        cls, layer: str, name: str, value: Callable[[Tensor, Tensor], float], size: SampleSize = AS_MANY
+        cls,
+        layer: str,
+        name: str,
+        value: Callable[..., float],
+        size: SampleSize = AS_MANY,
+        alone: Callable[[Tensor], float] | None = None,
     ) -> Score:
         """Of one value."""
-        return cls(layer, (name,), lambda generated, real: (value(generated, real),), size=size)
+        return cls(layer, (name,), lambda *sets: (value(*sets),), size=size, alone=alone)
 
-    def __call__(self, generated: Any, real: dict[str, Tensor]) -> dict[str, float]:  # noqa: ANN401
+    def __call__(self, generated: Any, real: dict[str, Tensor], *alone: float) -> dict[str, float]:  # noqa: ANN401
         """The values by name, without those that are nan: there are too few samples for them.
 
-        `generated` are the layer's features, or what was `kept` of them.
+        `generated` are the layer's features, or what was `kept` of them; `alone` is the number of the real ones, if it
+        is known.
         """
-        return self.named(self.values(generated, real[self.layer]))
+        return self.named(self.values(generated, real[self.layer], *alone))
 
     def floor(self, other: dict[str, Tensor], real: dict[str, Tensor], n: int) -> dict[str, float]:
         """The values of n real samples by name, from features of n or fewer, without those that are unknown."""
@@ -76,8 +85,20 @@ class Extractor(Protocol):
     def sha256(self) -> str:
         """Of the weights."""
 
+    def __hash__(self) -> int:
+        """That of objects, by default."""
+
     def __call__(self, samples: Tensor) -> dict[str, Tensor]:
         """Features {layer: float32 (N, D)} on the CPU. Raises ValueError for samples that it cannot measure."""
+
+
+@lru_cache(maxsize=16)
+def widths(extractor: Extractor, dtype: torch.dtype, shape: torch.Size) -> Mapping[str, int]:
+    """The number of features of each layer for samples of a type and `shape` (1, ..), known from one, once.
+
+    Raises ValueError for samples that the extractor cannot measure.
+    """
+    return {layer: found.shape[1] for layer, found in extractor(torch.zeros(shape, dtype=dtype)).items()}
 
 
 class FrozenNetwork:
@@ -125,7 +146,7 @@ class EfficientNetLite0(FrozenNetwork):
     resize = "bicubic antialias 128"
     scores: ClassVar[tuple[Score, ...]] = (
         Score("block10", ("fd_lite0", "fd_inf_lite0"), frechet_and_limit, Halves, InverseBias()),
-        Score.single("pool", "kid_lite0", kernel, Unbiased()),
+        Score.single("pool", "kid_lite0", kernel, Unbiased(), kernel_within),
         Score(
             "block10",
             ("precision_lite0", "recall_lite0", "density_lite0", "coverage_lite0"),

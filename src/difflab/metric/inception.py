@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from difflab.metric.distance import kernel
+from difflab.metric.distance import kernel, kernel_within
 from difflab.metric.extrapolated import Halves, frechet_and_limit
 from difflab.metric.features import FrozenNetwork, Score, load
 from difflab.metric.inception_v3 import InceptionNetwork
@@ -31,7 +31,7 @@ class Inception(FrozenNetwork):
     paths: ClassVar[tuple[str, ...]] = ("weights",)
     scores: ClassVar[tuple[Score, ...]] = (
         Score("pool", ("fid", "fid_inf"), frechet_and_limit, Halves, InverseBias()),
-        Score.single("pool", "kid", kernel, Unbiased()),
+        Score.single("pool", "kid", kernel, Unbiased(), kernel_within),
         Score("pool", ("precision", "recall", "density", "coverage"), comparable_manifold, size=EQUAL_SETS),
     )
 

@@ -70,7 +70,10 @@ def neighbours(generated: Tensor, train: Split, held_out: Split) -> Neighbours:
     if min(len(known), len(unknown)) < 2:
         raise ValueError(f"{len(known)} training and {len(unknown)} held-out samples are too few to tell copies by")
     n = min(len(known), len(unknown))
-    return Neighbours(*closeness(x, known), *(nearest(x, thinned(split, n), 1)[0][:, 0] for split in (known, unknown)))
+    some = torch.zeros(len(known), dtype=torch.bool)
+    some[thinned(torch.arange(len(known)), n)] = True
+    near, neighbour, to_known = closeness(x, known, some)
+    return Neighbours(near, neighbour, to_known, nearest(x, thinned(unknown, n), 1)[0][:, 0])
 
 
 def summary(found: Neighbours, usual: dict[str, Tensor]) -> Memorisation:
@@ -115,7 +118,7 @@ def calibration(train: Split, held_out: Split, cache: Cache) -> dict[str, Tensor
     """The `threshold` of closeness below which a sample passes for a copy, and the `floor`, from `cache` if there."""
 
     def calibrate() -> dict[str, Tensor]:
-        usual, _ = closeness(held_out.x.flatten(1), train.x.flatten(1))
+        usual, *_ = closeness(held_out.x.flatten(1), train.x.flatten(1))
         threshold = usual.quantile(RARE)
         return {"threshold": threshold, "floor": (usual <= threshold).double().mean()}
 
@@ -123,25 +126,35 @@ def calibration(train: Split, held_out: Split, cache: Cache) -> dict[str, Tensor
     return cache("copies", identity, calibrate)
 
 
-def closeness(x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each row of x, the closeness to its nearest row of `known`, and the index of that."""
-    far, index = nearest(x, known, min(NEIGHBOURS, len(known)))
-    return (far[:, 0] / far.mean(1)).nan_to_num(0), index[:, 0]  # 0 / 0: all its neighbours are duplicates of it
+def closeness(x: Tensor, known: Tensor, some: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each row of x, the closeness to its nearest row of `known`, its index, and the distance to `some` rows."""
+    some = torch.ones(len(known), dtype=torch.bool) if some is None else some
+    far, index, of_some = searched(x, known, min(NEIGHBOURS, len(known)), some)
+    # 0 / 0: all its neighbours are duplicates of it
+    return (far[:, 0] / far.mean(1)).nan_to_num(0), index[:, 0], of_some
 
 
 def nearest(x: Tensor, known: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k nearest rows of `known` (m, D) to each row of x (n, D), nearest first: distances and indices, (n, k)."""
-    distances, indices = zip(*(_nearest(rows, known, k) for rows in torch.split(x, BLOCK)), strict=True)
-    return torch.cat(distances), torch.cat(indices)
+    return searched(x, known, k, torch.zeros(len(known), dtype=torch.bool))[:2]
 
 
-def _nearest(rows: Tensor, known: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def searched(x: Tensor, known: Tensor, k: int, some: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As `nearest`, and (n,) the distance to the nearest of `some` rows, bool (m,)."""
+    found = [_nearest(rows, known, k, some) for rows in torch.split(x, BLOCK)]
+    distances, indices, of_some = (torch.cat(part) for part in zip(*found, strict=True))
+    return distances, indices, of_some
+
+
+def _nearest(rows: Tensor, known: Tensor, k: int, some: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rows = rows.double()
-    best = rows.new_full((len(rows), k), torch.inf)
+    best, of_some = rows.new_full((len(rows), k), torch.inf), rows.new_full((len(rows),), torch.inf)
     index = torch.zeros(len(rows), k, dtype=torch.long)
     for start in range(0, len(known), BLOCK):
         far = squared_distances(rows, known[start : start + BLOCK].double())
+        if (here := some[start : start + BLOCK]).any():
+            of_some = torch.minimum(of_some, far[:, here].amin(1))
         place = torch.arange(start, start + far.shape[1]).expand_as(far)
         best, chosen = torch.cat((best, far), 1).topk(k, largest=False)
         index = torch.cat((index, place), 1).gather(1, chosen)
-    return best.sqrt(), index
+    return best.sqrt(), index, of_some.sqrt()

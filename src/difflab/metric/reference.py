@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -12,7 +13,7 @@ from torchmetrics import Metric
 from difflab.metric.cache import Cache
 from difflab.metric.card import installed_versions
 from difflab.metric.distance import thinned
-from difflab.metric.features import Extractor
+from difflab.metric.features import Extractor, widths
 from difflab.metric.sample_size import FEW, Counts
 
 
@@ -92,19 +93,43 @@ def _against(
     counts = {"n_reference": len(reference.x), "n_floor": n, "n_floor_from": min(n, len(other.x))}
     values: dict[str, float | int] = {f"{name}{suffix}": count for name, count in counts.items()}
     floors = floor(extractor, reference, other, n, cache)
-    for name, value in scores(extractor, generated, real).items():
+    for name, value in scores(extractor, generated, real, alone(extractor, reference, real, cache)).items():
         values[f"{name}{suffix}"] = value
         if name in floors:
             values[f"{name}{suffix}_floor"] = floors[name]
     return values
 
 
-def scores(extractor: Extractor, generated: Sequence[Any], real: dict[str, Tensor]) -> dict[str, float]:
-    """Each score of an extractor by name: `generated` has for each what it compares with the real features."""
+def scores(
+    extractor: Extractor,
+    generated: Sequence[Any],
+    real: dict[str, Tensor],
+    numbers: Mapping[tuple[str, ...], float] | None = None,
+) -> dict[str, float]:
+    """Each score of an extractor by name: `generated` has for each what it compares with the real features.
+
+    `numbers` are those of the real features alone, as far as they are known, by the names of the scores.
+    """
     found: dict[str, float] = {}
     for score, known in zip(extractor.scores, generated, strict=True):
-        found |= score(known, real)
+        found |= score(known, real, *([numbers[score.names]] if numbers and score.names in numbers else []))
     return found
+
+
+def alone(extractor: Extractor, split: Split, real: dict[str, Tensor], cache: Cache) -> Mapping[tuple[str, ...], float]:
+    """What scores compute of the features of a split alone, by their names; once, if it is kept in `cache`."""
+    facts, found = _facts(extractor, split, len(split.x)), {}
+    for score in extractor.scores:
+        if score.alone:
+            compute = partial(number_of, score.alone, real[score.layer])
+            kept = cache(f"{extractor.name}-alone", ("alone", score.names, score.layer, *facts), compute)
+            found[score.names] = kept["number"].item()
+    return found
+
+
+def number_of(f: Callable[[Tensor], float], features: Tensor) -> dict[str, Tensor]:
+    """A number of features as a cache keeps it."""
+    return {"number": torch.tensor(f(features), dtype=torch.float64)}
 
 
 def floor(extractor: Extractor, reference: Split, other: Split, n: int, cache: Cache) -> dict[str, float]:
@@ -134,13 +159,13 @@ def remarks(
 
     Too few generated or reference samples, why a floor is missing or where it comes from, and how many are compared.
     """
-    features, few = extractor(sample), []
+    width, few = widths(extractor, sample.dtype, sample.shape), []
     for size, which in ((n, "generated"), (reference, "reference")):
         if size < FEW:
             few.append(f"only {size} {which} samples")
     found: dict[str, list[str]] = {}
     for score in extractor.scores:
-        counts = Counts(n, reference, other, features[score.layer].shape[1])
+        counts = Counts(n, reference, other, width[score.layer])
         if lines := [*few, *score.size.remarks(counts)]:
             found |= {f"{name}{suffix}": lines for name in score.names}
     return found

@@ -20,7 +20,7 @@ from difflab.objective.coupling import Coupling, Independent
 from difflab.objective.draws import Noised
 from difflab.objective.times import Times
 from difflab.paradigm.adversary import Adversary
-from difflab.paradigm.batch import Batch, gathered, global_batch_size, place, unpacked
+from difflab.paradigm.batch import Batch, gathered, global_batch_size, is_logged, place, unpacked
 from difflab.paradigm.divergence import LIMIT, Diverged, diagnosis
 from difflab.paradigm.group_sums import GroupSums
 from difflab.paradigm.optimisation import Optimisation
@@ -75,8 +75,7 @@ class Paradigm(pl.LightningModule):
     @property
     def players(self) -> Sequence[Player]:
         """What is trained: what is learned and, where there is an adversary, its discriminator."""
-        own = Player("", self.learned, self.optimisation.clip)
-        return (own, self.adversary.player) if self.adversary else (own,)
+        return Player("", self.learned, self.optimisation.clip), *([self.adversary.player] if self.adversary else [])
 
     @property
     def schedule(self) -> Schedule:
@@ -175,8 +174,9 @@ class Paradigm(pl.LightningModule):
                 self.times.observe(self.schedule, gathered(noised.t, self.device), total)
         terms = {k: scale(noised.weight, v).mean() for k, v in losses.items()}
         loss = torch.stack(list(terms.values())).sum()
-        parts = {"loss": loss} | (terms if len(terms) > 1 else {}) | self.noted
-        self.log_dict({f"train/{k}": v for k, v in parts.items()}, sync_dist=True)  # the means over all processes
+        if is_logged(self.trainer):
+            parts = {"loss": loss} | (terms if len(terms) > 1 else {}) | self.noted
+            self.log_dict({f"train/{k}": v for k, v in parts.items()}, sync_dist=True)  # the means over all processes
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -233,9 +233,9 @@ class Paradigm(pl.LightningModule):
             if self.in_a_row == LIMIT:
                 raise Diverged(diagnosis(broken, self.schedule, self.noised_at, self.global_step))
             self.zero_grad(set_to_none=True)  # optimizers pass over parameters without a gradient
-        self.log_dict({**norms, "train/lr": optimizer.param_groups[0]["lr"]})
-        if self.skipped:
-            self.log("train/skipped", float(self.skipped))
+        if is_logged(self.trainer):
+            count = {"train/skipped": float(self.skipped)} if self.skipped else {}
+            self.log_dict({**norms, "train/lr": optimizer.param_groups[0]["lr"], **count})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting the steps that were skipped."""

@@ -1,4 +1,4 @@
-"""Batches of clean samples: what they hold, and how many samples they are over all processes."""
+"""Batches of clean samples: what they hold, how many samples they are over all processes, which ones are logged."""
 
 from __future__ import annotations
 
@@ -59,3 +59,10 @@ def unpacked(batch: Any, shape: Sequence[int]) -> Batch:  # noqa: ANN401  # any 
             f"of int64 (B,); this x is {x0.dtype} {tuple(x0.shape)}"
         )
     return x0, label, eps
+
+
+def is_logged(trainer: pl.Trainer) -> bool:
+    """Whether the step has a row in the log, or is the first, or the last of an epoch or of the training."""
+    step = trainer.global_step + 1
+    every = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by a connector
+    return step in (1, trainer.max_steps) or trainer.is_last_batch or (every > 0 and step % every == 0)

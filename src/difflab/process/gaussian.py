@@ -32,9 +32,10 @@ class Mix(NamedTuple):
 def scale(a: Tensor, x: Tensor) -> Tensor:
     """`a * x` for coefficients `a` of shape `()` or `(B,)` and samples `x` of shape `(B, *)`, in the samples' type.
 
-    Coefficients are kept in float64 on the CPU; here, and nowhere else, they meet the samples.
+    Coefficients are kept in float64 on the CPU; here, and nowhere else, they meet the samples. One of shape `()` takes
+    no copy to the samples' device, and does not change their type.
     """
-    return a.to(x).reshape(a.shape + (1,) * (x.ndim - a.ndim)) * x if a.ndim else a.to(x.dtype) * x
+    return a.to(x).reshape(a.shape + (1,) * (x.ndim - a.ndim)) * x if a.ndim else a * x
 
 
 def det(m: Mix, n: Mix) -> Tensor:
@@ -42,12 +43,16 @@ def det(m: Mix, n: Mix) -> Tensor:
     return m.alpha * n.sigma - m.sigma * n.alpha
 
 
-def unmix(x: Tensor, m: Mix, y: Tensor, n: Mix) -> tuple[Tensor, Tensor]:
-    """The `(x0, eps)` with `m(x0, eps) = x` and `n(x0, eps) = y`, by Cramer's rule."""
+def inverse(m: Mix, n: Mix) -> tuple[Mix, Mix]:
+    """`x0` and `eps` as mixes of `x = m(x0, eps)` and `y = n(x0, eps)`, by Cramer's rule."""
     d = det(m, n)
-    x0 = Mix(n.sigma / d, -m.sigma / d)(x, y)
-    eps = Mix(-n.alpha / d, m.alpha / d)(x, y)
-    return x0, eps
+    return Mix(n.sigma / d, -m.sigma / d), Mix(-n.alpha / d, m.alpha / d)
+
+
+def unmix(x: Tensor, m: Mix, y: Tensor, n: Mix) -> tuple[Tensor, Tensor]:
+    """The `(x0, eps)` with `m(x0, eps) = x` and `n(x0, eps) = y`."""
+    x0, eps = inverse(m, n)
+    return x0(x, y), eps(x, y)
 
 
 def transition(s: Mix, t: Mix) -> tuple[Tensor, Tensor]:

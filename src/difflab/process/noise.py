@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 VERSION = 1  # of this law; it enters the identity of runs and the protocol card
+BLOCK = 16  # draws whose states are computed at once
 Words = NDArray[np.uint32]
 
 
@@ -37,12 +39,20 @@ def state(*key: int) -> int:
 
 
 def states(seed: int, indices: Sequence[int], k: int) -> list[int]:
-    """`state(seed, i, k)` of each index `i < 2^32`, at once.
+    """`state(seed, i, k)` of each index `i < 2^32`, at once."""
+    return states_of_block(seed, tuple(indices), k // BLOCK)[k % BLOCK]
+
+
+@lru_cache(maxsize=16)
+def states_of_block(seed: int, indices: tuple[int, ...], block: int) -> list[list[int]]:
+    """The states of BLOCK draws in a row: of each of them, that of each index.
 
     A pool of four words is mixed from the 32-bit words of the key; the state is a hash of two of them. O'Neill 2015
     (https://www.pcg-random.org/posts/developing-a-seed_seq-alternative.html), as in numpy.random.SeedSequence.
     """
-    words = [*words_of(3), *words_of(seed), np.asarray(indices, np.uint32), *words_of(k)]
+    first, *higher = words_of(block * BLOCK)  # the higher words are those of all draws of the block
+    draws = first + np.arange(BLOCK, dtype=np.uint32)[:, None]
+    words = [*words_of(3), *words_of(seed), np.asarray(indices, np.uint32), draws, *higher]
     hashed = hashing(0x43B0D7E5, 0x931E8875)
     pool = [hashed(word) for word in words[:4]]
     for source in range(4):
@@ -52,7 +62,7 @@ def states(seed: int, indices: Sequence[int], k: int) -> list[int]:
         pool = [mixed(each, hashed(word)) for each in pool]
     hashed = hashing(0x8B51F9DD, 0x58F38DED)
     low, high = (hashed(each).astype(np.uint64) for each in pool[:2])
-    found: list[int] = (low | high << np.uint64(32)).tolist()
+    found: list[list[int]] = (low | high << np.uint64(32)).tolist()
     return found
 
 

@@ -14,12 +14,13 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from typing_extensions import override
+from typing_extensions import TypeVarTuple, override
 
 from difflab.process.gaussian import Bridge, Mix, bridge
 from difflab.process.ranges import Chance, Positive, Share, Size
 
 Y = TypeVar("Y")  # a tensor, or a tuple of tensors
+Times = TypeVarTuple("Times")
 
 
 def derivative(f: Callable[[Tensor], Y], t: Tensor) -> Y:
@@ -53,6 +54,13 @@ class Schedule:
     def __call__(self, t: Tensor) -> Mix:
         """The mix at time `t`."""
         raise NotImplementedError
+
+    def at(self, f: Callable[[Schedule, *Times], Y], *times: *Times) -> Y:
+        """`f(schedule, *times)`, coefficients at times `()` or `(B,)`, each a function of its own times alone.
+
+        For the grid of a loop they are computed once: see `Tabulated`. After the times may follow what is none.
+        """
+        return f(self, *times)
 
     def log_snr(self, t: Tensor) -> Tensor:
         """`log(alpha^2 / sigma^2)`, strictly falling in `t`."""

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from difflab.denoiser.base import Denoise
-from difflab.process.gaussian import bridge
+from difflab.process.gaussian import Bridge, Mix, bridge
+from difflab.process.schedule import Schedule
+
+
+def posterior_of(schedule: Schedule, t: Tensor, s: Tensor) -> tuple[Mix, Bridge]:
+    """The mix at `s`, and q(x_s | x_t, x0)."""
+    m_s = schedule(s)
+    return m_s, bridge(m_s, schedule(t))
 
 
 @dataclass(frozen=True)
@@ -39,13 +46,12 @@ class Ancestral:
     ) -> tuple[Tensor, None]:
         """Step `x` from time `t` to `s < t`. Raises ValueError if v is to be learned and the network has none."""
         estimate = denoise(x, t)
-        v = estimate.v if self.v is None else torch.full_like(x, self.v)
+        v = estimate.v if self.v is None else torch.tensor(self.v, dtype=torch.float64)
         if v is None:
             raise ValueError(
                 "this sampler takes the variance that the network learned, and it learned none: "
                 "choose sampler=ancestral or ancestral_large, or train with backbone.learned_variance=true"
             )
-        m_s = denoise.schedule(s)
-        posterior = bridge(m_s, denoise.schedule(t))
+        m_s, posterior = denoise.schedule.at(posterior_of, t, s)
         x = posterior.mean(estimate.x0, estimate.eps)
         return (x + (0.5 * posterior.log_variance(v)).exp() * noise(x) if m_s.sigma > 0 else x), state

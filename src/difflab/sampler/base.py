@@ -12,9 +12,9 @@ from difflab.process.gaussian import Mix
 from difflab.process.schedule import Schedule
 
 
-def is_noise(m: Mix, share: float = 1e-7) -> bool:
+def is_noise(m: Mix, share: float = 1e-7) -> Tensor:
     """Whether `alpha < share sigma`; by default, float32 samples then hold no digit of the clean sample."""
-    return bool(m.alpha < share * m.sigma)
+    return m.alpha < share * m.sigma
 
 
 def check_continuous(schedule: Schedule, sampler: object, instead: str) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from difflab.denoiser.base import Denoise
 from difflab.process.gaussian import Mix, bridge, scale
+from difflab.process.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,13 @@ class DDIM:
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: None, noise: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, None]:
         """Step `x` from time `t` to `s < t`."""
-        m_t, m_s, estimate = denoise.schedule(t), denoise.schedule(s), denoise(x, t, s)
-        k = self.eta * bridge(m_s, m_t).lower.clamp(min=0).sqrt()
-        x = Mix(m_s.alpha, (m_s.sigma**2 - k**2).sqrt())(estimate.x0, estimate.eps)
+        mean, k = denoise.schedule.at(self.transition, t, s)
+        estimate = denoise(x, t, s)
+        x = mean(estimate.x0, estimate.eps)
         return (x + scale(k, noise(x)) if k > 0 else x), state
+
+    def transition(self, schedule: Schedule, t: Tensor, s: Tensor) -> tuple[Mix, Tensor]:
+        """The mean of `x_s` as a mix of the estimates, and `k`."""
+        m_t, m_s = schedule(t), schedule(s)
+        k = self.eta * bridge(m_s, m_t).lower.clamp(min=0).sqrt()
+        return Mix(m_s.alpha, (m_s.sigma**2 - k**2).sqrt()), k

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from difflab.denoiser.base import Denoise
 from difflab.process.gaussian import Mix, scale
+from difflab.process.schedule import Schedule
 from difflab.sampler.exponential import DATA, NOISE, Exponential, Form, Node, Nodes, moment
 
 
@@ -61,16 +62,21 @@ class DPMSolverPP(Exponential):
         return ((m_t.log_snr - m_s.log_snr) / 2).exp() ** self.noise**2
 
     @override
-    def first(self, node: Node, m_s: Mix) -> Tensor:
-        return Mix(m_s.alpha, m_s.sigma * self.kept(node.mix, m_s))(*node.estimates)
+    def first(self, schedule: Schedule, t: Tensor, s: Tensor) -> Mix:
+        m_t, m_s = schedule(t), schedule(s)
+        return Mix(m_s.alpha, m_s.sigma * self.kept(m_t, m_s))
+
+    def kick(self, schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
+        """The size of the noise of a step."""
+        m_t, m_s = schedule(t), schedule(s)
+        return m_s.sigma * (1 - self.kept(m_t, m_s) ** 2).sqrt()
 
     @override
     def step(
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: Nodes, noise: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Nodes]:
-        m_t, m_s = denoise.schedule(t), denoise.schedule(s)
         x, state = super().step(denoise, x, t, s, state, noise)
-        kick = m_s.sigma * (1 - self.kept(m_t, m_s) ** 2).sqrt()
+        kick = denoise.schedule.at(self.kick, t, s)
         return (x + scale(kick, noise(x)) if kick > 0 else x), state
 
 
@@ -113,7 +119,7 @@ class Singlestep(Exponential):
         return moment(h, self.form.rate, 1) if self.solver_order == 3 else super().slope(h)  # as published
 
     @override
-    def gather(self, state: Nodes, node: Node) -> Nodes:
+    def gather(self, schedule: Schedule, state: Nodes, node: Node) -> Nodes:
         return (*state, node) if len(state) < self.solver_order else (node,)
 
 

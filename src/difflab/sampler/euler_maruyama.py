@@ -10,6 +10,7 @@ from torch import Tensor
 
 from difflab.denoiser.base import Denoise
 from difflab.process.gaussian import Mix, scale
+from difflab.process.schedule import Schedule
 from difflab.sampler.base import is_noise
 
 
@@ -54,7 +55,12 @@ class EulerMaruyama:
                 f"sampler=ancestral, the same equation in exact steps, or grid=log_snr, or train with "
                 f"schedule.t_max=0.999"
             )
-        growth = rate.sigma - rate.alpha * m_t.sigma / m_t.alpha  # g^2 / (2 sigma)
-        drift = Mix(rate.alpha, rate.sigma + self.noise**2 * growth)
-        kick = self.noise * (2 * m_t.sigma * growth * (t - s)).sqrt()
+        drift, kick = denoise.schedule.at(self.drift, t, s)
         return x + scale(s - t, drift(estimate.x0, estimate.eps)) + scale(kick, noise(x)), state
+
+    def drift(self, schedule: Schedule, t: Tensor, s: Tensor) -> tuple[Mix, Tensor]:
+        """The drift as a mix of the estimates, and the size of the noise over the step."""
+        m_t, rate = schedule(t), schedule.rate(t)
+        growth = rate.sigma - rate.alpha * m_t.sigma / m_t.alpha  # g^2 / (2 sigma)
+        kick = self.noise * (2 * m_t.sigma * growth * (t - s)).sqrt()
+        return Mix(rate.alpha, rate.sigma + self.noise**2 * growth), kick

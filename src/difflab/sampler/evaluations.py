@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from difflab.denoiser.base import AnyDenoiser, Denoise, Estimate
+from difflab.process.schedule import Schedule
+from difflab.process.tabulated import Tabulated
 
 
 def networks(denoiser: nn.Module) -> list[nn.Module]:
@@ -19,10 +21,34 @@ def networks(denoiser: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
+def tabulated(denoiser: nn.Module, times: Tensor) -> Iterator[None]:
+    """Have the denoisers inside compute once what depends on the `times` of a loop alone: see `Tabulated`."""
+    tables: list[Tabulated] = []
+    before: list[tuple[dict[str, Any], Schedule | None]] = []
+    for module in denoiser.modules():
+        schedule = getattr(module, "schedule", None)
+        if schedule is None or isinstance(schedule, Tabulated):
+            continue
+        table = next((each for each in tables if each == schedule), None)
+        if table is None:
+            tables.append(table := Tabulated(schedule, times))
+        before.append((vars(module), vars(module).get("schedule")))  # None: it learns, and is a submodule
+        vars(module)["schedule"] = table
+    try:
+        yield
+    finally:
+        for attributes, schedule in before:
+            if schedule is None:
+                del attributes["schedule"]
+            else:
+                attributes["schedule"] = schedule
+
+
+@contextmanager
 def counting(denoiser: nn.Module) -> Iterator[list[int]]:
     """Collect the batch size of every evaluation of the networks inside: their sum is the number of evaluations."""
     rows: list[int] = []
-    hooks = [n.register_forward_hook(lambda _n, args, _out: rows.append(len(args[0]))) for n in networks(denoiser)]
+    hooks = [n.register_forward_hook(lambda _n, args, _out: rows.append(args[0].shape[0])) for n in networks(denoiser)]
     try:
         yield rows
     finally:
@@ -81,8 +107,13 @@ class Recorder:
     """A `Denoise` that remembers the estimates of x0 that went through it."""
 
     def __init__(self, denoise: Denoise) -> None:
-        self.denoise, self.schedule = denoise, denoise.schedule
+        self.denoise = denoise
         self.estimates: list[Tensor] = []
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule that times refer to."""
+        return self.denoise.schedule
 
     def __call__(self, x: Tensor, t: Tensor, s: Tensor | None = None) -> Estimate:
         """The estimate."""

@@ -11,7 +11,7 @@ Lu et al. 2022 (arXiv:2211.01095), Proposition 4.1, and 2022 (arXiv:2206.00927),
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from difflab.denoiser.base import Denoise
 from difflab.process.gaussian import Mix, scale
+from difflab.process.schedule import Schedule
 from difflab.sampler.base import is_noise
 
 POINTS, WEIGHTS = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(32))
@@ -28,14 +29,14 @@ POINTS, WEIGHTS = (torch.from_numpy(values) for values in np.polynomial.legendre
 
 def moment(h: Tensor, rate: float, k: int) -> Tensor:
     """`int_0^h exp(rate (h - u)) u^k du`, by Gauss's rule: the closed form cancels where h is small."""
-    u = h * (1 + POINTS) / 2
-    return h / 2 * (WEIGHTS * (rate * (h - u)).exp() * u**k).sum()
+    u = h[..., None] * (1 + POINTS) / 2
+    return h / 2 * (WEIGHTS * (rate * (h[..., None] - u)).exp() * u**k).sum(-1)
 
 
 class Node(NamedTuple):
-    """A noise level, and the estimates there."""
+    """A time, and the estimates there."""
 
-    mix: Mix
+    time: Tensor
     estimates: tuple[Tensor, Tensor]  # x0, eps
 
 
@@ -83,13 +84,13 @@ class Exponential:
         """The integral that is approximated."""
         raise NotImplementedError
 
-    def gather(self, state: Nodes, node: Node) -> Nodes:
+    def gather(self, schedule: Schedule, state: Nodes, node: Node) -> Nodes:
         """The nodes of the next update, from those of the last one and the newest."""
         return (node, *state)[: self.solver_order]
 
-    def first(self, node: Node, m_s: Mix) -> Tensor:
-        """The step of first order."""
-        return m_s(*node.estimates)
+    def first(self, schedule: Schedule, t: Tensor, s: Tensor) -> Mix:
+        """The step of first order from `t` to `s`, as a mix of the estimates at `t`."""
+        return schedule(s)
 
     def slope(self, h: Tensor) -> Tensor:
         """What multiplies the slope of a line through two nodes: the published `h / 2` for u under the integral."""
@@ -99,20 +100,30 @@ class Exponential:
         """What multiplies the second divided difference of a parabola: the integral of u^2."""
         return moment(h, self.form.rate, 2)
 
-    def update(self, nodes: Nodes, m_s: Mix) -> Tensor:
-        """The sample at the level `m_s`, going out from the first of the nodes."""
-        (part, rate), (base, *others) = self.form, nodes
-        x = self.first(base, m_s)
-        if not others or is_noise(m_s, self.faint):
+    def update(self, schedule: Schedule, nodes: Nodes, s: Tensor) -> Tensor:
+        """The sample at the time `s`, going out from the first of the nodes."""
+        part, (base, *others) = self.form.part, nodes
+        x = schedule.at(self.first, base.time, s)(*base.estimates)
+        if not others or schedule.at(self.is_faint, s):
             return x
-        h, *u = ((mix.log_snr - base.mix.log_snr) / 2 for mix in (m_s, *(node.mix for node in others)))
-        powers = range(1, len(u) + 1)
-        higher = [moment(h, rate, k) for k in powers[2:]]
-        moments = [moment(h, rate, 1), self.bend(h), *higher] if len(u) > 1 else [self.slope(h)]
-        weights = torch.linalg.solve(torch.stack([torch.stack(u) ** k for k in powers]), torch.stack(moments))
-        for weight, node in zip(-rate * m_s[part] * weights, others, strict=True):
+        weights = schedule.at(self.weights, s, *(node.time for node in nodes))
+        for weight, node in zip(weights, others, strict=True):
             x = x + scale(weight, node.estimates[part] - base.estimates[part])
         return x
+
+    def is_faint(self, schedule: Schedule, t: Tensor) -> Tensor:
+        """Whether steps that start or end at `t` are of first order for want of signal."""
+        return is_noise(schedule(t), self.faint)
+
+    def weights(self, schedule: Schedule, s: Tensor, *nodes: Tensor) -> Sequence[Tensor]:
+        """What multiplies the differences of the estimates at the other nodes from that at the first."""
+        (part, rate), m_s, (base, *others) = self.form, schedule(s), map(schedule, nodes)
+        h, *lengths = ((mix.log_snr - base.log_snr) / 2 for mix in (m_s, *others))
+        u, powers = torch.stack(lengths, -1), range(1, len(others) + 1)
+        higher = [moment(h, rate, k) for k in powers[2:]]
+        moments = [moment(h, rate, 1), self.bend(h), *higher] if len(others) > 1 else [self.slope(h)]
+        solved = torch.linalg.solve(torch.stack([u**k for k in powers], -2), torch.stack(moments, -1))
+        return [-rate * m_s[part] * each for each in solved.unbind(-1)]
 
     def init(self, x: Tensor) -> Nodes:
         """No nodes."""
@@ -122,8 +133,12 @@ class Exponential:
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: Nodes, noise: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Nodes]:
         """Step `x` from time `t` to `s < t`."""
-        m_t, m_s, estimate = denoise.schedule(t), denoise.schedule(s), denoise(x, t)
-        if m_s.sigma == 0:
+        schedule, estimate = denoise.schedule, denoise(x, t)
+        if schedule(s).sigma == 0:
             return estimate.x0, ()
-        nodes = self.gather(state, Node(m_t, (estimate.x0, estimate.eps)))
-        return self.update(nodes, m_s), () if is_noise(m_t, self.faint) or m_t.sigma == 0 else nodes
+        nodes = self.gather(schedule, state, Node(t, (estimate.x0, estimate.eps)))
+        return self.update(schedule, nodes, s), () if schedule.at(self.is_end, t) else nodes
+
+    def is_end(self, schedule: Schedule, t: Tensor) -> Tensor:
+        """Whether the estimate at `t` enters no later step: that of data, or of what is as good as noise."""
+        return self.is_faint(schedule, t) | (schedule(t).sigma == 0)

@@ -17,7 +17,7 @@ from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.base import Sampler
-from difflab.sampler.evaluations import CountingProbe, counting
+from difflab.sampler.evaluations import CountingProbe, counting, tabulated
 from difflab.sampler.grid import Grid, Uniform
 
 log = logging.getLogger(__name__)
@@ -50,8 +50,9 @@ class Samples(NamedTuple):
 
 def count_nfe(denoiser: AnyDenoiser, sampler: Sampler, times: Tensor) -> int:
     """The network evaluations a sample that stepping down `times` takes, by a dry run of the sampler."""
-    meter = CountingProbe(denoiser)
-    deque(trajectory(meter, sampler, times, torch.zeros(1, *denoiser.shape), lambda x, k: torch.zeros_like(x)), 0)
+    with tabulated(denoiser, times):
+        meter, x = CountingProbe(denoiser), torch.zeros(1, *denoiser.shape)
+        deque(trajectory(meter, sampler, times, x, lambda like, k: torch.zeros_like(like)), 0)
     return meter.nfe
 
 
@@ -167,7 +168,7 @@ def integrate(
     """
     indices = range(len(labels)) if indices is None else indices
     done: list[Tensor] = []
-    with counting(denoiser) as rows:
+    with tabulated(denoiser, times), counting(denoiser) as rows:
         for k in range(0, len(indices), batch_size):
             part = slice(k, k + batch_size)
             noise = SampleNoise(seed, indices[part])

@@ -10,6 +10,13 @@ from torch import Tensor
 
 from difflab.denoiser.base import Denoise
 from difflab.process.gaussian import Mix
+from difflab.process.schedule import Schedule
+
+
+def half_way(schedule: Schedule, t: Tensor, s: Tensor) -> Mix:
+    """`((alpha_s - alpha_t) / 2, (sigma_s - sigma_t) / 2)`."""
+    m_t, m_s = schedule(t), schedule(s)
+    return Mix((m_s.alpha - m_t.alpha) / 2, (m_s.sigma - m_t.sigma) / 2)
 
 
 @dataclass(frozen=True)
@@ -33,10 +40,9 @@ class Heun:
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: None, noise: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, None]:
         """Step `x` from time `t` to `s < t`."""
-        m_t, m_s, estimate = denoise.schedule(t), denoise.schedule(s), denoise(x, t)
+        m_s, estimate = denoise.schedule(s), denoise(x, t)
         if m_s.sigma == 0:
             return estimate.x0, state
         x_s = m_s(estimate.x0, estimate.eps)
-        estimate_s = denoise(x_s, s)
-        half = Mix((m_s.alpha - m_t.alpha) / 2, (m_s.sigma - m_t.sigma) / 2)
+        estimate_s, half = denoise(x_s, s), denoise.schedule.at(half_way, t, s)
         return x_s + half(estimate_s.x0 - estimate.x0, estimate_s.eps - estimate.eps), state

@@ -12,6 +12,7 @@ from torch import Tensor
 from difflab.denoiser.base import Denoise
 from difflab.process.gaussian import scale
 from difflab.process.ranges import Count
+from difflab.process.schedule import Schedule
 from difflab.sampler.base import is_noise
 from difflab.sampler.preconditioner import Preconditioner
 
@@ -20,7 +21,7 @@ def update(
     denoise: Denoise,
     x: Tensor,
     t: Tensor,
-    step: float,
+    step: float | Tensor,
     noise: Callable[[Tensor], Tensor],
     m: Preconditioner | None = None,
 ) -> Tensor:
@@ -34,8 +35,8 @@ def update(
     return x - scale(step * sigma, eps) + scale((2 * step) ** 0.5 * sigma, z)
 
 
-def best_step(fall: float, updates: int) -> float:
-    """The step that leaves the variance least above sigma^2 on levels whose sigma^2 falls by the factor `fall`.
+def best_step(fall: Tensor, updates: int) -> Tensor:
+    """The step that leaves the variance least above sigma^2 on levels whose sigma^2 falls by factors `fall: (*)`.
 
     Around one point, `updates` updates of step h take the variance w, in units of sigma^2, to `c (w - w') + w'` with
     `c = (1 - h)^(2 updates)` and `w' = 2 / (2 - h)`, and the next level multiplies it by `fall`. Technique 4 of Song &
@@ -44,8 +45,9 @@ def best_step(fall: float, updates: int) -> float:
     """
     h = torch.linspace(1e-3, 1, 1000, dtype=torch.float64)
     c = (1 - h) ** (2 * updates)
-    w = 2 / (2 - h) * (1 - c) / (1 - c * fall)
-    return float(h[torch.where(c * fall < 1, w, torch.inf).argmin()])
+    after = c * fall[..., None]
+    w = 2 / (2 - h) * (1 - c) / (1 - after)
+    return h[torch.where(after < 1, w, torch.inf).argmin(-1)]
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,15 @@ class Langevin:
                 f"annealed Langevin dynamics cannot start from alpha=0 ({denoise.schedule} at t={t:g}): choose "
                 f"grid=log_snr or sampler=predictor_corrector, or train with schedule.t_max=0.999"
             )
-        fall = (m_s.log_snr - m_t.log_snr).exp().item()
-        step = best_step(fall, self.corrections) if self.step_size is None else self.step_size
-        x = scale(m_s.alpha / m_t.alpha, x)
+        ratio, step = denoise.schedule.at(self.descent, t, s)
+        x = scale(ratio, x)
         for _ in range(self.corrections):
             x = update(denoise, x, s, step, noise, self.precondition)
         return x, state
+
+    def descent(self, schedule: Schedule, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """`alpha_s / alpha_t`, and the step of the updates at `s`."""
+        m_t, m_s = schedule(t), schedule(s)
+        fall = (m_s.log_snr - m_t.log_snr).exp()
+        step = best_step(fall, self.corrections) if self.step_size is None else torch.full_like(fall, self.step_size)
+        return m_s.alpha / m_t.alpha, step

@@ -21,6 +21,7 @@ from difflab.sampler.adaptive import Adaptive
 from difflab.sampler.base import Sampler
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.dpm_solver import DPMSolverPP
+from difflab.sampler.evaluations import tabulated
 from difflab.sampler.generate import times_for, trajectory
 from difflab.sampler.grid import Grid, Karras, LogSNR, Quadratic, Uniform
 
@@ -44,7 +45,8 @@ def normal(*shape: int, seed: int) -> Tensor:
 def last(denoiser: AnyDenoiser, sampler: Sampler, times: Tensor, x: Tensor) -> Tensor:
     """The samples to which the steps of a sampler that draws no noise lead from `x`."""
     denoise = denoiser.bind(torch.zeros(len(x), dtype=torch.long))
-    *_, (_, end) = trajectory(denoise, sampler, times, x, lambda like, k: torch.zeros_like(like))
+    with tabulated(denoiser, times):
+        *_, (_, end) = trajectory(denoise, sampler, times, x, lambda like, k: torch.zeros_like(like))
     return end
 
 
@@ -91,8 +93,20 @@ class Clusters:
             )
         return self.ends[level]
 
+    @cached_property
+    def errors(self) -> dict[str, float]:
+        """Those of what was tried before: the jobs of a study try the same."""
+        return {}
+
     def error(self, sampler: Sampler, schedule: Schedule, grid: Grid, nfe: int) -> float:
         """That of a sampler with `nfe` evaluations; NaN where these do not pay for a step, or the sampler refuses."""
+        tried = f"{sampler} {schedule} {grid} {nfe}"
+        if tried not in self.errors:
+            self.errors[tried] = self.measured(sampler, schedule, grid, nfe)
+        return self.errors[tried]
+
+    def measured(self, sampler: Sampler, schedule: Schedule, grid: Grid, nfe: int) -> float:
+        """The same, anew."""
         denoiser = self.denoiser(schedule)
         try:
             times = times_for(denoiser, sampler, grid, nfe)

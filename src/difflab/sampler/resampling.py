@@ -11,8 +11,15 @@ from torch import Tensor
 from difflab.denoiser.base import Denoise
 from difflab.process.gaussian import scale, transition
 from difflab.process.ranges import Count
+from difflab.process.schedule import Schedule
 from difflab.sampler.ancestral import Ancestral
 from difflab.sampler.base import Sampler
+
+
+def back(schedule: Schedule, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """`a` and `k` of the forward step `x_t = a x_s + k z`."""
+    a, variance = transition(schedule(s), schedule(t))
+    return a, variance.sqrt()
 
 
 @dataclass(frozen=True)
@@ -63,10 +70,9 @@ class Resampling:
         noise: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, Any]:
         """Step `x` from time `t` to `s < t`."""
-        m_s, m_t = denoise.schedule(s), denoise.schedule(t)
-        a, variance = transition(m_s, m_t)
+        m_s, (a, kick) = denoise.schedule(s), denoise.schedule.at(back, s, t)
         x_s, new = self.sampler.step(denoise, x, t, s, state, noise)
         for _ in range(self.repeats - 1 if m_s.sigma > 0 else 0):
-            x = scale(a, x_s) + scale(variance.sqrt(), noise(x))
+            x = scale(a, x_s) + scale(kick, noise(x))
             x_s, new = self.sampler.step(denoise, x, t, s, state, noise)
         return x_s, new

@@ -9,8 +9,16 @@ from typing import ClassVar
 from torch import Tensor
 
 from difflab.denoiser.base import Denoise
-from difflab.process.gaussian import scale, transition
+from difflab.process.gaussian import Mix, scale, transition
+from difflab.process.schedule import Schedule
 from difflab.sampler.base import is_noise
+
+
+def reverse(schedule: Schedule, t: Tensor, s: Tensor) -> tuple[Mix, Tensor]:
+    """The mean of `x_s` as a mix of `x_t` and the estimate of the noise, and the size of the fresh noise."""
+    m_t = schedule(t)
+    a, variance = transition(schedule(s), m_t)
+    return Mix(2 - a, -variance / m_t.sigma), variance.sqrt()
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,5 @@ class ReverseDiffusion:
                 f"a forward step to alpha=0 forgets where it came from ({denoise.schedule} at t={t:g}), and cannot be "
                 f"reversed so: choose sampler=ancestral or grid=log_snr, or train with schedule.t_max=0.999"
             )
-        a, variance = transition(m_s, m_t)
-        mean = scale(2 - a, x) - scale(variance / m_t.sigma, estimate.eps)
-        return mean + scale(variance.sqrt(), noise(x)), state
+        mean, kick = denoise.schedule.at(reverse, t, s)
+        return mean(x, estimate.eps) + scale(kick, noise(x)), state

@@ -8,6 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from difflab.process.gaussian import Mix
+from difflab.process.schedule import Schedule
 from difflab.sampler.exponential import DATA, NOISE, Exponential, Form, Node, Nodes, moment
 
 
@@ -47,14 +48,16 @@ class UniPC(Exponential):
         return h / 2 * (h if self.bh == 1 else moment(h, self.form.rate, 0))
 
     @override
-    def gather(self, state: Nodes, node: Node) -> Nodes:
-        return super().gather(state, self.corrected(state, node) if state else node)
+    def gather(self, schedule: Schedule, state: Nodes, node: Node) -> Nodes:
+        return super().gather(schedule, state, self.corrected(schedule, state, node) if state else node)
 
-    def corrected(self, state: Nodes, node: Node) -> Node:
+    def corrected(self, schedule: Schedule, state: Nodes, node: Node) -> Node:
         """The node of the corrected sample, with the estimate made before: what is not predicted follows from it."""
-        x, (alpha, sigma), (x0, eps) = self.update((*state, node), node.mix), node.mix, node.estimates
-        if self.predict_x0:
-            eps = Mix(1 / sigma, -alpha / sigma)(x, x0)
-        else:
-            x0 = Mix(1 / alpha, -sigma / alpha)(x, eps)
-        return Node(node.mix, (x0, eps))
+        (x0, eps), other = node.estimates, schedule.at(self.following, node.time)
+        x = self.update(schedule, (*state, node), node.time)
+        return node._replace(estimates=(x0, other(x, x0)) if self.predict_x0 else (other(x, eps), eps))
+
+    def following(self, schedule: Schedule, t: Tensor) -> Mix:
+        """What is not predicted, as a mix of the sample and of what is."""
+        alpha, sigma = schedule(t)
+        return Mix(1 / sigma, -alpha / sigma) if self.predict_x0 else Mix(1 / alpha, -sigma / alpha)
