@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from difflab.cli import main, train
-from difflab.cli.command import Line
 from difflab.cli.extensions import outside_of
+from difflab.cli.line import Line
 from difflab.experiment.search_path import using
 from helpers.jobs import said_here
 

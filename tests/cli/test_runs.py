@@ -33,7 +33,7 @@ def test_they_are_listed_at_any_width_with_whole_names_and_what_tells_them_apart
         for name in ("ddpm-fashion16-s0-01234560", "ddpm-fashion16-s1-01234561", "vp_sde-digits-s0-01234560"):
             assert name in out
         assert "finished  80,000  fd_lite0 3 " in out
-        assert out.count("seed=") > 1
+        assert out.count("seed:") > 1
         assert "bad" in err
         assert "\x1b" not in out + err
     rows = {row["run"]: row for row in json.loads(said(capsys, "--json").out)}

@@ -105,6 +105,9 @@ def test_every_task_writes_its_samples_as_arrays(runs, tmp_path, subtests):
     for words, shape, labels, others in [
         (["task=draw", "n=12"], (12, 8, 8, 1), [*range(10), 0, 1], {}),
         (["task=draw", "n=2", "label=3"], (2, 8, 8, 1), [3, 3], {}),
+        (["task=draw", "n=3", "labels=3"], (3, 8, 8, 1), [3, 3, 3], {}),
+        (["task=draw", "n=3", "labels=[3,1]"], (3, 8, 8, 1), [3, 1, 3], {}),
+        (["task=classes", "n=2", "labels=[3,1]"], (4, 8, 8, 1), [3, 3, 1, 1], {}),
         (["task=invert", "n=2"], (2, 8, 8, 1), [0, 1], {"held_out": (2, 8, 8, 1), "noise": (2, 8, 8, 1)}),
         (["task=interpolate", "n=2", "task.frames=3"], (6, 8, 8, 1), [0, 1] * 3, {"weights": (6,)}),
         (
@@ -163,7 +166,8 @@ def test_what_cannot_be_done_is_refused_before_anything_is(runs, tmp_path, subte
         (["run=digits", "task=edit", "task.label=seven"], "task.label=seven is none of this run's 10 classes"),
         (["run=points", "task=edit", "task.label=0"], "this run is unconditional"),
         (["run=points", "task.singles=true"], "these samples are points"),
-        (["run=digits", "task=classes", "label=2"], "leave out label=2"),
+        (["run=digits", "label=2", "labels=[1,2]"], "label=2 and labels="),
+        (["run=digits", "labels=[1,seven]"], "labels=seven is none of this run's 10 classes"),
         (["run=digits", "task=edit"], "please give a value: task.label"),
         (["run=digits", "task=edit", "task.label=10"], "none of this run's 10 classes"),
         (["run=digits", "task=edit", "task.label=1", "task.strength=2"], "must lie in"),
@@ -172,7 +176,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is(runs, tmp_path, subte
         (["run=digits", "task=interpolate", "task.frames=1"], "two ends"),
         (["run=digits", "task=trajectory", "task.columns=1"], "two at least"),
         (["run=digits", "task=invert", "n=1000"], "held-out samples of one label"),
-        (["run=digits", "task=restore"], "Restore needs problem, restoration"),
+        (["run=digits", "task=restore"], "Restore needs problem=, restoration="),
         (["run=digits", "problem=deblur"], "'problem' is not a key of Draw"),
         (["run=points", "task=restore", "problem=deblur", "restoration=dps"], "inverse problems are about images"),
         (["run=digits", "task=restore", "problem=deblur", "restoration=dps", "task.noise_std=-1.0"], "noise_std=-1"),

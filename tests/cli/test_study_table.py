@@ -21,11 +21,12 @@ def test_it_fits_and_names_are_whole(width, monkeypatch, capsys):
                 "error": None,
             }
             for paradigm, sampler in options
-        ]
+        ],
+        verbose=False,
     )
     out = capsys.readouterr().out
     assert all(word in out for pair in options for word in (*pair, "paradigm", "sampler"))
     assert "images=64" not in out
     assert "…" not in out
     assert sum(f"{value:.4g}" in out for value in SCORED.values()) == SCORES
-    assert "2 more scores of each: difflab-report" in " ".join(out.split())
+    assert "2 more scores of each: -v after the same command, or difflab-report" in " ".join(out.split())

@@ -1,18 +1,21 @@
 """Words as people type them: what Hydra's grammar lacks works, or is answered with the word that does it here."""
 
 import re
+import shlex
+import tempfile
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from difflab.cli import main, train
-from difflab.cli.command import Line
 from difflab.cli.explain import explanation, unread
+from difflab.cli.line import Line
 from difflab.experiment.config import compose, composition
 from difflab.experiment.config_words import check_words, spelled
 from difflab.experiment.errors import UserError
 from difflab.experiment.trainer import PLACEMENT
 from helpers.conf import options, with_option
+from helpers.jobs import TOY, said_here
 
 PATHS = ["lr=0.1/imgs", "x[1]", "x(1)", "my data, (v2)/imgs", "it's/imgs", "grün/å (1)", "a$b", "~/x", "123", "1e3"]
 PATHS += ["2024-01-01", "true", "a b", "C:\\data\\imgs", "x{1}", "%20", "a'b\"c", "#1"]
@@ -72,7 +75,7 @@ def test_words_of_other_programs_are_answered_with_the_word_that_does_it_here(su
         "warmup=3": "lr_schedule.warmup",
         "learning_rate=1": "lr=X",
         "gpus=2": "trainer.devices",
-        "cfg_scale=2": "guidance.scale",
+        "cfg_scale=2": "guidance.classifier_free.scale",
     }.items():
         with subtests.test(word):
             assert said in explanation("train", [word])
@@ -108,10 +111,72 @@ def test_a_study_is_counted_before_its_jobs_are_composed():
     ]:
         line = Line.of("difflab-train", "train", words)
         settings = composition("train", [word for word in line.overrides if word not in line.sweeps])
-        assert re.search(said, line.study(settings))
+        study = line.study(settings)
+        assert re.search(said, str(study))
+        assert str(study).startswith(f"study of {study.count} jobs")
 
 
 def test_the_version_is_difflabs(capsys):
     for command in (main.main, train.main):
         command(["difflab", "--version"])
         assert capsys.readouterr().out.startswith("difflab 0.")
+
+
+def test_lines_of_strangers_are_answered_with_the_words_of_difflab(subtests):
+    """Found by trying: what a newcomer types, and what the one line of the answer must hold."""
+    train = {
+        "images=1k": "images=1k: '1k' is not a whole number",
+        "images=20,000": "images=20,000 has several values",
+        "images=1e3.5": "is not a whole number",
+        "batch_size=0x40": "is not a whole number",
+        "batch_size=64.5": "batch_size=64.5: '64.5' is not a whole number",
+        "nfe=ten": "nfe=ten: 'ten' is not a whole number",
+        "seed=true": "is not a whole number",
+        "lr=1e-3,": "'1e-3,' is not a number",
+        "lr=1/1000": "lr=1/1000: '1/1000' is not a number",
+        "ema=none": "'none' is not a number",
+        "ema=1.5": "give one or more decays in [0, 1)",
+        "--images=100": "--images=100: settings are written without dashes, as images=100",
+        "--seed": "as seed=VALUE",
+        "-images": "as images=VALUE",
+        "images:100": "'images:100' is no setting",
+        "dry_run": "'dry_run' is no setting: write KEY=VALUE as one word, without blanks around =, as dry_run=true",
+        "seed": "as seed=0",
+        "schedule=VP": "Did you mean 'vp'?",
+        "sampler=DDIM": "Did you mean 'ddim'?",
+        "optimizer=SGD": "Did you mean 'sgd'?",
+        "paradigm=flow-matching": "Did you mean 'flow_matching'?",
+        "paradigm='flow matching'": "Did you mean 'flow_matching'?",
+        "paradigm=diffusion": "the word for it here is paradigm=ddpm",
+        "data=CIFAR-10": "the word for it here is data=folder data.source.root=FOLDER",
+        "data=FashionMNIST": "the word for it here is data=fashion_mnist",
+        "data=/home/user/images": "data=folder data.source.root=/home/user/images",
+        "logger=none": "the word for it here is logger=local",
+        "logger=false": "the word for it here is logger=local",
+        "guidance=cfg": "the word for it here is guidance=classifier_free",
+        "guidance.scale=3": "guidance=classifier_free guidance.classifier_free.scale=X",
+        "protocol=fid": "the word for it here is protocol=paper",
+        "precision=fp16": "precision=fp16 is none of auto, bf16, fp32",
+        "watch=everything": "valid: gradients, weights, all",
+        "data.shape=16": "should be of type list[int]",
+        "trainer.accelerator=tpu": "trainer: ",
+        "init=nothing": "init=nothing: no such folder",
+        "first_stage=nothing": "first_stage=nothing: no such folder",
+        "backbone=dit": "choose backbone=mlp",
+    }
+    others = [
+        ("sample", ["run="], "run= has no value"),
+        ("sample", ["run=demo", "labels=[boot,Sneakers]"], "labels=Sneakers is none of this run's 10 classes"),
+        ("sample", ["run=demo", "prompts=cat"], "prompts=['cat']: demo was trained on classes"),
+        ("sample", ["run=demo", "task=restore"], "Restore needs problem=, restoration="),
+        ("sample", ["run=demo", "guidance=autoguidance"], "please give a value: guidance.autoguidance.weak.run=..."),
+        ("evaluate", ["run=demo", "n=1"], "n=1: a distance between distributions takes two images at least"),
+        ("evaluate", ["run=demo", "seed=a"], "seed=a: 'a' is not a whole number"),
+    ]
+    for command, words, answer in [
+        ("train", [*TOY, *shlex.split(each)], found) for each, found in train.items()
+    ] + others:
+        with subtests.test(" ".join(words)), tempfile.TemporaryDirectory() as folder:
+            said = said_here(command, *words, cwd=folder, status=1)
+            assert answer in said
+            assert len(said.splitlines()) == 1

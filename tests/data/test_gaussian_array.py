@@ -15,7 +15,6 @@ from difflab.data.gaussian_array import GaussianArray
 from difflab.denoiser import Gaussian, Known
 from difflab.experiment.jobs import train
 from difflab.experiment.picture.samples import square
-from difflab.experiment.progress import silently
 from difflab.experiment.recipe import Recipe
 from difflab.experiment.run import Run
 from difflab.experiment.task.base import Job
@@ -23,6 +22,7 @@ from difflab.experiment.task.draw import Draw
 from difflab.experiment.task.interpolate import Interpolate
 from difflab.experiment.task.invert import Invert
 from difflab.experiment.task.trajectory import Trajectory
+from difflab.experiment.terminal import silently
 from difflab.experiment.training import Training
 from difflab.process import VP
 from difflab.process.noise import SampleNoise
@@ -139,7 +139,7 @@ def test_every_task_of_a_run_on_such_data_writes_its_pictures(job, measured, tmp
         (Trajectory(columns=3), "trajectory.png", (3, 8)),
     ):
         n = 8 if isinstance(task, Draw) else 4
-        what = Job(run, denoiser, recipe, n, 0, None, 250, tmp_path / name, job.data, silently)
+        what = Job(run, denoiser, recipe, n, 0, (), 250, tmp_path / name, job.data, silently)
         task.require(what)
         outcome = task(what)
         assert outcome.picture == tmp_path / name / name

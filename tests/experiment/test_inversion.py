@@ -11,11 +11,11 @@ from difflab.data.fashion16 import Fashion16
 from difflab.data.gaussian_array import GaussianArray
 from difflab.data.module import DataModule
 from difflab.denoiser.exact import Gaussian, Mixture
-from difflab.experiment.progress import silently
 from difflab.experiment.recipe import Recipe
 from difflab.experiment.run import Run
 from difflab.experiment.task.base import Job
 from difflab.experiment.task.invert import Invert, decode, encode, rising, smoothed
+from difflab.experiment.terminal import silently
 from difflab.guidance.base import Chain
 from difflab.metric.psnr import psnr
 from difflab.process.discrete import CosineBetas
@@ -37,7 +37,7 @@ def gaussian_job(sampler, schedule, steps):
     source = GaussianArray(shape=[1, 2, 2], mean=MEAN, var=VAR, n=4, held_out=4)
     data = DataModule(source, source.shape, 0, VAR**0.5, batch_size=4, codec=Arrays())
     recipe = Recipe(sampler, LogSNR(), Chain(), steps * (sampler.evaluations or 1))
-    return Job(Run(HERE), Gaussian(schedule, MEAN * one, VAR * one), recipe, 4, 0, None, 4, HERE, data, silently)
+    return Job(Run(HERE), Gaussian(schedule, MEAN * one, VAR * one), recipe, 4, 0, (), 4, HERE, data, silently)
 
 
 def there_and_back(sampler, schedule, steps):
@@ -104,7 +104,7 @@ def test_images_have_codes_that_are_noise_and_come_back():
     data, means = DataModule(Fashion16(), (1, 16, 16), 10, 0.63, batch_size=4), images()
     law = Mixture(CosineBetas(T=1000), means, means.new_full((1,), STD**2), torch.full((len(means),), 1 / len(means)))
     recipe = Recipe(Heun(), LogSNR(-9, 7), Chain(), 49)
-    job = Job(Run(HERE), law, recipe, 16, 0, None, 16, HERE, data, silently)
+    job = Job(Run(HERE), law, recipe, 16, 0, (), 16, HERE, data, silently)
     x0 = means[::13][:16] + STD * torch.randn(16, 1, 16, 16, generator=torch.Generator().manual_seed(0)).double()
     noise = encode(job, x0, job.labels, job.times).images
     m = law.schedule(job.times[0])

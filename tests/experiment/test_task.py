@@ -8,7 +8,6 @@ import torch
 
 from difflab.data.folder import Folder
 from difflab.data.module import DataModule
-from difflab.experiment.progress import silently
 from difflab.experiment.recipe import trained
 from difflab.experiment.run import Run
 from difflab.experiment.task.base import Job
@@ -18,6 +17,7 @@ from difflab.experiment.task.interpolate import Interpolate, slerp
 from difflab.experiment.task.invert import decode, encode
 from difflab.experiment.task.restore import Restore
 from difflab.experiment.task.trajectory import Trajectory
+from difflab.experiment.terminal import silently
 from difflab.experiment.weights import save_weights
 from difflab.guidance.problem import InpaintPixels
 from difflab.guidance.restoration import Replacement
@@ -49,7 +49,7 @@ def runs(tmp_path_factory):
 
 def job_of(folder, *words, n=4, seed=0):
     run, denoiser, _, recipe, data = trained(composed(f"runs_dir={folder}", "precision=fp32", *words, name="sample"))
-    return Job(run, denoiser, recipe, n, seed, None, 3, HERE, data, silently)
+    return Job(run, denoiser, recipe, n, seed, (), 3, HERE, data, silently)
 
 
 def test_held_out_images_are_of_the_labels_in_turn_and_of_the_seed(runs):

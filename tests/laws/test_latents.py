@@ -13,8 +13,8 @@ from difflab.data import DataModule, FrozenStage, Images, Latents, Pixels, Split
 from difflab.data.order import HELD_OUT, TRAINING, Block
 from difflab.denoiser import FirstStage
 from difflab.experiment.first_stage import Unlabelled
-from difflab.experiment.progress import silently
 from difflab.experiment.tensor_cache import TensorCache, read
+from difflab.experiment.terminal import silently
 
 N, SIDE = 300, 8
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,6 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins  # noqa: F401  # loads the launchers that are installed
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -28,109 +25,24 @@ from omegaconf import DictConfig, OmegaConf
 
 from difflab.cli.ending import ends_in_one_line
 from difflab.cli.explain import explanation, unread
-from difflab.cli.extensions import CONFIG_DIR, outside_of
+from difflab.cli.extensions import outside_of
 from difflab.cli.help import text as help_of
+from difflab.cli.line import Context, Line
 from difflab.cli.loader import Loader
 from difflab.cli.multirun import Outcomes, show
 from difflab.experiment.config import chosen, plain, register_settings
-from difflab.experiment.config_words import check_words, quoted, spelled
 from difflab.experiment.errors import UserError, user_errors
 from difflab.experiment.hardware import claim_accelerators
-from difflab.experiment.search_path import Outside, conf_dir, in_full, outside, using
+from difflab.experiment.hydra_errors import in_words
+from difflab.experiment.search_path import conf_dir, using
 from difflab.experiment.settings import check_ranges
 from difflab.experiment.signals import follow, handled, stop
 
-VALUED = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn")
-LISTED = ("--info", "-i")  # whose value may be left out
-ASKS = ("-h", "--help", "--hydra-help", "-sc", "--shell-completion")  # flags with which other words may stand alone
 SILENT = ("cfg", "hydra_help", "shell_completion", "info")  # flags that print something and run no job
-
-
-@dataclass(frozen=True)
-class Context:
-    """A job as the command line has it: the program, the job's own words, and whether it is one of many."""
-
-    program: str
-    words: tuple[str, ...]
-    multirun: bool
-
-    @property
-    def command(self) -> str:
-        """The command that does this job alone."""
-        return shlex.join([self.program, *in_full(self.words)])
 
 
 Found = dict[str, Any] | None  # plain values; None from a process that has nothing to say
 Job = Callable[[dict[str, Any], Context], Found]  # of the plain configuration
-
-
-@dataclass(frozen=True)
-class Line:
-    """The words of a command: Hydra's flags, and all others, wherever the flags stand among them."""
-
-    program: str
-    name: str  # of conf/NAME.yaml
-    flags: tuple[str, ...]
-    words: tuple[str, ...]  # the others, as they were typed
-    overrides: tuple[str, ...]  # the same in Hydra's grammar
-    outside: Outside  # the extensions and the folders of options that the words name
-    process: int  # that has read them
-
-    @classmethod
-    def of(cls, program: str, name: str, words: Sequence[str]) -> Line:
-        """Separate flags from the other words, and note which extensions are on.
-
-        Raises UserError for a word that chooses nothing.
-        """
-        flags: list[str] = []
-        others: list[str] = []
-        rest = list(words)
-        while rest:
-            word = rest.pop(0)
-            if not word.startswith("-"):
-                others.append(word)
-            elif word in LISTED:  # its optional value must not swallow an override
-                flags.append(f"--info={rest.pop(0) if rest and rest[0].isalpha() else 'all'}")
-            elif word in CONFIG_DIR:
-                del rest[:1]
-            elif word.partition("=")[0] not in CONFIG_DIR:  # these folders are `outside`
-                flags += [word, rest.pop(0)] if word in VALUED and rest else [word]
-        if not {*flags} & {*ASKS}:
-            check_words(name, others)
-        overrides = tuple(spelled(name, word) for word in others)
-        return cls(program, name, tuple(flags), tuple(others), overrides, outside(), os.getpid())
-
-    @property
-    def swept(self) -> bool:
-        """Whether an override gives several values. Raises HydraException for words that do not parse."""
-        return bool(self.sweeps)
-
-    @property
-    def sweeps(self) -> list[str]:
-        """The overrides that give several values. Raises HydraException for words that do not parse."""
-        parsed = OverridesParser.create().parse_overrides([*self.overrides])
-        return [str(o.input_line) for o in parsed if o.is_sweep_override()]
-
-    def study(self, settings: DictConfig) -> str:
-        """How many jobs these are, and of what: known before any of them is composed."""
-        given = {word.partition("=")[0]: word for word in self.sweeps}
-        own = settings.hydra.sweeper.get("params") or {}  # of an experiment that is a sweep
-        taken = {override.partition("=")[0] for override in self.overrides}
-        words = [*given.values(), *(f"{key}={value}" for key, value in own.items() if key not in taken)]
-        every = OverridesParser.create().parse_overrides(words)
-        factors = {o.key_or_group: len([*o.sweep_iterator()]) for o in every if o.is_sweep_override()}
-        of = " x ".join(f"{count} {key}" for key, count in factors.items())
-        return f"study of {math.prod(factors.values())} jobs{', ' * bool(of)}{of}"
-
-    def check_one_job(self) -> None:
-        """Raise UserError for several values, which are several jobs, or one text that has commas."""
-        for word in self.sweeps:
-            key, _, value = word.partition("=")
-            text = shlex.quote(f"{key}={quoted(value)}")
-            raise UserError(
-                f"{word} has several values: -m does a job for each; one text with commas is {text}, a list "
-                f"{shlex.quote(f'{key}=[{value}]')}"
-            )
 
 
 def main_of(program: str, name: str, words: Sequence[str], job: Job) -> None:
@@ -172,19 +84,19 @@ def run(line: Line, job: Job, multirun: bool) -> None:
             return
         if reason := explanation(line.name, line.overrides):  # Hydra would find it job by job
             raise UserError(reason)
-        print(line.study(settings), flush=True)
-        outcomes = Outcomes.new(Path(str(settings.runs_dir)))
+        study = line.study(settings)
+        print(study, flush=True)
+        outcomes = Outcomes.new(Path(str(settings.runs_dir)), study)
         elsewhere = not str(settings.hydra.launcher._target_).endswith("BasicLauncher")
         try:
             with outcomes.stopped_by_signals() if elsewhere else nullcontext():
                 hydra.multirun(line.name, functools.partial(one_of_many, line, job, outcomes), overrides)
         finally:
-            failed = outcomes.close()
+            failed = outcomes.close(line.verbose)
         if failed:
             raise SystemExit(f"{line.program}: {failed} of the jobs failed; the same command goes on with the rest")
     except HydraException as error:
-        reason = "; ".join(str(e).splitlines()[0] for e in (error, error.__cause__) if e)
-        raise UserError(explanation(line.name, line.overrides) or reason) from error
+        raise UserError(explanation(line.name, line.overrides) or in_words(error)) from error
     finally:
         GlobalHydra.instance().clear()
 
@@ -197,7 +109,7 @@ def single(line: Line, job: Job, config: DictConfig) -> UserError | None:
     except UserError as error:
         return error
     if found and "plan" in found:
-        show([{"overrides": context.words, "found": found, "error": None}])
+        show([{"overrides": context.words, "found": found, "error": None}], line.verbose)
     return None
 
 
@@ -227,7 +139,7 @@ def job_of(line: Line, config: DictConfig) -> tuple[dict[str, Any], Context]:
     """The plain configuration of a job, with the options chosen, the command and the study's name; and its context."""
     composed = HydraConfig.get()
     words: Any = OmegaConf.to_container(composed.overrides.task)  # as typed: `${...}` in them is not resolved
-    context = Context(line.program, tuple(words), multirun=False)
+    context = Context(line.program, tuple(words), multirun=False, verbose=line.verbose)
     choices = chosen(OmegaConf.to_container(composed.runtime.choices))
     with user_errors():
         settled = plain(config)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
+
+from difflab.experiment.terminal import duration
+from difflab.metric.direction import better, title
 
 HELD_OUT = (
     *("accuracy", "straightness", "psnr", "ssim", "perceptual", "kl", "posterior_std", "latent_std"),
     *("image_to_text_R@1", "text_to_image_R@1", "image_to_text_R@5", "text_to_image_R@5", "zero_shot"),
 )
+ALL, SHORT = ("", "value", "real against real"), ("", "value", "real images", "")  # headings of tables
+FIRST = ("class_accuracy", "text_retrieval", "coverage", "copies")  # scores that are shown at once, after a distance
+HEADLINE = 3  # of them
+PIPE = 200  # columns of a table that goes into no terminal
 LIKELIHOODS = {"bits_per_dim": "bits/dim", "bits_per_dim_bound": "bits/dim at most"}
 
 
@@ -69,45 +78,75 @@ def floor_counts(metrics: Mapping[str, Any]) -> str:
     return f"n={n}" if n == found else f"n={n}, from {found}"
 
 
-def show(rows: list[tuple[str, str, str]]) -> None:
-    """A table of names, values and floors."""
-    table = Table("", "value", "real against real")
+def headline(found: Mapping[str, Any]) -> list[str]:
+    """The three scores to look at first: a distance, then what the samples miss, then whether they are copies."""
+    metrics = found.get("metrics", {})
+    scores = [key for key in metrics if f"{key}_floor" in metrics and key != "n"]
+    wanted = [key for stem in FIRST for key in scores if key == stem or key.startswith(f"{stem}_")]
+    return list(dict.fromkeys([*scores[:1], *wanted, *scores]))[:HEADLINE]
+
+
+def headline_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Each of them with its floor, and in words what it is and which way is better."""
+    metrics = found.get("metrics", {})
+    return [
+        (key, f"{metrics[key]:.4g}", f"{metrics[f'{key}_floor']:.4g}", f"{title(key)}: {better(key)}")
+        for key in headline(found)
+    ]
+
+
+def show(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
+    """A table as wide as the terminal."""
+    table = Table(*(Column(head, overflow="fold") for head in heads), box=SIMPLE, padding=(0, 1, 0, 0))
     for row in rows:
-        table.add_row(*row)
-    Console(width=120).print(table)
+        table.add_row(*map(escape, row))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE
+    console.print(table)
 
 
-def show_evaluation(found: Mapping[str, Any]) -> None:
-    """The metrics of an evaluation."""
-    show(metric_rows(found))
+def show_evaluation(found: Mapping[str, Any], verbose: bool) -> None:
+    """What an evaluation found: the first scores in words; or all of them, `verbose`, and how they were made."""
+    if verbose or not headline(found):
+        show(metric_rows(found), ALL)
+    else:
+        show(headline_rows(found), SHORT)
 
 
 def show_accuracy(found: Mapping[str, Any]) -> None:
     """The accuracy of a classifier by noise level, where that was found."""
     bins = {key.partition("@")[2]: value for key, value in found.items() if key.startswith("accuracy@")}
     if bins:
-        table = Table("log-SNR", *bins, "all")
-        table.add_row("accuracy", *(f"{share:.2f}" for share in (*bins.values(), found["accuracy"])))
-        Console(width=120).print(table)
+        show(
+            [("accuracy", *(f"{share:.2f}" for share in (*bins.values(), found["accuracy"])))],
+            ("log-SNR", *bins, "all"),
+        )
 
 
-def show_result(result: Mapping[str, Any]) -> None:
+def show_result(result: Mapping[str, Any], verbose: bool) -> None:
     """The result of a training run, where it lies, and what to try next."""
     training = result["training"]
-    show(
-        [
-            ("held-out loss", f"{result['loss']:.4f}", ""),
-            *((name, f"{result[name]:.4f}", "") for name in HELD_OUT if name in result),
-            *reconstruction_rows(result.get("reconstructions", {})),
-            *metric_rows(result),
-            ("images seen", f"{training['images_seen']}", ""),
-            *([("network evaluations", f"{training['evaluations']}", "")] if "evaluations" in training else []),
-            ("training seconds", f"{training['seconds']:.0f}", ""),
-        ]
-    )
+    held_out = [(name, f"{result[name]:.4f}", "") for name in HELD_OUT if name in result]
+    decoded = reconstruction_rows(result.get("reconstructions", {}))
+    if verbose:
+        seen = [("images seen", f"{training['images_seen']:,}", "")]
+        evaluations = [("network evaluations", f"{training[key]:,}", "") for key in ["evaluations"] if key in training]
+        seconds = [("training seconds", f"{training['seconds']:,.0f}", "")]
+        loss = [("held-out loss", f"{result['loss']:.4f}", "")]
+        show([*loss, *held_out, *decoded, *metric_rows(result), *seen, *evaluations, *seconds], ALL)
+    else:
+        if headline(result):
+            show(headline_rows(result), SHORT)
+        elif held_out or decoded:
+            show([*held_out, *decoded][:HEADLINE], ALL)
+        cost = f"{training['images_seen']:,} images seen in {duration(training['seconds'])}"
+        print(f"held-out loss {result['loss']:.4f}; {cost}")
     show_accuracy(result)
     print(f"run:     {result['folder']}")
     for kind in ("samples", "reconstructions", "similarity"):
         if (picture := Path(result["folder"], kind, "final.png")).exists():
-            print(f"{kind}: {picture}")
+            print(f"{kind + ':':8} {picture}")
+    if not verbose:
+        print("all:     -v after the same command shows all numbers")
     print(f"next:    {result['next']}")

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from difflab.cli.command import Context, Found, main_of, words_of
+from difflab.cli.command import Found, main_of, words_of
+from difflab.cli.line import Context
 from difflab.cli.train import train
 from difflab.experiment.hardware import keep_heap
 
@@ -23,8 +24,10 @@ def evaluate(config: dict[str, Any], context: Context) -> Found:
     found = jobs.evaluate(config)
     if found and "plan" not in found and not context.multirun:
         for values, path in zip(found["evaluations"], found["paths"], strict=True):
-            show_evaluation(values)
+            show_evaluation(values, context.verbose)
             print(path)
+        if not context.verbose:
+            print("-v after the same command shows all numbers")
     return found
 
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from difflab.experiment.conf_files import groups as all_groups
 from difflab.experiment.config import composition
-from difflab.experiment.earlier_words import elsewhere
+from difflab.experiment.earlier_words import elsewhere, no_option
 from difflab.experiment.errors import suggestion
 
 OPEN = ("hydra", "callbacks", "logger")  # whose keys are names that a user gives, or Hydra's
@@ -30,7 +30,7 @@ def explanation(name: str, overrides: Sequence[str]) -> str:
     for override, option in chosen:
         group = override.key_or_group
         if option not in groups[group]:
-            return f"{group}={option} does not exist; {suggestion(option, groups[group])}"
+            return no_option(group, option, groups[group])
     names = {o.key_or_group for o in given}
     for place in (o.package for o, _ in chosen if o.package):
         if (group := place.partition(".")[0]) not in names and name == "evaluate":
@@ -67,7 +67,7 @@ def unknown_part(name: str, key: str, known: DictConfig, groups: Mapping[str, Se
             also = known.hydra.runtime.choices.keys() & groups.keys() - known.keys() if depth == 0 else ()
             valid = [str(k) for k in node if k not in ("_target_", "_partial_", "hydra")] + sorted(map(str, also))
             where = f"{'.'.join(path[:depth])} as chosen" if depth else name
-            other = "" if depth else instead(part, known)
+            other = elsewhere(part) if depth else instead(part, known)
             return f"{part!r} is not a key of {where}; {other}{suggestion(part, valid)}"
         child = node._get_node(part)
         node = None if child is None or child._is_none() else child

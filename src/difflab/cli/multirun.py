@@ -10,7 +10,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -20,17 +20,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from difflab.cli.line import Study
 from difflab.experiment.errors import UserError
 from difflab.experiment.files import write_json
 from difflab.experiment.signals import handled
+from difflab.experiment.terminal import duration, job_of_study
 
 Found = TypeVar("Found")
 SCORES = 3  # columns of them in the closing table: first those with a floor, then of these
 WHOLE = 24  # characters of a word that stays in one line in a narrow terminal
 OTHERS = ("bits_per_dim", "bits_per_dim_bound", "accuracy", "loss")
 FORGOTTEN = 30 * 24 * 3600  # seconds: no multirun takes a month
+UNFINISHED = "its process ended before it did"
 STOPPED = "stopped; the same command goes on"
-COUNTS = ("trained", "measured", "cached")
+WORK = ("trained", "measured")
+COUNTS = (*WORK, "cached")
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,11 @@ class Outcomes:
     """The folder in which the jobs of a multirun leave what they found: with the runs, where a cluster sees it."""
 
     folder: Path
+    study: Study
+    begun: float = field(default_factory=time.time)
 
     @classmethod
-    def new(cls, runs_dir: Path) -> Outcomes:
+    def new(cls, runs_dir: Path, study: Study) -> Outcomes:
         """An empty folder; those that killed multiruns left behind long ago are removed."""
         parent = runs_dir.resolve() / ".sweeps"
         for left in parent.iterdir() if parent.exists() else ():
@@ -48,7 +54,7 @@ class Outcomes:
                 shutil.rmtree(left)
         folder = parent / uuid.uuid4().hex
         folder.mkdir(parents=True)
-        return cls(folder)
+        return cls(folder, study)
 
     @property
     def stopping(self) -> Path:
@@ -63,17 +69,28 @@ class Outcomes:
         if self.stopping.exists():
             write_json(path, {"overrides": overrides, "found": None, "error": STOPPED})
             return None
-        write_json(path, {"overrides": overrides, "found": None, "error": "its process ended before it did"})
+        write_json(path, {"overrides": overrides, "found": None, "error": UNFINISHED})
         try:
-            found, error = attempt(job, program)
+            with job_of_study(name := f"job {number + 1} of {self.study.count}"):
+                found, error = attempt(job, program)
         except SystemExit:
             if not self.stopping.exists():
                 raise
             found, error = None, STOPPED  # the launcher would take it for a failure of all jobs
         write_json(path, {"overrides": overrides, "found": found, "error": error})
         if found and "plan" not in found:
-            print(summary_line(found), flush=True)
+            varied = " ".join(word for word in overrides if word.partition("=")[0] in self.study.factors)
+            print(f"{name}: {varied or found['run']}: {summary(found)}{self.left}", flush=True)
         return found
+
+    @property
+    def left(self) -> str:
+        """The time that the other jobs take, if each takes that of the jobs so far that had work to do."""
+        found = [json.loads(path.read_text()) for path in self.folder.glob("*.json")]
+        over = [each for each in found if each["found"] or each["error"] not in (None, UNFINISHED)]
+        worked = sum(any((each["found"] or {}).get(word) for word in WORK) for each in over)
+        more = self.study.count - len(over)
+        return f", {duration((time.time() - self.begun) / worked * more)} left" if worked and more else ""
 
     @contextmanager
     def stopped_by_signals(self) -> Iterator[None]:
@@ -95,13 +112,13 @@ class Outcomes:
         if received:
             raise SystemExit(128 + received[0])
 
-    def close(self) -> int:
-        """Print what the jobs did, remove the folder, and return how many failed."""
+    def close(self, verbose: bool) -> int:
+        """Print what the jobs did, with all scores if `verbose`, remove the folder, and return how many failed."""
         files = sorted(self.folder.glob("*.json"), key=lambda path: int(path.stem))
         outcomes = [json.loads(path.read_text()) for path in files]
         shutil.rmtree(self.folder)
         if outcomes:
-            show(outcomes)
+            show(outcomes, verbose)
         return sum(job["error"] is not None for job in outcomes)
 
 
@@ -127,14 +144,14 @@ def floored(metrics: Mapping[str, Any]) -> list[str]:
     return [key for key in metrics if f"{key}_floor" in metrics and key != "n"]
 
 
-def summary_line(found: Mapping[str, Any]) -> str:
-    """What a job found, in a line."""
+def summary(found: Mapping[str, Any]) -> str:
+    """What a job did, and its first two scores."""
     metrics = found.get("metrics", {})
     scores = [f"{key} {metrics[key]:.4g}" for key in floored(metrics)[:2]]
-    return f"{found['run']}: {', '.join([word for word in COUNTS if found.get(word)] + scores)}"
+    return ", ".join([word for word in COUNTS if found.get(word)] + scores)
 
 
-def show(outcomes: Sequence[Mapping[str, Any]]) -> None:
+def show(outcomes: Sequence[Mapping[str, Any]], verbose: bool) -> None:
     """A row a job, named by what was varied; then the counts; then the failures."""
     console = Console(width=None if Console().is_terminal else 200)
     common = set.intersection(*(set(job["overrides"]) for job in outcomes)) if len(outcomes) > 1 else set()
@@ -142,7 +159,7 @@ def show(outcomes: Sequence[Mapping[str, Any]]) -> None:
     names = [" ".join(each) for each in words]
     found = [job["found"] or {} for job in outcomes]
     plans = [each["plan"] for each in found if "plan" in each]
-    table, closing = planned(names, found, plans) if plans else done(words, outcomes, found)
+    table, closing = planned(names, found, plans) if plans else done(words, outcomes, found, verbose)
     console.print(table)
     console.print(closing, highlight=False)
     for name, job in zip(names, outcomes, strict=True):
@@ -151,13 +168,17 @@ def show(outcomes: Sequence[Mapping[str, Any]]) -> None:
 
 
 def done(
-    words: Sequence[Sequence[str]], outcomes: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
+    words: Sequence[Sequence[str]],
+    outcomes: Sequence[Mapping[str, Any]],
+    found: Sequence[Mapping[str, Any]],
+    verbose: bool,
 ) -> tuple[Table, str]:
     """What jobs found, a column for each word that varies and for a few scores; and how much they had to do."""
     flat = [{**each, **each.get("metrics", {}), **each.get("cost", {})} for each in found]
     known = dict.fromkeys([*(key for values in flat for key in floored(values)), *OTHERS])
     scores = [key for key in known if any(key in values for values in flat)]
-    columns = [*scores[:SCORES], *(["nfe"] if any("nfe" in values for values in flat) else [])]
+    most = len(scores) if verbose else SCORES
+    columns = [*scores[:most], *(["nfe"] if any("nfe" in values for values in flat) else [])]
     varied = [dict(word.partition("=")[::2] for word in each) for each in words]
     keys = list(dict.fromkeys(key for each in varied for key in each))
     longest = {key: max(len(each.get(key, "")) for each in varied) for key in keys}
@@ -168,7 +189,8 @@ def done(
         cells = [f"{values[key]:.4g}" if key in values else "" for key in columns]
         table.add_row(*(escape(each.get(key, "")) for key in keys), *cells, *(["failed"] if job["error"] else []))
     counts = ", ".join(f"{sum(values.get(word, 0) for values in flat)} {word}" for word in COUNTS)
-    more = f"{len(scores) - SCORES} more scores of each: difflab-report\n" if len(scores) > SCORES else ""
+    more = f"{len(scores) - most} more scores of each: -v after the same command, or difflab-report\n"
+    more *= len(scores) > most
     return table, f"{more}{len(words)} jobs: {counts}, {sum(job['error'] is not None for job in outcomes)} failed"
 
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from difflab.cli.command import Context, Found, main_of, words_of
+from difflab.cli.command import Found, main_of, words_of
+from difflab.cli.line import Context
 from difflab.cli.train import train
 from difflab.experiment.errors import user_errors
 

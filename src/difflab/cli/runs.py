@@ -1,6 +1,6 @@
 """`difflab runs`: what runs there are, what one of them is, in what two differ; and how one is removed.
 
-difflab runs [list] [--json]     a line each: state, paradigm, data, budget, best score, size, age, settings that vary
+difflab runs [list] [--json]     a line each: state, data, budget, best score, size, age, what distinguishes it
 difflab runs show RUN            its settings that decide the weights, and what it was measured to
 difflab runs diff A B            the settings in which two runs differ
 difflab runs rm RUN ...          remove runs with their locks; each by its whole name
@@ -66,16 +66,17 @@ def listed(runs_dir: Path, as_json: bool) -> None:
             rows.append(row_of(Run(check_entries(path.parent))))
         except (ValueError, OSError) as error:
             print_left_out(error)
-    tell_apart(rows)
+    distinguish(rows)
     if as_json:
-        print(json.dumps([{key: value for key, value in row.items() if key != "settings"} for row in rows], indent=2))
+        shown = [{key: value for key, value in row.items() if key not in ("settings", "words")} for row in rows]
+        print(json.dumps(shown, indent=2))
         return
     if not rows:
         print(f"no runs in {runs_dir}/: difflab-train makes one")
         return
     from rich.table import Column, Table
 
-    table = Table(Column("run, and settings that vary", overflow="fold"), *HEADS, box=None)
+    table = Table(Column("run, and what distinguishes it", overflow="fold"), *HEADS, box=None)
     for row in rows:
         name = "\n".join([row["run"], *(f"  {word}" for word in row["apart"])])
         best = f"{row['score']} {row['best']:.4g}" if row["score"] else ""
@@ -87,15 +88,10 @@ def listed(runs_dir: Path, as_json: bool) -> None:
 
 def row_of(run: Run) -> dict[str, Any]:
     """What a line says of a run."""
-    from difflab.experiment.identity import IDENTITY, RECORDS, flat
     from difflab.experiment.stored import entries
+    from difflab.experiment.typed import settings_of, words_of
 
     config = run.config
-    origins = {
-        name: {key: value for key, value in each.items() if key not in RECORDS}
-        for name, each in config.get("origins", {}).items()
-    }
-    settings = flat({**{key: config[key] for key in (*IDENTITY, "data") if key in config}, "origins": origins})
     choices = config.get("choices", {})
     score, best = best_of(run)
     return {
@@ -108,7 +104,8 @@ def row_of(run: Run) -> dict[str, Any]:
         "best": best,
         "bytes": sum(entry.stat(follow_symlinks=False).st_size for entry in entries(run.folder) if entry.is_file()),
         "age": round(time.time() - (run.folder / "config.yaml").stat().st_mtime),
-        "settings": settings,
+        "settings": settings_of(config),
+        "words": words_of(config),
     }
 
 
@@ -141,21 +138,13 @@ def best_of(run: Run) -> tuple[str, float | None]:
     return scores[0], (max if higher_is_better(scores[0]) else min)(values)
 
 
-def tell_apart(rows: Sequence[dict[str, Any]]) -> None:
-    """Give each row, as `apart`, at most three settings in which it differs from others of its paradigm and data."""
-    from difflab.report.identity import COPIES, typed
+def distinguish(rows: Sequence[dict[str, Any]]) -> None:
+    """Give each row, as `apart`, the settings in which it differs from others of its paradigm and data."""
+    from difflab.experiment.typed import distinctions
 
     for row in rows:
-        kind = row["paradigm"], row["data"]
-        alike = [each["settings"] for each in rows if (each["paradigm"], each["data"]) == kind]
-        own = {key: value for key, value in row["settings"].items() if key not in COPIES}
-        keys = [key for key in own if len({repr(each.get(key)) for each in alike}) > 1]
-        row["apart"] = [f"{typed(key).removesuffix('._target_')}={word_of(key, own[key])}" for key in keys][:3]
-
-
-def word_of(key: str, value: object) -> str:
-    """A setting's value, of a class its bare name."""
-    return str(value).rpartition(".")[2] if key.endswith("_target_") else str(value)
+        alike = [each for each in rows if (each["paradigm"], each["data"]) == (row["paradigm"], row["data"])]
+        row["apart"] = distinctions([each["words"] for each in alike])[alike.index(row)]
 
 
 def shown(runs: Sequence[Run], as_json: bool) -> None:

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from difflab.cli.command import Context, Found, main_of, words_of
+from difflab.cli.command import Found, main_of, words_of
+from difflab.cli.line import Context
 from difflab.experiment.errors import kept, user_errors
 from difflab.experiment.hardware import keep_heap
 
@@ -39,15 +40,20 @@ def sample(config: dict[str, Any], context: Context) -> Found:
         prompts = Prompts.of(config["prompts"], config["negative"])
         texts = {"prompts": [*prompts.texts], "negative": prompts.negative} if prompts else {}
         n = config["n"] if config["n"] is not None else POINTS if points else task.n
-        any_label = Job(run, denoiser, recipe, n, seed, None, config["batch_size"], run.folder, data, prompts=prompts)
-        label = None if config["label"] is None else any_label.label_of("label", config["label"])
+        any_label = Job(run, denoiser, recipe, n, seed, (), config["batch_size"], run.folder, data, prompts=prompts)
+        if config["label"] is not None and config["labels"]:
+            raise ValueError(f"label={config['label']} and labels={config['labels']}: give one of them")
+        names = config["labels"] if config["label"] is None else [config["label"]]
+        key = "labels" if config["label"] is None else "label"
+        labels = tuple(any_label.label_of(key, name) for name in names)
+        label = None if not labels else labels[0] if len(labels) == 1 else [*labels]
         how = {key: line(getattr(recipe, key)) for key in ("sampler", "grid", "path", "precision")}
         how["guidance"] = ", ".join(map(line, recipe.chain.parts))
         words = [type(task).__name__.lower(), type(recipe.sampler).__name__.lower()]
         about = [line(task), how, weights, label, *texts.values()]
         words += [f"nfe{recipe.nfe}", f"seed{seed}", f"n{n}", digest(about)[:6]]
         folder = Path(config["out"]) if config["out"] else run.folder / "samples" / "-".join(words)
-        job = replace(any_label, label=label, folder=folder)
+        job = replace(any_label, asked=labels, folder=folder)
         task.require(job)
         check_writable(folder, "out=FOLDER writes to another folder")
     start = time.monotonic()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from difflab.cli.command import Context, Found, main_of, words_of
+from difflab.cli.command import Found, main_of, words_of
+from difflab.cli.line import Context
 from difflab.experiment.hardware import keep_heap
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def train(config: dict[str, Any], context: Context, requested: Requested = "trai
 
     found = jobs.train(config, requested)
     if found and "plan" not in found and not context.multirun:
-        show_result(found)
+        show_result(found, context.verbose)
     return found
 
 

@@ -81,7 +81,7 @@ def target(path: object) -> type:
         raise ValueError(f"_target_: {path} is of {refusal(package)}")
     raise ValueError(
         f"_target_: {path} is refused: a configuration builds classes of difflab, of extensions that are on, and "
-        f"{', '.join(FOREIGN)}"
+        f"{', '.join(FOREIGN)}; a class of your own enters by an extension, see `difflab extensions`"
     )
 
 
@@ -110,7 +110,7 @@ def check(node: object, given: Collection[str] = (), where: str = "") -> None:
             raise ValueError(f"{key}={value!r} in {at} must {must}")
     required = {name for name, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
     if (absent := sorted(required - set(named) - set(given))) and not node.get("_partial_"):
-        raise ValueError(f"{at} needs {', '.join(absent)}")
+        raise ValueError(f"{at} needs {', '.join(f'{name}=' for name in absent)}")
 
 
 @cache
@@ -121,9 +121,8 @@ def parameters_of(cls: type) -> Mapping[str, inspect.Parameter]:
 
 def plainly(hint: Any) -> str:  # noqa: ANN401  # a type hint may be any object
     """A type hint as people read it."""
-    return re.sub(
-        r"Annotated\[(\w+), Interval\([^)]*\)\]", r"\1", inspect.formatannotation(hint).replace("typing.", "")
-    )
+    text = re.sub(r"(typing|collections\.abc)\.", "", inspect.formatannotation(hint)).replace("Sequence[", "list[")
+    return re.sub(r"Annotated\[(\w+), Interval\([^)]*\)\]", r"\1", text)
 
 
 def fits(value: object, hint: Any) -> bool:  # noqa: ANN401  # a type hint may be any object

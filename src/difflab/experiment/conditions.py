@@ -145,8 +145,8 @@ class Prompts:
         wanted, every = [*books(module)], [*self.texts, *([] if self.negative is None else [self.negative])]
         if not wanted:
             raise ValueError(
-                f"prompts=: {name} was trained on classes; label= chooses one. A run of data with captions takes "
-                f"prompts, as of data=emoji_captions"
+                f"prompts={every}: {name} was trained on classes: label= chooses one. Runs with captions take "
+                f"prompts, as those of data=emoji_captions"
             )
         for book in wanted:
             rows = read(book, every, facts, name, getattr(module, "shape", ()))

@@ -12,7 +12,8 @@ from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
 
 from difflab.experiment.conf_files import groups, options
 from difflab.experiment.config_words import check_words, spelled
-from difflab.experiment.errors import suggestion
+from difflab.experiment.earlier_words import no_option
+from difflab.experiment.hydra_errors import in_words
 from difflab.experiment.resolvers import RESOLVERS
 from difflab.experiment.search_path import Outside, conf_dir, outside
 from difflab.experiment.settings import check_ranges, schemas
@@ -84,8 +85,7 @@ def composed(command: str, words: Sequence[str] = ()) -> DictConfig:
     try:
         return composition(command, [spelled(command, word) for word in words])
     except HydraException as error:
-        reason = "; ".join(str(e).splitlines()[0] for e in (error, error.__cause__) if e)
-        raise ValueError(unknown_option(words) or f"{' '.join(words)}: {reason}") from error
+        raise ValueError(unknown_option(words) or f"{' '.join(words)}: {in_words(error)}") from error
 
 
 def unknown_option(words: Sequence[str]) -> str:
@@ -95,7 +95,7 @@ def unknown_option(words: Sequence[str]) -> str:
         group, _, option = word.partition("=")
         option = option.strip('"')
         if group in known and option.isidentifier() and option not in known[group]:
-            return f"{group}={option} does not exist; {suggestion(option, known[group])}"
+            return no_option(group, option, known[group])
     return ""
 
 

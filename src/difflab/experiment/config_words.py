@@ -9,10 +9,11 @@ from decimal import Decimal
 from pathlib import Path
 
 from difflab.experiment.conf_files import groups, own_settings, places, settings_at
-from difflab.experiment.earlier_words import elsewhere, refuse_earlier
-from difflab.experiment.errors import UserError, suggestion
+from difflab.experiment.earlier_words import no_option, refuse_earlier
+from difflab.experiment.errors import UserError
 from difflab.experiment.settings import is_list, is_text
 
+NAMES_A_RUN = ("run", "init", "teacher", "first_stage", "classifier", "contrastive")  # with settings, as a list
 ITEM = r"(?:^|(?<=[,\[])|(?<=[,\[] ))(?:{})(?=\s*(?:$|[,\]]))"  # a whole value, or an item of a list or of a sweep
 NONE = re.compile(ITEM.format("None"))  # as Python, and W&B's agent, write null
 SCIENTIFIC = re.compile(ITEM.format(r"\d+(?:\.\d+)?[eE]\+?\d{1,2}"))
@@ -26,7 +27,15 @@ def check_words(command: str, words: Sequence[str]) -> None:
         key, equals, _ = word.partition("=")
         if not re.fullmatch(r"[+~]*[\w./@:$-]+", key) or not (equals or word.startswith("~")):
             run = "" if command == "train" or not word or equals else f", or run={word} for a run of that name"
-            raise UserError(f"{word!r} is no setting: write KEY=VALUE as one word, without blanks around ={run}")
+            example = f", as {key}={example_of(command, key)}" if not equals and [*settings_at(command, key)] else ""
+            way = f"write KEY=VALUE as one word, without blanks around ={example}{run}"
+            raise UserError(f"{word!r} is no setting: {way}")
+
+
+def example_of(command: str, key: str) -> str:
+    """A value that a setting may have: true where it is false by default, else its default."""
+    default = next(setting.value for setting in settings_at(command, key))
+    return "true" if default == "false" else default
 
 
 def spelled(command: str, word: str) -> str:
@@ -47,6 +56,8 @@ def spelled(command: str, word: str) -> str:
             check_option(command, key.lstrip("+"), value)
         elif is_list(own_settings(command, key.lstrip("+"))) and is_single(value):
             value = f"[{value}]"
+        elif key.rpartition(".")[2] in NAMES_A_RUN and value.startswith("[") and value.endswith("]"):
+            value = quoted(value[1:-1])
         return f"{placed.get(key, key)}={value}"
     raise UserError(f"{word} has no value: give one, or null for none")
 
@@ -65,8 +76,7 @@ def check_option(command: str, key: str, value: str) -> None:
         raise UserError(f"{key}={value} chooses nothing: leave it out, or say {key}=none where there is that option")
     if "/" in value or "\\" in value or NUMBER.fullmatch(value):
         choice = places(command).get(key)
-        valid = suggestion(value, groups()[choice.group if choice else key])
-        raise UserError(f"{key}={value} does not exist; {elsewhere(key)}{valid}")
+        raise UserError(no_option(key, value, groups()[choice.group if choice else key]))
 
 
 def value_in_grammar(command: str, key: str, text: str) -> str:

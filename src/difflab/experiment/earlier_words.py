@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from difflab.experiment.errors import UserError
+from difflab.experiment.errors import UserError, suggestion
 
 MOVED = {
     "model.optimisation.lr": "lr",
@@ -22,7 +23,7 @@ ELSEWHERE = {  # words of other programs, and what does it here
     "epochs": "images=N, the budget: epochs times the number of training images",
     "steps": "images=N, the budget: steps times batch_size",
     "batch": "batch_size=N",
-    "cfg": "guidance=classifier_free guidance.scale=X",
+    "cfg": "guidance=classifier_free guidance.classifier_free.scale=X",
     "device": "trainer.accelerator=cpu or gpu",
     "gpus": "trainer.devices=N",
     "learning_rate": "lr=X",
@@ -51,6 +52,16 @@ SYNONYMS = {
     **dict.fromkeys(("network", "arch"), "model"),
     **dict.fromkeys(("learningrate",), "learning_rate"),
 }
+OPTIONS = {  # names of other programs for options, by group
+    "data": {
+        **dict.fromkeys(("mnist", "cifar", "cifar10", "celeba", "imagenet"), "folder data.source.root=FOLDER"),
+        "fashionmnist": "fashion_mnist",
+    },
+    "guidance": {"cfg": "classifier_free", "cg": "classifier", "false": "none", "off": "none"},
+    "logger": dict.fromkeys(("none", "false", "off", "null", "disabled", "no", "files"), "local"),
+    "paradigm": {"diffusion": "ddpm", "flow": "flow_matching", "fm": "flow_matching", "rf": "rectified_flow"},
+    "protocol": {"fid": "paper"},
+}
 LIMITS = ("clip", "clip_points", "dynamic_threshold")  # options of guidance= once, of range= today
 
 
@@ -69,6 +80,17 @@ def refuse_earlier(command: str, word: str) -> None:
             f"{word}: what limits x0 is a group of its own, which is applied after the guidance: "
             f"{own}{key.removesuffix('guidance')}range={limits[-1]}"
         )
+
+
+def no_option(group: str, option: str, valid: Sequence[str]) -> str:
+    """That a group has no such option, which it has, and the one that may have been meant."""
+    name = re.sub(r"[\W_]+", "", option).lower()
+    if group == "data" and "/" in option:
+        other = f"what uses a folder of images is data=folder data.source.root={option}; "
+    else:
+        known = OPTIONS.get(group, {}).get(name)
+        other = f"the word for it here is {group}={known}; " if known else elsewhere(group)
+    return f"{group}={option} does not exist; {other}{suggestion(option, valid)}"
 
 
 def elsewhere(key: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -82,5 +83,6 @@ def printable(text: str) -> str:
 
 def suggestion(word: str, valid: Sequence[str]) -> str:
     """The valid words, and the one that may have been meant."""
-    close = difflib.get_close_matches(word, valid, 1)
+    plain = {re.sub(r"[\W_]+", "", each).lower(): each for each in reversed(valid)}  # without case and signs
+    close = [plain[found] for found in difflib.get_close_matches(re.sub(r"[\W_]+", "", word).lower(), plain, 1)]
     return f"valid: {', '.join(valid)}" + (f". Did you mean {close[0]!r}?" if close else "")

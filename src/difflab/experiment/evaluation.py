@@ -29,7 +29,8 @@ from difflab.experiment.processes import agreed, dealt, gather_rows, rank
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import BATCH, RECIPE, Recipe
 from difflab.experiment.run import Run
-from difflab.experiment.stored_evaluation import read_evaluation
+from difflab.experiment.stored_evaluation import read_evaluation, stored_likelihoods
+from difflab.experiment.terminal import Bars, phase, silently
 from difflab.metric.cache import Cache
 from difflab.metric.card import ProtocolCard, digest
 from difflab.metric.memorisation import Memorisation
@@ -42,8 +43,6 @@ PARTS = ("model", "data", *RECIPE[:3], "protocol")  # the keys of a configuratio
 PICTURES = ("samples", "steps", "pairs")
 TICK = 1e-9  # seconds that pass at least, also by a clock that stands still
 MEASURED = 512  # samples that are measured at once
-BITS = "bits_per_dim"  # how the names of likelihoods begin
-BITS_DEPEND = ("likelihood", "n_likelihood", "reference_sha256", "weights", "precision", "noise", "extensions")  # on
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class Evaluation:
         return read_evaluation(self.path) or read_evaluation(self.run.evaluations / self.path.name)
 
     def __call__(
-        self, progress: Callable[[int], None], on_result: Callable[[dict[str, Any]], None] = lambda found: None
+        self, bar: Bars = silently, on_result: Callable[[dict[str, Any]], None] = lambda found: None
     ) -> dict[str, Any]:
         """The cached result, or else a new one, which `on_result` is called with in the first process of the job.
 
@@ -135,7 +134,7 @@ class Evaluation:
                 return known
             if not rank() and self.path.exists():
                 print(f"{self.path} is damaged, and is measured again", flush=True)
-            found = self.measured(progress)
+            found = self.measured(bar)
             if not rank():
                 self.owed.touch()
                 write_json(self.path, found)
@@ -158,36 +157,41 @@ class Evaluation:
                 self.owed.unlink()
         return owed
 
-    def measured(self, progress: Callable[[int], None]) -> dict[str, Any]:
+    def measured(self, bar: Bars) -> dict[str, Any]:
         """Draw and measure, each process its share; write the pictures; what was found."""
         denoiser, protocol, data = self.model.denoiser, self.protocol, self.data
         labels = protocol.labels_for(data, self.classes)
-        agreed(lambda: protocol.prepare(data, self.cache))
+        with phase("features of the real samples"):
+            agreed(lambda: protocol.prepare(data, self.cache))
         batches, world = dealt(protocol.n, BATCH), place()[1]
         mine = torch.cat([torch.arange(0), *batches])
         start = time.monotonic()
         with timing(self.recipe.guided(denoiser)) as network, peak_memory(denoiser.device) as peak:
-            drawn = self.recipe.draw(
-                denoiser,
-                labels[mine],
-                self.seed,
-                mine.tolist(),
-                max(map(len, batches), default=BATCH),
-                lambda done: progress(min(done * world, protocol.n)),  # the others are about as far
-            )
+            with bar("samples", protocol.n) as progress:
+                drawn = self.recipe.draw(
+                    denoiser,
+                    labels[mine],
+                    self.seed,
+                    mine.tolist(),
+                    max(map(len, batches), default=BATCH),
+                    lambda done: progress(min(done * world, protocol.n)),  # the others are about as far
+                )
             began = time.monotonic()
             samples = data.codec.decode(drawn.x)
             seconds = drawn.seconds + time.monotonic() - began
             meter = Meter(protocol, data, self.classes, self.cache)
-            for rows in torch.split(torch.arange(len(mine)), MEASURED) if batches else ():
-                meter.update(samples[rows], labels[mine[rows]], mine[rows])
-            metrics, copies = meter.compute()
-            kinds = {"kinds": found} if (found := meter.by_kind()) else {}
+            with phase("scores"):
+                for rows in torch.split(torch.arange(len(mine)), MEASURED) if batches else ():
+                    meter.update(samples[rows], labels[mine[rows]], mine[rows])
+                metrics, copies = meter.compute()
+                kinds = {"kinds": found} if (found := meter.by_kind()) else {}
             spent = network() / max(time.monotonic() - start, TICK)
             own = {"nfe": drawn.nfe * len(mine), "seconds": seconds, "network": spent, "peak_memory": peak()}
         cost = drawing_cost(own, protocol.n, denoiser.device)
-        metrics |= self.bits_per_dim()
-        self.draw_pictures(samples, mine, labels, copies, cost["nfe"])
+        with phase("likelihood"):
+            metrics |= self.bits_per_dim()
+        with phase("pictures"):
+            self.draw_pictures(samples, mine, labels, copies, cost["nfe"])
         notes = {name: text for name, text in protocol.notes(data).items() if name in metrics}
         how = {"card": self.card.to_dict(), "times": self.recipe.times(denoiser).tolist()}
         return {"metrics": metrics, **kinds, "notes": notes, "cost": cost, **how, **self.provenance}
@@ -197,18 +201,10 @@ class Evaluation:
 
         They depend on no sampler but by its chain's variance, and need no measuring for each.
         """
-        if (known := agreed(self.known_bits)) is not None:
+        folders, card = (self.home.evaluations, self.run.evaluations), self.card.to_dict()
+        if (known := agreed(lambda: stored_likelihoods(folders, card))) is not None:
             return known
         return likelihood(self.model, self.data, self.protocol.n_likelihood, self.likelihoods)
-
-    def known_bits(self) -> dict[str, float] | None:
-        """The likelihoods of another evaluation; None where none measured the same."""
-        own = self.card.to_dict()
-        for folder in dict.fromkeys((self.home.evaluations, self.run.evaluations)):
-            for found in filter(None, map(read_evaluation, sorted(folder.glob("*.json")))):
-                if all(found.get("card", {}).get(field) == own[field] for field in BITS_DEPEND):
-                    return {name: value for name, value in found["metrics"].items() if name.startswith(BITS)}
-        return None
 
     def draw_pictures(self, samples: Tensor, mine: Tensor, labels: Tensor, copies: Memorisation, nfe: float) -> None:
         """Beside the file: the first samples; the way to the first of them; and those most like training images.

@@ -21,9 +21,9 @@ from difflab.experiment.errors import suggestion
 from difflab.experiment.facts import facts_of
 from difflab.experiment.identity import identity
 from difflab.experiment.processes import rank
-from difflab.experiment.progress import Drawing, silently
 from difflab.experiment.run import Run, find
 from difflab.experiment.tensor_cache import TensorCache
+from difflab.experiment.terminal import bar, silently
 from difflab.experiment.weights import kept_of, load_module, weights_identity
 
 WHITENINGS = ("channels", "full")
@@ -165,7 +165,7 @@ def data_module(config: Mapping[str, Any], device: torch.device | str = "cpu", *
         Unlabelled(stage.to(device)),
         known,
         TensorCache(Path(config["runs_dir"]) / ".cache"),
-        silently if rank() else Drawing,
+        silently if rank() else bar,
         torch.device(device),
         known["whitening"] == "full",
     )

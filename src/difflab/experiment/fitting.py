@@ -36,6 +36,7 @@ from difflab.experiment.reconstruction import reconstruction_scores
 from difflab.experiment.snapshots import Damaged, averagings, written
 from difflab.experiment.strategy import Shards
 from difflab.experiment.summary import computed, keep
+from difflab.experiment.terminal import phase
 from difflab.experiment.trainer import LOG_EVERY, trainer, watchers
 from difflab.experiment.training import Training
 from difflab.experiment.weights import load_into, save_weights
@@ -157,12 +158,13 @@ class Fit:
         """Lightning's Trainer, with the callbacks that average, show, and save the state."""
         ema, kept = averagings(self.job.config, self.job.run)
         saving = Resumable(self.job.run.checkpoint, self.job.every)
-        progress = RunProgress(self.job.config["batch_size"])
+        selection = Selection(ema.average, self.job.selection_scores) if self.job.data.selection else None
+        progress = RunProgress(self.job.config["batch_size"], selection)
         callbacks = [*watchers(self.job.config), ema, *kept, LossByLevel(), progress, saving]
         for name, draw in self.job.pictures.items():
             callbacks.insert(0, Pictures(ema.average, draw, self.job.run.folder / name))
-        if self.job.data.selection:
-            callbacks.insert(0, Selection(ema.average, self.job.selection_scores))
+        if selection:
+            callbacks.insert(0, selection)
         return trainer(self.job.config, self.job.run.folder, callbacks, self.job.steps, self.job.every)
 
     def export(self) -> None:
@@ -192,9 +194,10 @@ class Fit:
     def finish(self) -> None:
         """Write `result.json`, which makes the run finished: held-out losses, cost, errors by noise level, samples."""
         load(self.job)
-        (held_out,) = trainer(self.job.config, self.job.run.folder).validate(
-            self.job.model, self.job.fitted, verbose=False
-        )
+        with phase("held-out loss"):
+            (held_out,) = trainer(self.job.config, self.job.run.folder).validate(
+                self.job.model, self.job.fitted, verbose=False
+            )
         load(self.job)  # Lightning has moved it off its device
         if rank():
             return
@@ -208,19 +211,26 @@ class Fit:
                 if (last := picture_at(folder, step)).exists():  # of these weights, which the fit ended with
                     shutil.copyfile(last, folder / "final.png")
                 else:
-                    save_png(draw(self.job.model.learned, step), folder / "final.png")
+                    with phase(f"picture of the {name}"):
+                        save_png(draw(self.job.model.learned, step), folder / "final.png")
             except Diverged as error:
                 log.warning("no picture of the final %s: %s", name, error)
-        model = self.job.model
-        if isinstance(model, Diffusion) and not (model.denoiser.whole_way or model.denoiser.learned_encoder):
-            result["denoising_error"] = denoising_error(model, self.job.data)
-        if isinstance(model, KLAutoencoder):
-            result["reconstructions"] = reconstruction_scores(self.job.config, self.job.run, self.job.device)
-        if isinstance(self.job.model, FlowMapMatching) and not self.job.model.needs_pairs:  # at their own noise alone
-            result["residual"] = residuals(self.job.model, self.job.data)
+        with phase("errors on held-out samples"):
+            result |= self.errors()
         for logger in self.logs(self.job.steps):
             logger.log_metrics({"final/loss": result["loss"]}, self.job.steps - 1)
             logger.finalize("success")
         config = self.job.run.config
         keep(self.job.run, config, computed(self.job.run, config, self.job.data.class_names))
         write_json(self.job.run.folder / "result.json", result)
+
+    def errors(self) -> dict[str, Any]:
+        """What the final model gets wrong on held-out samples, as far as its kind has such errors."""
+        model, found = self.job.model, dict[str, Any]()
+        if isinstance(model, Diffusion) and not (model.denoiser.whole_way or model.denoiser.learned_encoder):
+            found["denoising_error"] = denoising_error(model, self.job.data)
+        if isinstance(model, KLAutoencoder):
+            found["reconstructions"] = reconstruction_scores(self.job.config, self.job.run, self.job.device)
+        if isinstance(model, FlowMapMatching) and not model.needs_pairs:  # at their own noise alone
+            found["residual"] = residuals(model, self.job.data)
+        return found

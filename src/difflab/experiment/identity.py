@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
+import shlex
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,6 +44,13 @@ REPEATED = (
     "weights",
     "training",
 )  # of an origin: what differs between its repetitions
+VARIED = (  # settings whose words enter the names of new runs
+    *("schedule", "target", "times", "weighting", "coupling", "draws", "backbone", "book", "denoiser", "encoder"),
+    *("layers", "optimizer", "lr_schedule", "model", "batch_size", "ema", "residual", "drive", "steps", "distance"),
+    *("adversary", "discriminator", "reconstruction", "perceptual"),
+)
+NUMBERS = ("batch_size", "ema")  # of them, those whose values mean nothing without their key
+WORDS, LONGEST = 3, 20  # of these words in a name, and characters of each
 SOURCE = "source_sha256"  # of a class of an extension: the sha256 of its package's source
 RECORDS = ("run", "kind", "seeds", "training")  # of an origin: for people and reports; not part of the identity
 
@@ -212,4 +221,15 @@ def label(config: Mapping[str, Any]) -> str:
     words = [str(choices[group]) for group in ("paradigm", "data") if group in choices]
     taught = ["reflow"] if (config.get("teacher") or {}).get("run") and not config.get("residual") else []
     latent = ["latent"] if (config.get("first_stage") or {}).get("run") else []
-    return "-".join([*taught, *latent, *words, f"s{config['seed']}"])
+    return "-".join([*taught, *latent, *words, f"s{config['seed']}", *varied(config)])
+
+
+def varied(config: Mapping[str, Any]) -> list[str]:
+    """The first words of a run's command that change its weights, each as a part of a name: `vp`, `width32`."""
+    found = []
+    for word in shlex.split(config.get("command") or ""):
+        key, equals, value = word.partition("=")
+        if equals and key.lstrip("+").partition(".")[0] in VARIED:
+            part = f"{key.rpartition('.')[2] * ('.' in key or key in NUMBERS)}{value}"
+            found.append(re.sub(r"[^\w.]+", "_", part).strip("_")[:LONGEST])
+    return list(dict.fromkeys(filter(None, found)))[:WORDS]

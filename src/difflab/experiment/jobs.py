@@ -19,9 +19,9 @@ from difflab.experiment.fitting import finished, load
 from difflab.experiment.identity import flat, sources
 from difflab.experiment.launch import together
 from difflab.experiment.lock import check_lockable
-from difflab.experiment.longer import remarks
 from difflab.experiment.mirror import Mirrors, mirrors
 from difflab.experiment.mirrored import evaluate_all
+from difflab.experiment.opening import opening_lines
 from difflab.experiment.processes import agreed, rank, several
 from difflab.experiment.protocol import Protocol
 from difflab.experiment.recipe import RECIPE, provenance, trained
@@ -29,6 +29,7 @@ from difflab.experiment.references import check_training, with_runs
 from difflab.experiment.run import Run
 from difflab.experiment.search_path import Outside, using
 from difflab.experiment.tensor_cache import TensorCache
+from difflab.experiment.terminal import opening
 from difflab.experiment.trainer import placed
 from difflab.experiment.training import Training
 
@@ -80,15 +81,7 @@ def train(config: Mapping[str, Any], requested: Requested = "train") -> Result |
     if config["dry_run"]:
         return {"plan": estimate(evaluations, training)}
     if training.run.result is None and not rank():
-        print(f"data: {training.data.images.summary}", flush=True)
-        print(f"run: {training.run.folder}   (Ctrl-C is safe: the same command goes on)", flush=True)
-        for remark in remarks(training) if training.learns and not training.exported else ():
-            print(remark, flush=True)
-        o, images = training.model.optimisation, config["images"]
-        if (warmup := o.lr_schedule.warmup) > images:  # as a share of the budget it is not
-            print(
-                f"lr_schedule.warmup={warmup:_} is longer than images={images:_}: lr={o.lr} is not reached", flush=True
-            )
+        opening(opening_lines(training))
     with kept():
         if several(training.devices) and not complete:
             result: Result | None = together(training.devices, train_in_one_process, dict(config), requested)

@@ -9,7 +9,7 @@ from typing import Any
 from difflab.experiment.evaluation import Evaluation
 from difflab.experiment.mirror import Mirrors
 from difflab.experiment.processes import agreed, rank
-from difflab.experiment.progress import Drawing, silently
+from difflab.experiment.terminal import bar, silently
 from difflab.experiment.wandb_job import WandbJob
 
 
@@ -43,8 +43,7 @@ def evaluate_all(
 
 def run_and_log(evaluation: Evaluation, job: WandbJob, mirror: Mirrors) -> dict[str, Any]:
     """The result of an evaluation, mirrored by the process that makes it."""
-    bar = silently if rank() else Drawing
-    with bar("measuring", evaluation.protocol.n) as progress:
-        return evaluation(
-            progress, lambda found: mirror.log_evaluation(job, found, evaluation.pictures, evaluation.images)
-        )
+    return evaluation(
+        silently if rank() else bar,
+        lambda found: mirror.log_evaluation(job, found, evaluation.pictures, evaluation.images),
+    )

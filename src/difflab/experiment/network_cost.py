@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
+from torch.utils.flop_counter import FlopCounterMode
 
 from difflab.data.module import DataModule
 from difflab.paradigm.base import HELD_OUT, Paradigm
 
-SAMPLES = 64
+SAMPLES, FEW = 64, 2
 
 
 @torch.no_grad()
@@ -21,11 +22,6 @@ def evaluations_an_image(model: Paradigm, data: DataModule) -> float:
     The trained network, its held copy and a teacher each count as one, of any size; guidance adds evaluations of the
     teacher. Backward passes are not counted, and a derivative in forward mode counts as one evaluation.
     """
-    split = data.held_out
-    rows = torch.arange(min(SAMPLES, model.batch_size)) % len(split)
-    device = next(model.parameters()).device
-    x0, label = data.encoded(split, rows).to(device), split.y[rows].to(device)
-    eps = None if split.eps is None else split.eps[rows].to(device)
     seen = 0
 
     def count(module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401  # any input of a module
@@ -33,12 +29,36 @@ def evaluations_an_image(model: Paradigm, data: DataModule) -> float:
         if hasattr(module, "outer_layers") and isinstance(inputs[0], Tensor):  # a network
             seen += len(inputs[0])
 
-    was_training = model.training
     hook = register_module_forward_hook(count)
+    try:
+        images = held_out_loss(model, data, SAMPLES)
+    finally:
+        hook.remove()
+    return seen / images
+
+
+@torch.no_grad()
+def flops_an_image(model: Paradigm, data: DataModule) -> float:
+    """Floating-point operations that the loss takes for each image, forwards; a multiplication and an addition are two.
+
+    Of matrix products, convolutions and attention, in all networks that take part.
+    """
+    with FlopCounterMode(display=False) as counter:
+        images = held_out_loss(model, data, FEW)
+    return float(counter.get_total_flops() / images)
+
+
+def held_out_loss(model: Paradigm, data: DataModule, n: int) -> int:
+    """Compute the loss of n held-out images or a batch, and return how many they are."""
+    split = data.held_out
+    rows = torch.arange(min(n, model.batch_size)) % len(split)
+    device = next(model.parameters()).device
+    x0, label = data.encoded(split, rows).to(device), split.y[rows].to(device)
+    eps = None if split.eps is None else split.eps[rows].to(device)
+    was_training = model.training
     try:
         with torch.compiler.set_stance("force_eager"):
             model.eval().loss(model.corrupt(x0, label, 0.0, HELD_OUT, eps=eps))
     finally:
-        hook.remove()
         model.train(was_training)
-    return seen / len(x0)
+    return len(x0)

@@ -16,6 +16,7 @@ from difflab.data.module import DataModule
 from difflab.experiment.build import build
 from difflab.experiment.errors import suggestion
 from difflab.experiment.processes import rank
+from difflab.experiment.terminal import remark
 from difflab.experiment.trained_classifier import TrainedClassifier
 from difflab.experiment.trained_contrast import TrainedContrast
 from difflab.metric.cache import Cache
@@ -112,7 +113,7 @@ class Protocol:
         for name, text in self.notes(data).items():
             by_text.setdefault(text, []).append(name)
         for text, names in by_text.items():
-            print(f"note on {', '.join(names)}: {text}", flush=True)
+            remark(f"note on {', '.join(names)}: {text}")
 
     def likelihoods(self, data: DataModule) -> int:
         """Of how many held-out samples the likelihood is taken: n_likelihood, or all if there are fewer."""

@@ -27,6 +27,7 @@ from difflab.experiment.hardware import autocast, best_device, settle_precision
 from difflab.experiment.identity import line
 from difflab.experiment.run import Run, find
 from difflab.experiment.tensor_cache import TensorCache
+from difflab.experiment.terminal import remark
 from difflab.experiment.weights import load_denoiser
 from difflab.guidance.base import Chain, Guidance, Unguided
 from difflab.paradigm.divergence import Diverged
@@ -185,7 +186,7 @@ def trained(config: Mapping[str, Any], word: str = "run") -> Trained:
     run = find(Path(config["runs_dir"]), config["run"], word)
     device = best_device(config.get("trainer", {}).get("accelerator", "auto"))
     if run.changes:
-        print(run.changes, flush=True)
+        remark(run.changes)
     with made_from(run.folder):
         own, (denoiser, weights) = run.config, load_denoiser(run, config["ema"])
         chosen = {key: own[key] if config.get(key) is None else config[key] for key in RECIPE}
@@ -215,12 +216,14 @@ def data_of(
     if first_stage:
         config = {**config, "first_stage": {**(config.get("first_stage") or {}), "run": first_stage}}
     data = data_module({**config, "data": located(run, root)}, device, pairs=None)
-    expected = config.get("origins", {}).get("data", {}).get("images")
-    if root is not None and expected is not None and data.images.train.labelled_sha256 != expected:
-        raise ValueError(
-            f"data.source.root={root} holds other training images than {run.folder.name} was trained on: their sha256 "
-            f"differs; name the folder with the same files"
-        )
+    expected = config.get("origins", {}).get("data", {})
+    found = {"images": data.images.train.labelled_sha256, "lookup": data.images.lookup_sha256}
+    for key, what in (("images", "training images"), ("lookup", "captions")):
+        if root is not None and expected.get(key) not in (None, found[key]):
+            raise ValueError(
+                f"data.source.root={root} holds other {what} than {run.folder.name} was trained on: their sha256 "
+                f"differs; name the folder with the same files"
+            )
     return data
 
 

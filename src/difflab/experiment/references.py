@@ -12,6 +12,7 @@ from difflab.experiment.errors import kept, user_errors
 from difflab.experiment.fitting import finished
 from difflab.experiment.reflow import check_student
 from difflab.experiment.space import CONTINUOUS, latent_shape
+from difflab.experiment.terminal import remark
 from difflab.experiment.training import Training
 
 PLACES = (
@@ -49,7 +50,7 @@ def with_runs(config: Config, check: Check) -> tuple[Config, Training | None]:
         if training.run.result is None:
             if config.get("dry_run"):
                 return config, training
-            print(f"{'.'.join(place)}: {training.run.folder} is trained first", flush=True)
+            remark(f"{'.'.join(place)}: {training.run.folder} is trained first")
         with kept():
             trained, _ = finished(training, requested=False)
         config = replaced(config, place, trained.run.folder.name)

@@ -21,9 +21,9 @@ from difflab.experiment.conf_files import read
 from difflab.experiment.files import atomic
 from difflab.experiment.identity import identity
 from difflab.experiment.lock import locked
-from difflab.experiment.progress import Drawing
 from difflab.experiment.recipe import Trained, trained
 from difflab.experiment.run import Run, find
+from difflab.experiment.terminal import bar
 from difflab.experiment.weights import kept_of, load_denoiser, weights_identity
 from difflab.metric.card import digest
 from difflab.paradigm.base import Paradigm
@@ -113,7 +113,7 @@ class Teacher:
                 seed = keyed(PAIRS, self.seed).initial_seed()
                 looked_up = self.trained.data.images.train.y if any(books(denoiser)) else None
                 y = in_turn(self.n, recipe.guided(denoiser).classes, looked_up)
-                with Drawing("pairs", self.n) as progress:
+                with bar("pairs", self.n) as progress:
                     x = recipe.draw(denoiser, y, seed, progress=progress).x
                 with atomic(path) as unfinished:
                     save_pairs(unfinished, x, SampleNoise(seed, range(self.n))(x, 0), y)

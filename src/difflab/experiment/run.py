@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from difflab.experiment.identity import sources, sources_of
 from difflab.experiment.legacy import current
 from difflab.experiment.search_path import by_package, refusal
 from difflab.experiment.stored import JSON, check_entries, check_fields, content, load_yaml
+from difflab.experiment.typed import distinctions, fits, words_of
 
 FORMAT = 4  # of config.yaml; difflab 0.1 wrote none
 SUFFIX = 8  # of the fingerprint's hex digits, in a folder's name
@@ -40,6 +42,7 @@ LATER = {  # those that some have
     **{"format": int, "fingerprint": str, "command": str, "study": str | None, "runs_dir": str},
     **{"choices": Mapping[str, Any], "origins": Mapping[str, Mapping[str, Any]]},
 }
+LISTED = 12  # runs that a refusal names
 START = 200  # bytes in which a configuration's second line ends
 
 
@@ -150,7 +153,8 @@ def find(runs_dir: Path, name: str, word: str = "run") -> Run:
     """The run that a folder, a run's name or the unique beginning of one stands for; `word` is the key of the name.
 
     `wandb:ENTITY/PROJECT/NAME:ALIAS` is a model on W&B, which is downloaded; `demo` is the run that comes with the
-    package, unless one in `runs_dir` has that name. Raises ValueError if there is none, or more than one.
+    package, unless one in `runs_dir` has that name. Settings may follow the beginning of a name, after commas:
+    `ddpm,schedule:vp`. Raises ValueError if there is none, or more than one.
     """
     if name.startswith("wandb:"):
         from difflab.experiment.wandb_download import downloaded  # here, as few runs come from there
@@ -162,15 +166,44 @@ def find(runs_dir: Path, name: str, word: str = "run") -> Run:
     if os.path.isdir(name):
         raise ValueError(f"{word}={name} is no run: it holds no config.yaml")
     known = sorted(path.parent.name for path in runs_dir.glob("*/config.yaml"))
-    match [n for n in known if n == name] or [n for n in known if n.startswith(name)]:
+    match [n for n in known if n == name] or having(runs_dir, known, *name.split(",")):
         case [only]:
             return Run(check_entries(runs_dir / only))
         case [] if name == demo.NAME:
             return Run(demo.unpack(runs_dir))
         case []:
+            which = "has such a name and these settings" if ":" in name else "begins so"
             listing = ", ".join(known) or "none yet; difflab-train makes one, and run=demo comes with difflab"
-            raise ValueError(
-                f"{word}={name}: no such folder, and no run in {runs_dir}/ begins so. Runs there: {listing}"
-            )
+            raise ValueError(f"{word}={name}: no such folder, and no run in {runs_dir}/ {which}. Runs there: {listing}")
         case several:
-            raise ValueError(f"{word}={name} may be {', '.join(several)}: give more of the name")
+            raise ValueError(ambiguous(runs_dir, several, f"{word}={name}", name))
+
+
+def having(runs_dir: Path, known: Sequence[str], *words: str) -> list[str]:
+    """The names of runs that begin as the words without a colon, and have the settings `key:value` of the others."""
+    settings = [word for word in words if ":" in word]
+    beginnings = [word for word in words if ":" not in word]
+    found = [name for name in known if all(map(name.startswith, beginnings))]
+    if not settings:
+        return found
+    return [name for name, config in readable(runs_dir, found).items() if fits(settings, config)]
+
+
+def ambiguous(runs_dir: Path, several: Sequence[str], given: str, name: str) -> str:
+    """What a name may stand for, and the settings by which these runs are distinguished."""
+    known = readable(runs_dir, several[:LISTED])
+    apart = dict(zip(known, distinctions([*map(words_of, known.values())]), strict=True))
+    listing = [f"{each} ({' '.join(apart[each])})" if apart.get(each) else each for each in several[:LISTED]]
+    more = f", and {len(several) - LISTED} more" if len(several) > LISTED else ""
+    example = next((words[0] for words in apart.values() if words), "")
+    way = f", or a setting, as '{given.partition('=')[0]}=[{name},{example}]'" if example else ""
+    return f"{given} may be {', '.join(listing)}{more}: give more of the name{way}"
+
+
+def readable(runs_dir: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The configurations of runs by name, without those that cannot be read."""
+    found = {}
+    for name in names:
+        with suppress(ValueError, OSError):
+            found[name] = Run(runs_dir / name).config
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -25,6 +25,9 @@ COSTS = {"nfe": float, "seconds": float, "seconds_per_sample": float, "network_s
 LATER_COSTS = {"peak_memory": float, "device": str}
 COUNTS = re.compile(r"n(_reference|_floor|_floor_from)?(_vs_(train|test))?")
 BESIDE = re.compile("(_se|_reconstruction)$")  # how the names of numbers end that stand beside a score
+LIKELIHOOD = (  # the fields of a card that a likelihood depends on
+    *("likelihood", "n_likelihood", "reference_sha256", "weights", "precision", "noise", "extensions"),
+)
 LONGEST = 4000  # characters of a text of the card, a cost or a note
 
 
@@ -49,6 +52,15 @@ def load_evaluation(path: Path) -> dict[str, Any]:
 def diverged(word: str) -> float:
     """NaN, the score of samples that diverged. Raises ValueError for Infinity."""
     return math.nan if word == "NaN" else no_number(word)
+
+
+def stored_likelihoods(folders: Iterable[Path], card: Mapping[str, Any]) -> dict[str, float] | None:
+    """The likelihoods of another evaluation in one of the folders; None where none measured the same as a card says."""
+    for folder in dict.fromkeys(folders):
+        for found in filter(None, map(read_evaluation, sorted(folder.glob("*.json")))):
+            if all(found["card"].get(field) == card[field] for field in LIKELIHOOD):
+                return {name: value for name, value in found["metrics"].items() if name.startswith("bits_per_dim")}
+    return None
 
 
 def read_evaluation(path: Path) -> dict[str, Any] | None:

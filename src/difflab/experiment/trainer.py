@@ -72,7 +72,7 @@ def trainer(
         found = by(Shards() if word == "fsdp" else word)
         if word in ("auto", "ddp") and isinstance(found.strategy, DDPStrategy):  # auto is ddp for several devices
             found = by(Copies())
-    except (MisconfigurationException, TypeError) as error:  # the second of devices=-1 on a CPU
+    except (MisconfigurationException, TypeError, ImportError) as error:  # TypeError: of devices=-1 on a CPU
         raise ValueError(f"trainer: {error}") from error
     if found.strategy.launcher is not None and not isinstance(found.strategy.launcher, _SubprocessScriptLauncher):
         raise ValueError(f"trainer.strategy={word} starts processes in its own way: choose ddp or fsdp")

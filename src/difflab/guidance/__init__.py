@@ -7,12 +7,22 @@ from difflab.guidance.classifier_free import ClassifierFree
 from difflab.guidance.clip import Clip
 from difflab.guidance.dynamic_threshold import DynamicThreshold
 from difflab.guidance.interval import Interval
-from difflab.guidance.problem import CompressedSensing, Deblur, InpaintBox, InpaintPixels, Operator, SuperResolution
+from difflab.guidance.problem import (
+    CompressedSensing,
+    Deblur,
+    Denoise,
+    InpaintBox,
+    InpaintPixels,
+    Operator,
+    SuperResolution,
+)
 from difflab.guidance.rescale import Rescale
 from difflab.guidance.restoration import DPS, PiGDM, PublishedDPS, Replacement, Restoration
+from difflab.guidance.scan import MRI, Tomography
 
 __all__ = [
     "DPS",
+    "MRI",
     "Autoguidance",
     "Chain",
     "ClassifierFree",
@@ -20,6 +30,7 @@ __all__ = [
     "Clip",
     "CompressedSensing",
     "Deblur",
+    "Denoise",
     "DynamicThreshold",
     "Guided",
     "InpaintBox",
@@ -32,6 +43,7 @@ __all__ = [
     "Rescale",
     "Restoration",
     "SuperResolution",
+    "Tomography",
     "Unguided",
     "unguided",
 ]

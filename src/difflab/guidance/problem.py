@@ -50,6 +50,19 @@ class OfImages:
         return math.prod(self.shape)
 
 
+@dataclass(frozen=True)
+class Denoise(OfImages):
+    """`A` is the identity: the whole image is measured, and all that is to be restored is the noise on it."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The image."""
+        return x
+
+    def pinv(self, y: Tensor, ridge: Tensor = NONE) -> Tensor:
+        """What was measured, shrunk by the ridge."""
+        return scale(1 / (1 + ridge), y)
+
+
 class Inpaint(OfImages):
     """`A` picks the numbers of the known pixels, `y` of shape `(B, C known)`: `A A^T = I`."""
 

@@ -5,7 +5,7 @@ x0 comes after it. A call costs one network evaluation, with the backward pass t
 
 Each method is a guess at `E[x0 | x_t, y] = E[x0 | x_t] + sigma^2 / alpha grad log p(y | x_t)`, which depends on the
 covariance of x0 given x_t. All three are exact for data N(mu, sigma_data^2 I), where that is `spread` times I; `DPS`
-only if A A^T is a multiple of I, as in all problems but deblurring.
+only if A A^T is a multiple of I, as in all problems but deblurring, MRI and tomography.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from difflab.denoiser.first_stage import FirstStage, check_size, drawn, first_numbers, kl_to_standard_normal
+from difflab.metric.psnr import SSIM_SIDE, ssim
 from difflab.objective.draws import Noised
 from difflab.objective.reconstruction import L1, Maps, Reconstruction, perceptual
 from difflab.objective.times import Times, Uniform
@@ -22,8 +23,6 @@ from difflab.paradigm.optimisation import Optimisation
 from difflab.process.ranges import Chance, Seed, Size
 
 log = logging.getLogger(__name__)
-
-SSIM_SIDE = 11  # pixels of the window of SSIM, which images must have
 
 
 class KLAutoencoder(Paradigm):
@@ -131,8 +130,7 @@ class KLAutoencoder(Paradigm):
         each = tuple(range(1, x.ndim))
         found = {"psnr": peak_signal_noise_ratio(x, truth, 2.0, reduction="none", dim=each)}
         if x.ndim == 4 and min(x.shape[2:]) >= SSIM_SIDE:
-            ssim = structural_similarity_index_measure(x, truth, data_range=2.0, reduction="none")
-            found["ssim"] = cast(Tensor, ssim).reshape(-1)
+            found["ssim"] = ssim(x, truth)
         if self.maps is not None:
             found["perceptual"] = perceptual(self.maps, x, truth)
         return found

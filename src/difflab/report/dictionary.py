@@ -6,8 +6,8 @@ import csv
 import re
 from pathlib import Path
 
+from difflab.experiment.typed import TRAINED
 from difflab.metric.direction import better, meaning, title
-from difflab.report.identity import TRAINED
 from difflab.report.study import Study
 from difflab.report.tables import tidy
 from difflab.report.text import csv_cell

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from difflab.experiment.files import write_json
+from difflab.experiment.typed import TRAINED
 from difflab.experiment.wandb_artifacts import mark_best
 from difflab.experiment.wandb_download import BEST, PREFIX
 from difflab.experiment.wandb_job import WandbJob, protocol_tag
@@ -15,7 +16,6 @@ from difflab.metric.direction import higher_is_better, title
 from difflab.report.cell import Cell
 from difflab.report.costs import COSTS
 from difflab.report.group import Group
-from difflab.report.identity import TRAINED
 from difflab.report.record import PICTURES
 from difflab.report.study import Study
 from difflab.report.words import SAMPLED

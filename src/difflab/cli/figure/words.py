@@ -26,6 +26,7 @@ class Asked:
     settings: dict[str, Any] = field(default_factory=dict)  # plain fields of the figure
     parts: list[str] = field(default_factory=list)
     run: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)  # classes by name or number
     image: str = str(IMAGE)
 
 
@@ -39,8 +40,21 @@ def figure_of(name: str, words: Sequence[str]) -> Drawing:
     if "image" in hints:
         values["image"] = image_of(asked.image)
     if "run" in hints and (asked.run or None not in optional(hints["run"])):
-        values["run"] = run_of(asked.run)
+        run = values["run"] = run_of(asked.run)
+        if asked.labels:
+            found = tuple(labelled(run, label) for label in asked.labels)
+            values["label"] = found if get_origin(hints["label"]) is tuple else found[0]
     return cls(**values)
+
+
+def labelled(run: Any, word: str) -> int:  # noqa: ANN401  # as below
+    """The label of a class by its name or number. Raises ValueError for one that the run does not have."""
+    from difflab.experiment.facts import facts_of
+    from difflab.experiment.task.base import label_of
+    from difflab.report.figure.trained import classes_of
+
+    names = [str(name) for name in facts_of(run.run).get("names", ())] or [*run.data.images.names]
+    return label_of("label", word, names, max(1, classes_of(run)))
 
 
 def optional(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401  # a type hint may be any object
@@ -63,6 +77,10 @@ def sorted_words(name: str, cls: type[Drawing], hints: Mapping[str, Any], words:
             asked.parts.append(word)
         elif key == "image" and "image" in hints:
             asked.image = text
+        elif key == "label" and "label" in hints:
+            asked.labels = [each.strip() for each in text.strip("[]").split(",") if each.strip()]
+            if len(asked.labels) > 1 and get_origin(hints[key]) is not tuple:
+                raise UserError(f"{word}: this figure shows one class")
         elif key in hints and key != "run":
             kind = hints[key]
             value = yaml.safe_load(f"[{text.strip('[]')}]" if get_origin(kind) is tuple else text)

@@ -25,6 +25,7 @@ from difflab.experiment.picture.sheet import Sheet
 from difflab.experiment.picture.similarity import similarity_sheet
 from difflab.experiment.picture.tile import tiles
 from difflab.experiment.recipe import Recipe
+from difflab.experiment.terminal import opening
 from difflab.metric.psnr import psnr
 from difflab.paradigm.divergence import Diverged
 
@@ -50,6 +51,7 @@ class Pictures(pl.Callback):
 
     def __init__(self, average: Callable[[], nn.Module], draw: Callable[[nn.Module, int], Image], folder: Path) -> None:
         self.average, self.draw, self.folder = average, draw, folder
+        self.announced = False
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw."""
@@ -62,7 +64,11 @@ class Pictures(pl.Callback):
             except Diverged as error:
                 log.warning("no picture at step %d: %s", trainer.global_step, error)
                 return
-            save_png(image, picture_at(self.folder, trainer.global_step))
+            path = picture_at(self.folder, trainer.global_step)
+            save_png(image, path)
+            if not self.announced:
+                opening([f"first {self.folder.name}: {path}"])
+                self.announced = True
             for logger in trainer.loggers:
                 if isinstance(logger, PictureLogger):
                     logger.log_picture(self.folder.name, image, trainer.global_step)

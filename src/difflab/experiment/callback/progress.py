@@ -7,16 +7,20 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from difflab.experiment.progress import Bar
+from difflab.experiment.callback.selection import Selection
+from difflab.experiment.terminal import Bar
 
 TICK = 1e-6  # seconds; a clock may stand still
 
 
 class RunProgress(pl.Callback):
-    """Show and log, every so many steps, the loss and the images per second; `seconds` sums up the training alone."""
+    """Show and log, every so many steps, the loss and the images per second; `seconds` sums up the training alone.
 
-    def __init__(self, batch_size: int, every: int = 10) -> None:
-        self.batch_size, self.every = batch_size, every
+    With a `selection` its last distance is shown, too.
+    """
+
+    def __init__(self, batch_size: int, selection: Selection | None = None, every: int = 10) -> None:
+        self.batch_size, self.selection, self.every = batch_size, selection, every
         self.seconds = 0.0
         self.bar: Bar | None = None
 
@@ -38,7 +42,18 @@ class RunProgress(pl.Callback):
         pl_module.log("train/images_per_s", rate)
         if self.bar:
             loss = float(trainer.callback_metrics["train/loss"])
-            self.bar.show(step * self.batch_size, f"loss {loss:.4f}  {rate:.0f} images/s ")
+            self.bar.show(step * self.batch_size, f"loss {loss:.4f}  {rate:.0f} images/s{self.best}")
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say why the bar stands still."""
+        if self.bar:
+            self.bar.wait("held-out loss and pictures")
+
+    @property
+    def best(self) -> str:
+        """The last distance to the samples that were set aside for selection, if there are any."""
+        last = self.selection.last if self.selection else {}
+        return "".join(f"  {name} {value:.4g}" for name, value in [*last.items()][:1])
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave validation and sampling out of the time."""

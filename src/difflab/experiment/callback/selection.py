@@ -32,6 +32,7 @@ class Selection(pl.Callback):
 
     def __init__(self, average: Callable[[], nn.Module], measure: Callable[[AnyDenoiser], dict[str, float]]) -> None:
         self.average, self.measure = average, measure
+        self.last: dict[str, float] = {}  # the latest distances
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure."""
@@ -40,7 +41,7 @@ class Selection(pl.Callback):
         average = cast(AnyDenoiser, self.average())
         if trainer.is_global_zero:
             try:
-                found = self.measure(average)
+                self.last = found = self.measure(average)
             except Diverged as error:
                 log.warning("no distance at step %d: %s", trainer.global_step, error)
                 return

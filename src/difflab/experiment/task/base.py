@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,17 +25,15 @@ from difflab.experiment.picture.points import EXTENT
 from difflab.experiment.picture.samples import class_names, footer
 from difflab.experiment.picture.sheet import Sheet
 from difflab.experiment.picture.tile import tiles
-from difflab.experiment.progress import Drawing
 from difflab.experiment.recipe import Recipe
 from difflab.experiment.run import Run
+from difflab.experiment.terminal import Bars, bar
 from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise, keyed
 from difflab.sampler.generate import Samples, integrate
 
 LISTED = 20  # classes that a refusal names
 COARSE = 20  # steps to cut or to look at, where the sampler makes its own
-
-Progress = Callable[[int], None]  # called with the number of samples that are done
 
 
 @dataclass(frozen=True)
@@ -50,30 +48,23 @@ class Job:
     recipe: Recipe
     n: int
     seed: int
-    label: int | None
+    asked: tuple[int, ...]  # the labels of the samples, in turn; empty: all
     batch_size: int
     folder: Path  # to write into
     data: DataModule  # that the run was trained on
-    bar: Callable[[str, int], AbstractContextManager[Progress]] = Drawing
+    bar: Bars = bar
     prompts: Prompts | None = None  # the classes of this job
 
     def __post_init__(self) -> None:
         if self.n < 1 or self.batch_size < 1 or self.seed < 0:
             asked = f"n={self.n}, batch_size={self.batch_size}, seed={self.seed}"
             raise ValueError(f"{asked}: n and batch_size must be at least 1, seed at least 0")
-        if self.label is not None:
-            self.label_of("label", self.label)
+        for label in self.asked:
+            self.label_of("label", label)
 
     def label_of(self, key: str, word: object) -> int:
         """The label that a word stands for: the name of a class, or its number. Raises ValueError for another."""
-        names = [*map(str, self.names)]
-        if str(word) in names:
-            return names.index(str(word))
-        if str(word).isdecimal() and int(str(word)) < self.classes:
-            return int(str(word))
-        listing = ", ".join(f"{k} {name}" for k, name in enumerate(names[:LISTED]))
-        more = f": {listing}{', ..' if len(names) > LISTED else ''}" if names else ""
-        raise ValueError(f"{key}={word} is none of this run's {self.classes} classes, which count from 0{more}")
+        return label_of(key, word, self.names, self.classes)
 
     @property
     def classes(self) -> int:
@@ -138,9 +129,9 @@ class Job:
 
     @cached_property
     def labels(self) -> Tensor:
-        """The asked label `n` times, or else all of them in turn, or those of held-out captions."""
-        if self.label is not None:
-            return torch.full((self.n,), self.label)
+        """The asked labels in turn, or else all of them, or those of held-out captions; int64 `(n,)`."""
+        if self.asked:
+            return torch.tensor(self.asked)[torch.arange(self.n) % len(self.asked)]
         return in_turn(self.n, self.classes, self.data.images.test.y if self.looks_up else None)
 
     @cached_property
@@ -218,6 +209,21 @@ class Job:
                 )
             rows[wanted] = those[: int(wanted.sum())]
         return rows
+
+
+def label_of(key: str, word: object, names: Sequence[str], classes: int) -> int:
+    """The label that a word stands for: the name of a class, or its number. Raises ValueError for another."""
+    known = [*map(str, names)]
+    folded = [name.casefold() for name in known]
+    if str(word) in known:
+        return known.index(str(word))
+    if folded.count(str(word).casefold()) == 1:
+        return folded.index(str(word).casefold())
+    if str(word).isdecimal() and int(str(word)) < classes:
+        return int(str(word))
+    listing = ", ".join(f"{k} {name}" for k, name in enumerate(known[:LISTED]))
+    more = f": {listing}{', ..' if len(known) > LISTED else ''}" if known else ""
+    raise ValueError(f"{key}={word} is none of this run's {classes} classes, which count from 0{more}")
 
 
 def last(x: Tensor) -> Tensor:

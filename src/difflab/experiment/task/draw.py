@@ -28,8 +28,9 @@ class Draw:
         with job.bar("sampling", job.n) as progress:
             drawn = job.recipe.draw(job.denoiser, job.labels, job.seed, batch_size=job.batch_size, progress=progress)
         samples = job.codec.decode(drawn.x)
-        title = f"{job.n:,} samples" + (f" of class {job.names[job.label]}" if job.label is not None else "")
-        names = job.names if job.label is None else ()  # one name for all samples is in the title
+        single = len(job.asked) == 1
+        title = f"{job.n:,} samples" + (f" of class {job.names[job.asked[0]]}" if single else "")
+        names = () if single else job.names  # one name for all samples is in the title
         sheet = sample_sheet(samples, job.labels, names, job.codec, title, job.footer(drawn.nfe))
         path = save_png(sheet.image, job.folder / "grid.png")
         job.save_samples(drawn.x, job.labels)

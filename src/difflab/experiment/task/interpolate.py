@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -33,17 +34,22 @@ def slerp(a: Tensor, b: Tensor, u: float) -> Tensor:
     return Mix(*(torch.where(whole > 1e-6, *both) for both in zip(arc, line, strict=True)))(a, b)
 
 
+WAYS: Mapping[str, Callable[[Tensor, Tensor, float], Tensor]] = {"spherical": slerp, "linear": torch.lerp}
+
+
 @dataclass(frozen=True)
 class Interpolate:
     """Arcs between the noises of sample k of the seed and of the seed `to`, and what the flow makes of them.
 
-    With `held_out`, between the noises of held-out samples, which the two seeds choose. Raises ValueError for less than
-    two frames.
+    With `mode="linear"` straight lines, in the middle of which noise is shorter than the model has seen it: what that
+    does to samples is the reason for arcs. With `held_out`, between the noises of held-out samples, which the two seeds
+    choose. Raises ValueError for less than two frames.
     """
 
     to: Seed = 1
     frames: Count = 9
     held_out: bool = False
+    mode: Literal["spherical", "linear"] = "spherical"
     n: ClassVar[int] = 4
 
     def __post_init__(self) -> None:
@@ -72,7 +78,7 @@ class Interpolate:
     def arcs(self, job: Job) -> Samples:
         """The samples of all frames, `(frames n, *)`."""
         (start, one), (end, other) = self.noise(job, job.seed), self.noise(job, self.to)
-        noise = torch.cat([slerp(start, end, weight) for weight in self.weights])
+        noise = torch.cat([WAYS[self.mode](start, end, weight) for weight in self.weights])
         x, down = decode(job, noise, job.labels.repeat(self.frames), job.times)
         return Samples(x, (one + other) / self.frames + down)
 
@@ -86,7 +92,8 @@ class Interpolate:
         weights = [number(round(weight, 2)) for weight in self.weights]
         names = [job.names[k] for k in job.labels.tolist()] if job.classes and not job.codec.cloud else []
         ends = "noise of held-out samples" if self.held_out else "noise"
-        title = f"From {ends} by seed {job.seed} to {ends} by seed {self.to}, whose weight stands above"
+        both = f"from {ends} by seed {job.seed} to {ends} by seed {self.to}, whose weight stands above"
+        title = f"{self.mode.capitalize()}: {both}"
         rows = [*zip(*columns, strict=True)]
         sheet = Sheet(rows, [weights], names, title, job.footer(evaluations), job.extent)
         path = save_png(sheet.image, job.folder / "interpolate.png")

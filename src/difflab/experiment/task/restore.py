@@ -16,7 +16,7 @@ from difflab.experiment.task.invert import COLUMNS
 from difflab.guidance.base import Chain
 from difflab.guidance.problem import Operator
 from difflab.guidance.restoration import Restoration
-from difflab.metric.psnr import psnr
+from difflab.metric.psnr import SSIM_SIDE, psnr, ssim
 from difflab.process.noise import keyed
 from difflab.process.ranges import Size
 from difflab.sampler.generate import Samples
@@ -53,7 +53,7 @@ class Restore:
 
     def restored(self, job: Job, y: Tensor) -> Samples:
         """What the measurements come from, by the model: of the asked label, or else of any."""
-        labels = job.labels if job.label is not None else torch.full((job.n,), job.classes)
+        labels = job.labels if job.asked else torch.full((job.n,), job.classes)
         parts = []
         for rows in torch.split(torch.arange(job.n), job.batch_size):  # a guidance is that of one batch's measurements
             part = replace(job, recipe=self.recipe(job, y[rows]))
@@ -64,13 +64,15 @@ class Restore:
     def __call__(self, job: Job) -> Outcome:
         """Write restore.png, a row each for the truth, the pseudo-inverse and the restored, and samples.npz.
 
-        The pseudo-inverse and the restored are measured.
+        PSNR in dB is measured of the pseudo-inverse and of the restored, and SSIM where images have 11 pixels a side.
         """
         x0 = job.held_out(job.seed)
         y = self.measure(job, x0)
         x, evaluations = self.restored(job, y)
         plain = self.problem.pinv(y)
         measured = {"psnr": psnr(x, x0).mean().item(), "psnr_pinv": psnr(plain, x0).mean().item()}
+        if min(x0.shape[2:]) >= SSIM_SIDE:
+            measured |= {"ssim": ssim(x, x0).mean().item(), "ssim_pinv": ssim(plain, x0).mean().item()}
         rows = {
             "held-out": x0,
             f"measured (pseudo-inverse)\nPSNR {measured['psnr_pinv']:.1f} dB": plain,
