@@ -103,6 +103,7 @@ NEEDS = {  # what an option asks of the others
     **{(group, option): [f"paradigm={preset}"] for group, option, preset in STEPS},
     ("data", "gaussian_array"): ["denoiser=known", "protocol=toy", "range=none"],
     ("experiment", "toy"): ["data=moons", "backbone=mlp"],
+    ("experiment", "noise_levels"): ["data=moons", "backbone=mlp", "schedule.T=2"],
     ("experiment", "few_steps_toy"): ["data=moons", "backbone=mlp", "paradigm=mean_flow"],
     ("experiment", "ddpm_objectives"): ["schedule.T=16"],
     ("draws", "chain"): ["schedule.T=16"],

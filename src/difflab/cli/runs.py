@@ -1,6 +1,6 @@
 """`difflab runs`: what runs there are, what one of them is, in what two differ; and how one is removed.
 
-difflab runs [list] [--json]     a line each: state, data, budget, best score, size, age, what distinguishes it
+difflab runs [list] [--json]     a line each: state, budget, best score, size, age, the settings that vary
 difflab runs show RUN            its settings that decide the weights, and what it was measured to
 difflab runs diff A B            the settings in which two runs differ
 difflab runs rm RUN ...          remove runs with their locks; each by its whole name
@@ -76,7 +76,7 @@ def listed(runs_dir: Path, as_json: bool) -> None:
         return
     from rich.table import Column, Table
 
-    table = Table(Column("run, and what distinguishes it", overflow="fold"), *HEADS, box=None)
+    table = Table(Column("run, and settings that vary", overflow="fold"), *HEADS, box=None)
     for row in rows:
         name = "\n".join([row["run"], *(f"  {word}" for word in row["apart"])])
         best = f"{row['score']} {row['best']:.4g}" if row["score"] else ""

@@ -19,7 +19,7 @@ from difflab.sampler.generate import Samples
 
 @dataclass(frozen=True)
 class Classes:
-    """A row for each class, or each that is chosen, and a column for each sample, all rows from the same noise."""
+    """A row for each class, or for each of `labels=`, and a column for each sample, all rows from the same noise."""
 
     n: ClassVar[int] = 10
 
