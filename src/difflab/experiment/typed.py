@@ -46,8 +46,8 @@ def distinctions(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     for own in runs:
         differing = [key for key in own if any(repr(each.get(key)) != repr(own[key]) for each in runs)]
         groups = {key for key in differing if key in TRAINED}  # whose settings differ with them
-        told = [key for key in differing if key in groups or key.partition(".")[0] not in groups]
-        found.append([f"{key}:{own[key]}" for key in told if not key.startswith("origins.")][:SHOWN])
+        settings = [key for key in differing if key in groups or key.partition(".")[0] not in groups]
+        found.append([f"{key}:{own[key]}" for key in settings if not key.startswith("origins.")][:SHOWN])
     return found
 
 
