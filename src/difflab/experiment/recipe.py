@@ -221,10 +221,8 @@ def data_of(
     found = {"images": data.images.train.labelled_sha256, "lookup": data.images.lookup_sha256}
     for key, what in (("images", "training images"), ("lookup", "captions")):
         if root is not None and expected.get(key) not in (None, found[key]):
-            raise ValueError(
-                f"data.source.root={root} holds other {what} than {run.folder.name} was trained on: their sha256 "
-                f"differs; name the folder with the same files"
-            )
+            reason = f"holds other {what} than {run.folder.name} was trained on: their sha256 differs"
+            raise ValueError(f"data.source.root={root} {reason}; name the folder with the same files")
     return data
 
 
