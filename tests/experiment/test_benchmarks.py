@@ -1,11 +1,12 @@
 """The benchmarks, run with sizes of moments."""
 
+import json
 import re
 
 import pytest
 from PIL import Image
 
-from benchmarks import derivatives, faults, inverse_problems, training_step, verdicts
+from benchmarks import derivatives, faults, gpu, inverse_problems, speed, training_step, verdicts
 from helpers.conf import options
 from helpers.pictures import faults as picture_faults
 from helpers.pictures import tiles_of
@@ -21,6 +22,30 @@ def test_training_steps_are_measured_for_every_variant(capsys):
     for line, (name, ratio) in zip(said, many.ratios.items(), strict=False):
         assert line.split() == f"{name} {ratio:.2f} times the default's time".split()
     assert f"{many.images_per_s:.0f} images/s, {many.flop * many.images_per_s / 2 / many.peak:.0%} of" in said[-1]
+
+
+def test_everything_is_measured_and_compared_with_the_run_before(tmp_path, capsys):
+    """In a table, a JSON and a figure; of two runs the second names how much faster it is."""
+    words = ["--small", "--rounds=1", "--window=0.001", f"--out={tmp_path}"]
+    first, _ = speed.main(words), capsys.readouterr()
+    assert json.loads((tmp_path / "speed.json").read_text()) == first
+    assert Image.open(tmp_path / "speed.png").width > 100
+    assert [name for name, each in speed.rows(first).items() if not each["seconds"] > 0 and "loop" not in name] == []
+    again = speed.table(first, first)
+    assert set(again.columns[-1].cells) == {"", "1.00"}
+    steps = [each for name, each in speed.rows(first).items() if "training step" in name]
+    assert len(steps) == 2
+    assert all(each["flop_per_s"] > 0 for each in steps)
+
+
+def test_every_part_of_the_script_for_accelerators_runs():
+    """Here on the CPU: no part fails, outputs are those of the CPU, and noise is."""
+    found = gpu.main(["--small"])
+    assert [*found] == [*gpu.PARTS]
+    assert [row for rows in found.values() for row in rows if "FAILED" in row[0] + row[1]] == []
+    assert ("noise equals the CPU's", "True") in found["noise"]
+    errors = {name: float(text) for name, text in found["correctness"]}
+    assert all(error < (1e-5 if "fp32" in name else 0.1) for name, error in errors.items()), errors
 
 
 def test_derivatives_are_timed_and_compared(capsys):
