@@ -11,6 +11,7 @@ from difflab import objective, process
 from difflab.cli.explain import explanation
 from difflab.experiment.build import build, check, target
 from difflab.experiment.config import as_plain, conf_dir
+from difflab.experiment.opening import opening_lines
 from difflab.experiment.training import Training
 from difflab.objective import (
     Anywhere,
@@ -198,6 +199,8 @@ def takes_a_step(group, option, folder):
     else:
         config = composed(*base(group, needs), f"{group}={option}", *needs)
     job = Training.of(config)
+    if group == "paradigm":
+        assert any("parameters" in line for line in opening_lines(job)) == job.learns
     assert list(folder.iterdir()) == [], "preparing a job writes nothing"
     batch = next(iter(job.data.train_dataloader()))
     x0, label, _ = job.data.on_after_batch_transfer(batch, 0)
