@@ -46,7 +46,7 @@ def flops_an_image(model: Paradigm, data: DataModule) -> float:
     """
     with Operations() as operations:
         images = held_out_loss(model, data, FEW)
-    return operations.total / images
+    return float(operations.total / images)
 
 
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -57,7 +57,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.total = 0.0
+        self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         """Compute an operation, and count it."""
