@@ -117,8 +117,8 @@ def test_runs_are_named_by_what_was_varied_and_found_by_their_settings(tmp_path,
         run_here("train", *TOY, "paradigm=vp_sde", f"schedule={schedule}", "protocol.n=0")
     names = sorted(path.name for path in Path("runs").iterdir() if path.is_dir())
     assert [re.sub("-[0-9a-f]{8}$", "", name) for name in names if not name.startswith(".")] == [
-        "vp_sde-eight_gaussians-s0-width16-batch_size64-ddpm_cosine",
-        "vp_sde-eight_gaussians-s0-width16-batch_size64-vp",
+        "vp_sde-eight_gaussians-s0-ddpm_cosine-width16-batch_size64",
+        "vp_sde-eight_gaussians-s0-vp-width16-batch_size64",
     ]
     sample = ["n=10", "nfe=4"]
     with pytest.raises(SystemExit, match=r"run=vp_sde may be .*\(schedule:ddpm_cosine\).*'run=\[vp_sde,schedule:"):

@@ -225,11 +225,15 @@ def label(config: Mapping[str, Any]) -> str:
 
 
 def varied(config: Mapping[str, Any]) -> list[str]:
-    """The first words of a run's command that change its weights, each as a part of a name: `vp`, `width32`."""
+    """The first words of a run's command that change its weights, each as a part of a name: `vp`, `width32`.
+
+    Those of schedule and target come first, in any order of the words.
+    """
     found = []
     for word in shlex.split(config.get("command") or ""):
         key, equals, value = word.partition("=")
-        if equals and key.lstrip("+").partition(".")[0] in VARIED:
+        group = key.lstrip("+").partition(".")[0]
+        if equals and group in VARIED:
             part = f"{key.rpartition('.')[2] * ('.' in key or key in NUMBERS)}{value}"
-            found.append(re.sub(r"[^\w.]+", "_", part).strip("_")[:LONGEST])
-    return list(dict.fromkeys(filter(None, found)))[:WORDS]
+            found.append((VARIED.index(group), key, re.sub(r"[^\w.]+", "_", part).strip("_")[:LONGEST]))
+    return list(dict.fromkeys(part for _, _, part in sorted(found) if part))[:WORDS]
