@@ -54,7 +54,7 @@ def test_they_are_sampled_and_evaluated(runs, capsys):
     assert "10 images, 4 network evaluations each" in capsys.readouterr().out
     run = find(runs, "rectified_flow-moons")
     (before,) = run.folder.glob("evaluations/*.json")
-    run_here("evaluate", "run=rectified_flow-moons", "n=64", "sampler=heun", "nfe=5", "logger=local")
+    run_here("evaluate", "run=rectified_flow-moons", "n=64", "sampler=heun", "nfe=5", "logger=local", "-v")
     assert "Heun()" in capsys.readouterr().out
     assert len(list(run.folder.glob("evaluations/*.json"))) == 2
     # What 0.1 measured would be found again: its card has the same name today.

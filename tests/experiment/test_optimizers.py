@@ -161,7 +161,7 @@ def test_a_run_of_the_layout_before_is_found_again_evaluated_and_straightened(tm
     assert {**find(tmp_path / "runs", "rectified_flow").config, "format": 4} == today
     run_here("train", *FLOW, "lr=0.003", "optimizer=adamw")
     assert run.weights.stat().st_mtime_ns == written
-    run_here("evaluate", f"run={run.folder.name}", "sampler=heun", "nfe=6", "logger=local")
+    run_here("evaluate", f"run={run.folder.name}", "sampler=heun", "nfe=6", "logger=local", "-v")
     assert "Heun()" in capsys.readouterr().out
     run_here("reflow", f"run={run.folder.name}", "pairs=200", "images=640", "nfe=4")
     straightened = find(tmp_path / "runs", "reflow").config
