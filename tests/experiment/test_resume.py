@@ -57,6 +57,6 @@ def test_two_jobs_that_ask_for_the_same_run_train_it_once(uninterrupted, tmp_pat
     said = [said_here("evaluate", *words, cwd=tmp_path), finish(first)]
     assert sum("training: 800/800" in each for each in said) == 1
     assert re.search(r"is being trained by process \d+ on \S+ since .*: waiting for it", said[0])
-    assert sum("measuring: 32/32" in each for each in said) == 1
+    assert sum("samples: 32/32" in each for each in said) == 1
     assert all("fd_lite0" in each for each in said)
     assert len(list(tmp_path.glob("runs/*/evaluations/*.json"))) == 1

@@ -217,12 +217,11 @@ def data_of(
     if first_stage:
         config = {**config, "first_stage": {**(config.get("first_stage") or {}), "run": first_stage}}
     data = data_module({**config, "data": located(run, root)}, device, pairs=None)
-    expected = config.get("origins", {}).get("data", {})
     if root is None:
         return data
     found = {"images": data.images.train.labelled_sha256, "lookup": data.images.lookup_sha256}
     for key, what in (("images", "training images"), ("lookup", "captions")):
-        if expected.get(key) not in (None, found[key]):
+        if config.get("origins", {}).get("data", {}).get(key) not in (None, found[key]):
             reason = f"holds other {what} than {run.folder.name} was trained on: their sha256 differs"
             raise ValueError(f"data.source.root={root} {reason}; name the folder with the same files")
     return data
