@@ -102,6 +102,7 @@ def stopped_at(share: float, signum: int, online: bool, folder: Path) -> str:
             if in_time:
                 os.kill(process.process.pid, signum)
             status, said = process.end()
+            in_time &= not (signum == signal.SIGKILL and status == 0)  # it ended just before the signal came
             if status != (status_of(signum) if in_time else 0):
                 ends = f"ended with {status}: {last_line(said)}"
             if in_time:
