@@ -39,7 +39,7 @@ def product(a: float, b: float) -> float:
 
 
 def quotient(a: int, b: int, less: int = 0) -> int:
-    """`a // (b - less)`, for what is dealt out evenly: `${quotient:299,${schedule.T},1}`."""
+    """`a // (b - less)`: `${quotient:299,${schedule.T},1}` updates for each of T - 1 levels."""
     return a // (b - less)
 
 

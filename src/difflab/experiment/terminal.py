@@ -128,18 +128,25 @@ def phase(what: str) -> Iterator[None]:
         return
     console, name = Console(stderr=True), f"{_JOB.get()}{what}"
     if not console.is_terminal:
-        timer = threading.Timer(LONG, print_plain, [console, f"{name} .."])
-        timer.daemon = True
-        timer.start()
-        try:
+        with after(LONG, lambda: print_plain(console, f"{name} ..")):
             yield
-        finally:
-            timer.cancel()
         return
     columns = SpinnerColumn(), TextColumn(name, markup=False), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as shown:
         shown.add_task(what, total=None)
         yield
+
+
+@contextmanager
+def after(seconds: float, say: Callable[[], None]) -> Iterator[None]:
+    """Say something once the block has taken so many seconds."""
+    timer = threading.Timer(seconds, say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def print_plain(console: Console, line: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import netrc
 import os
-import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Literal, cast
@@ -13,6 +12,7 @@ from urllib.parse import urlparse
 
 import wandb
 
+from difflab.experiment.terminal import after
 from difflab.experiment.wandb_job import outside_sweep, redacted
 
 log = logging.getLogger(__name__)
@@ -57,13 +57,8 @@ def hide_secrets(run: wandb.Run, secrets: Collection[str]) -> None:
 @contextmanager
 def said_while_waiting(what: str) -> Iterator[None]:
     """Say what is waited for, once it takes more than a moment."""
-    timer = threading.Timer(PATIENCE, print, (f"W&B: {what}",), {"flush": True})
-    timer.daemon = True
-    timer.start()
-    try:
+    with after(PATIENCE, lambda: print(f"W&B: {what}", flush=True)):
         yield
-    finally:
-        timer.cancel()
 
 
 def server() -> str:

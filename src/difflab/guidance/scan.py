@@ -85,8 +85,8 @@ class Tomography(OfImages):
     """`A` sums an image along parallel rays of `angles` directions in [0, pi): the Radon transform, as in X-ray CT.
 
     `y` is `(B, C, angles, rays)`, in units of the larger side, so that an image of ones gives at most about 1. A pixel
-    is a point whose value is shared by the two rays beside it, by their distances. What `A` keeps less than a share
-    `cut` of, by its singular values, is lost altogether, so that `A+` amplifies noise by 1 / cut times at most.
+    is a point whose value is shared by the two rays beside it, by their distances. Singular values below a share `cut`
+    of the largest are set to 0, so that `A+` amplifies noise by 1 / cut times at most.
     The decomposition takes `O(pixels^3)`, once: it is meant for images of up to 64 x 64. Raises ValueError for larger
     ones, unless 0 < cut < 1, and without an angle.
     """
@@ -105,7 +105,7 @@ class Tomography(OfImages):
             )
 
     def parts(self) -> Parts:
-        """The decomposition without what is lost."""
+        """The decomposition, without the singular values that are cut."""
         _, height, width = self.shape
         return decomposed(height, width, self.angles, self.cut)
 
@@ -129,7 +129,7 @@ LARGEST = 64  # pixels of a side
 
 @lru_cache(maxsize=4)
 def decomposed(height: int, width: int, angles: int, cut: float) -> Parts:
-    """The singular value decomposition of the Radon transform without what it keeps less than a share `cut` of."""
+    """The singular value decomposition of the Radon transform, without values below `cut` times the largest."""
     u, s, vt = torch.linalg.svd(radon(height, width, angles), full_matrices=False)
     kept = s > cut * s[0]
     return Parts(u[:, kept], s[kept], vt[kept].mT.contiguous())

@@ -58,7 +58,7 @@ class Schedule:
     def at(self, f: Callable[[Schedule, *Times], Y], *times: *Times) -> Y:
         """`f(schedule, *times)`, coefficients at times `()` or `(B,)`, each a function of its own times alone.
 
-        For the grid of a loop they are computed once: see `Tabulated`. After the times may follow what is none.
+        A sampling loop computes them once for its whole grid: see `Tabulated`. Arguments that are no times may follow.
         """
         return f(self, *times)
 

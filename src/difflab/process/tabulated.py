@@ -13,10 +13,10 @@ from difflab.process.schedule import Schedule, Times, Y
 
 
 class Tabulated:
-    """A schedule with a table of what it says at the falling `times` of a grid, and of what is made of that.
+    """A schedule that keeps, in a table, its coefficients at the falling `times` of a grid.
 
-    What is asked for at one of them is computed for all of them at once. All else is the schedule's own, equality
-    included. A learned schedule must not change meanwhile.
+    The first call at one of the times computes the coefficient for all of them at once. Everything else, equality
+    included, is the schedule's own. The parameters of a learned schedule must not change in the meantime.
     """
 
     def __init__(self, schedule: Schedule, times: Tensor) -> None:
@@ -24,7 +24,7 @@ class Tabulated:
         self.place = {time: k for k, time in enumerate(times.tolist())}
         self.table: dict[tuple[object, ...], Any] = {}
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever the schedule has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # any attribute of the schedule
         return getattr(self.schedule, name)
 
     def __eq__(self, other: object) -> bool:

@@ -140,5 +140,5 @@ class Exponential:
         return self.update(schedule, nodes, s), () if schedule.at(self.is_end, t) else nodes
 
     def is_end(self, schedule: Schedule, t: Tensor) -> Tensor:
-        """Whether the estimate at `t` enters no later step: that of data, or of what is as good as noise."""
+        """Whether no later step uses the estimate at `t`: at the data end, and where x_t is almost pure noise."""
         return self.is_faint(schedule, t) | (schedule(t).sigma == 0)

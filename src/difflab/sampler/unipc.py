@@ -58,6 +58,6 @@ class UniPC(Exponential):
         return node._replace(estimates=(x0, other(x, x0)) if self.predict_x0 else (other(x, eps), eps))
 
     def following(self, schedule: Schedule, t: Tensor) -> Mix:
-        """What is not predicted, as a mix of the sample and of what is."""
+        """The one of x0 and eps that is not predicted, as a mix of the sample and the other."""
         alpha, sigma = schedule(t)
         return Mix(1 / sigma, -alpha / sigma) if self.predict_x0 else Mix(1 / alpha, -sigma / alpha)
