@@ -4,11 +4,14 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from difflab.data.images import Images, Split
+from difflab.experiment.files import read_json
 from difflab.experiment.training import Training
+from difflab.metric.card import ProtocolCard
 from helpers.conf import composed
-from helpers.jobs import TOY, measured, said_here, the_run
+from helpers.jobs import TOY, job, measured, said_here, the_run, wait_for
 
 
 def test_what_is_set_aside_is_no_longer_held_out():
@@ -58,3 +61,65 @@ def test_a_configuration_of_before_keeps_its_fingerprint(tmp_path):
     later = composed(*TOY, "watch=all", "data.selection=32", "logger=csv", f"runs_dir={tmp_path}")
     names = {Training.of(config).fingerprint for config in (before, now, later)}
     assert len(names) == 1
+
+
+BEST = [*TOY, "data.selection=32", "check_every=320", "images=3200", "keep=best", "lr_schedule=constant", "lr=0.02"]
+
+
+@pytest.fixture(scope="module")
+def best(tmp_path_factory):
+    """A run that keeps the weights of one of ten checks, at a learning rate at which distances go up and down."""
+    folder = tmp_path_factory.mktemp("best")
+    return said_here("train", *BEST, cwd=folder), the_run(folder)
+
+
+def test_the_best_weights_are_those_that_a_training_up_to_their_check_ends_with(best, tmp_path):
+    said, run = best
+    rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    found = {row["step"] + 1: row["selection/w2"] for row in rows if "selection/w2" in row}
+    step = min(found, key=found.get)
+    assert len(found) == 10
+    assert read_json(run.facts)["best"] == {"score": "w2", "value": found[step], "step": step}
+    assert f"keeps the weights of step {step}" in said
+    said_here("train", *BEST, f"images={step * 64}", "keep=last", cwd=tmp_path)
+    ours, theirs = load_file(run.weights), load_file(the_run(tmp_path).weights)
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_their_card_says_so_and_keeps_them_out_of_the_ranking_of_others(best):
+    card = measured(best[1])["card"]
+    assert card["selection"] == "best of the checks by 32 held-out samples"
+    chosen = ProtocolCard(**card)
+    assert chosen.protocol != ProtocolCard(**{**card, "selection": ""}).protocol
+
+
+def test_a_killed_training_keeps_the_same_weights(best, tmp_path):
+    process = job("train", *BEST, cwd=tmp_path)
+    wait_for("runs/*/checkpoints/last.ckpt", tmp_path, process)
+    process.kill()
+    process.communicate()
+    said_here("train", *BEST, cwd=tmp_path)
+    run = the_run(tmp_path)
+    ours, theirs = load_file(run.weights), load_file(best[1].weights)
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert read_json(run.facts)["best"] == read_json(best[1].facts)["best"]
+
+
+def test_what_the_weights_are_chosen_by_is_part_of_the_run(tmp_path):
+    def name(*words):
+        return Training.of(composed(*TOY, "range=none", f"runs_dir={tmp_path}", *words)).fingerprint
+
+    best = "data.selection=32", "keep=best"
+    assert name("nfe=4") == name("nfe=6") == name("nfe=6", "data.selection=32", "keep=last")
+    others = [*(("nfe=6",), ("sampler=heun",), ("data.selection=16",), ("check_every=320",), ("protocol.seed=1",))]
+    assert len({name(), name(*best), *(name(*best, *words) for words in others)}) == 2 + len(others)
+
+
+def test_refusals_of_keep(tmp_path):
+    for words, said in {
+        ("keep=best",): "chooses by held-out samples, which are then in no reference: data.selection=500",
+        ("keep=best", "data.selection=32", "snapshots=16", "images=6400"): "keep=best goes with snapshots=0",
+        ("keep=first",): "keep=first: give last or best",
+    }.items():
+        with pytest.raises(ValueError, match=said.replace(".", r"\.")):
+            Training.of(composed(*TOY, "range=none", f"runs_dir={tmp_path}", *words))

@@ -57,7 +57,7 @@ def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("n", f"{metrics['n']} against {metrics['n_reference']} of {card['reference']}", floor_counts(metrics)),
         ("sampler", f"{card['sampler']} on {card['grid']}{path}", ""),
         ("guidance", f"{card['guidance'] or 'none'}, {card['weights']}", ""),
-        *([("space", card["space"], "")] if card.get("space") else []),
+        *((word, card[word], "") for word in ("space", "selection") if card.get(word)),
         ("NFE", f"{cost['nfe']:g}", ""),
         ("sampling seconds", f"{cost['seconds']:.1f}", ""),
         ("of the measuring in the network", f"{cost['network_share']:.0%}", ""),

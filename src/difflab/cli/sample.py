@@ -64,7 +64,8 @@ def sample(config: dict[str, Any], context: Context) -> Found:
     # The log-SNR of pure noise and the PSNR of an exact reconstruction are infinite, which JSON does not have.
     finite = {name: value if math.isfinite(value) else None for name, value in measured.items()}
     write_json(folder / "report.json", facts | {"nfe": nfe, "seconds": seconds, "measured": finite})
-    print(f"{images} {'points' if points else 'images'}, {nfe:g} network evaluations each, {seconds:.1f} s: {picture}")
+    kind = f"{'point' if points else 'image'}{'s' * (images != 1)}"
+    print(f"{images} {kind}, {nfe:g} network evaluations each, {seconds:.1f} s: {picture}")
     if measured:
         print(", ".join(f"{name} {value:.4g}" for name, value in measured.items()))
     return None

@@ -18,7 +18,7 @@ from difflab.experiment.drawing_cost import drawing_cost
 from difflab.experiment.files import write_json
 from difflab.experiment.hardware import peak_memory
 from difflab.experiment.held_out import likelihood
-from difflab.experiment.identity import line
+from difflab.experiment.identity import RECIPE, line
 from difflab.experiment.image_rows import ROWS, save_rows
 from difflab.experiment.lock import locked
 from difflab.experiment.meter import Meter
@@ -27,7 +27,7 @@ from difflab.experiment.picture.measured import FOLLOWED, PAIRS, POINTS, SHOWN, 
 from difflab.experiment.picture.samples import WIDEST, class_names, footer
 from difflab.experiment.processes import agreed, dealt, gather_rows, rank
 from difflab.experiment.protocol import Protocol
-from difflab.experiment.recipe import BATCH, RECIPE, Recipe
+from difflab.experiment.recipe import BATCH, Recipe
 from difflab.experiment.run import Run
 from difflab.experiment.stored_evaluation import read_evaluation, stored_likelihoods
 from difflab.experiment.terminal import Bars, phase, silently
@@ -50,8 +50,9 @@ class Evaluation:
     """The samples of one seed of the noise that a recipe draws from a run's weights, measured by a protocol.
 
     `provenance` is kept beside the result: the `choices` of options, the `command` and the `study`. `extensions` are
-    those whose classes take part, by package, with the sha256 of their source. `home` is the folder that the result is
-    kept in: the run's, or one beside a copy of its configuration.
+    those whose classes take part, by package, with the sha256 of their source. `chosen_by` says how the weights were
+    chosen, if they are not the last of their training. `home` is the folder that the result is kept in: the run's, or
+    one beside a copy of its configuration.
     """
 
     run: Run
@@ -64,6 +65,7 @@ class Evaluation:
     cache: Cache
     provenance: Mapping[str, Any]
     extensions: Mapping[str, str]
+    chosen_by: str
     home: Run
 
     @cached_property
@@ -109,6 +111,7 @@ class Evaluation:
             noise=NOISE,
             likelihood=", ".join(map(line, self.likelihoods)),
             space=self.data.codec.space,
+            selection=self.chosen_by,
             extensions=", ".join(f"{package} {sha256[:12]}" for package, sha256 in self.extensions.items()),
         )
 

@@ -12,11 +12,12 @@ from difflab.experiment.stored import check_fields, is_number, load_json, short
 
 FORMAT = 4  # of weights.json; difflab 0.1 wrote 3
 FIELDS = {"sha256": str, "ema": list[float], "training": Mapping[str, float], "module": Mapping[str, Any]}
-LATER = {
+LATER = {  # which earlier versions lack
     "snapshots": Mapping[str, str],
     "names": list[str],
     "vocabulary": Mapping[str, Any],
-}  # which earlier versions lack
+    "best": Mapping[str, Any],
+}
 
 
 def facts_of(run: Run) -> dict[str, Any]:

@@ -19,11 +19,12 @@ from difflab.experiment.callback.checkpoint import Resumable
 from difflab.experiment.callback.levels import LossByLevel
 from difflab.experiment.callback.pictures import Pictures, picture_at
 from difflab.experiment.callback.progress import RunProgress
-from difflab.experiment.callback.selection import Selection
+from difflab.experiment.callback.selection import Selection, best_in
 from difflab.experiment.checkpoint import Checkpoint, newest
 from difflab.experiment.facts import facts_of
 from difflab.experiment.files import write_json, write_text
 from difflab.experiment.held_out import denoising_error, residuals
+from difflab.experiment.identity import BEST
 from difflab.experiment.launch import together
 from difflab.experiment.lock import locked
 from difflab.experiment.longer import goes_on_from
@@ -158,7 +159,9 @@ class Fit:
         """Lightning's Trainer, with the callbacks that average, show, and save the state."""
         ema, kept = averagings(self.job.config, self.job.run)
         saving = Resumable(self.job.run.checkpoint, self.job.every)
-        selection = Selection(ema.average, self.job.selection_scores) if self.job.data.selection else None
+        kept_best = ema.state_dict if self.job.config.get("keep") == BEST else None
+        aside = self.job.data.selection
+        selection = Selection(ema.average, self.job.selection_scores, kept_best) if aside else None
         progress = RunProgress(self.job.config["batch_size"], selection)
         callbacks = [*watchers(self.job.config), ema, *kept, LossByLevel(), progress, saving]
         for name, draw in self.job.pictures.items():
@@ -170,10 +173,13 @@ class Fit:
     def export(self) -> None:
         """Write the averaged weights of the last state, with what they cost; of what learns nothing, no tensors."""
         averages: Averages = {decay: {} for decay in self.job.config["ema"]}
-        seconds, kept = 0.0, {}
+        seconds, kept, best = 0.0, {}, dict[str, Any]()
         if checkpoint := newest(self.job.run) if self.job.learns else None:
             state = checkpoint.load()
             averages, seconds = averages_in(state), state["callbacks"][RunProgress.__qualname__]["seconds"]
+            if self.job.config.get("keep") == BEST:
+                averages, best = best_in(state)
+                print("keeps the weights of step {step:,}, whose {score} is {value:.4g}".format(**best), flush=True)
             kept = written(self.job.run, parts(self.job.steps, self.job.config["snapshots"]))
         spent = {"images_seen": self.job.steps * self.job.config["batch_size"], "seconds": round(seconds, 1)}
         pairs = self.job.teacher.evaluations if self.job.teacher else 0
@@ -182,7 +188,7 @@ class Fit:
             spent["evaluations"] = round(each * spent["images_seen"]) + pairs
         facts = spent | spent_before(self.job)
         module, data = self.job.config["model"][self.job.model.learns], self.job.data
-        save_weights(self.job.run, module, averages, facts, kept, data.class_names, data.vocabulary)
+        save_weights(self.job.run, module, averages, facts, kept, data.class_names, data.vocabulary, best)
 
     def logs(self, start: int) -> list[Logger]:
         """Open the logs of a run that goes on from step `start`."""
@@ -202,13 +208,14 @@ class Fit:
         if rank():
             return
         result: dict[str, Any] = {key.removeprefix("val/"): value for key, value in held_out.items()}
-        result["training"] = facts_of(self.job.run)["training"]
+        facts = facts_of(self.job.run)
+        result["training"], best = facts["training"], facts.get("best", {})
         if broken := [key for key, value in result.items() if isinstance(value, float) and not math.isfinite(value)]:
             raise Diverged(f"{', '.join(broken)} of the held-out samples is not finite")
         for name, draw in self.job.pictures.items():
-            folder, step = self.job.run.folder / name, self.job.steps
+            folder, step = self.job.run.folder / name, best.get("step", self.job.steps)
             try:
-                if (last := picture_at(folder, step)).exists():  # of these weights, which the fit ended with
+                if (last := picture_at(folder, step)).exists():  # of these weights
                     shutil.copyfile(last, folder / "final.png")
                 else:
                     with phase(f"picture of the {name}"):

@@ -32,9 +32,9 @@ from difflab.experiment.search_path import by_package
 from difflab.metric.card import digest
 
 IDENTITY = ("model", "seed", "images", "batch_size", "precision", "ema")  # of a configuration: what decides the weights
-LATER = {
-    "snapshots": 0
-}  # settings of a later difflab that decide the weights too, and the value that means "as before"
+LATER = {"snapshots": 0}  # settings of a later difflab that decide the weights, too; the value that means "as before"
+LAST, BEST = "last", "best"  # weights that a run may keep
+RECIPE = ("sampler", "grid", "guidance", "range", "nfe")  # what says how samples are drawn
 SEEDS = ("seed", "model.seed", "data.seed")  # by which repetitions of one training differ
 REPEATED = (
     "run",
@@ -138,6 +138,10 @@ def line(value: object) -> str:
 def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a configuration decides the trained weights."""
     later = {key: config[key] for key, before in LATER.items() if config.get(key, before) != before}
+    if config.get("keep") == BEST:  # by samples that are drawn and compared at each check
+        protocol = {key: identity(config["protocol"][key]) for key in ("extractor", "seed")}
+        checks = {"of": config["data"]["selection"], "check_every": config["check_every"], **protocol}
+        later["keep"] = {**checks, **{key: identity(config[key]) for key in RECIPE}}
     return {key: identity(config[key]) for key in (*IDENTITY, "data")} | later
 
 

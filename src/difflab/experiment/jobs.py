@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec
 
 from difflab.experiment.build import build
+from difflab.experiment.callback.selection import chosen_by
 from difflab.experiment.config import compose_job
 from difflab.experiment.config_words import quoted, word_for
 from difflab.experiment.errors import kept, user_errors
@@ -16,7 +17,7 @@ from difflab.experiment.evaluation import PARTS, Evaluation
 from difflab.experiment.extensions import named
 from difflab.experiment.files import check_writable, nearest
 from difflab.experiment.fitting import finished, load
-from difflab.experiment.identity import flat, sources
+from difflab.experiment.identity import RECIPE, flat, sources
 from difflab.experiment.launch import together
 from difflab.experiment.lock import check_lockable
 from difflab.experiment.mirror import Mirrors, mirrors
@@ -24,7 +25,7 @@ from difflab.experiment.mirrored import evaluate_all
 from difflab.experiment.opening import opening_lines
 from difflab.experiment.processes import agreed, rank, several
 from difflab.experiment.protocol import Protocol
-from difflab.experiment.recipe import RECIPE, provenance, trained
+from difflab.experiment.recipe import provenance, trained
 from difflab.experiment.references import check_training, with_runs
 from difflab.experiment.run import Run
 from difflab.experiment.search_path import Outside, using
@@ -220,7 +221,8 @@ def evaluations_of(config: Mapping[str, Any]) -> tuple[Run, list[Evaluation], di
     parts = {**own, **{key: config[key] for key in (*RECIPE, "protocol") if config[key] is not None}}
     known = run, model, weights, data, recipe, protocol
     extensions = sources([parts[key] for key in PARTS])
-    evaluations = [Evaluation(*known, seed, cache, about, extensions, home) for seed in protocol.seeds]
+    context = cache, about, extensions, chosen_by(own), home
+    evaluations = [Evaluation(*known, seed, *context) for seed in protocol.seeds]
     sampling = {key: config[key] for key in RECIPE if config[key] is not None}
     return run, evaluations, {**own, **sampling, "choices": choices}
 

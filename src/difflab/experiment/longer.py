@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from difflab.experiment.checkpoint import Checkpoint, newest
-from difflab.experiment.identity import content, flat, label
+from difflab.experiment.identity import BEST, content, flat, label
 from difflab.experiment.run import Run
 from difflab.paradigm.base import TRAINING, Paradigm
 from difflab.paradigm.flow_map import FlowMapMatching
@@ -87,7 +87,7 @@ def shorter(job: Job) -> Checkpoint | None:
     The learning rate of every step until then, and of the next, must be the same under both budgets, and nothing else
     may follow the share of the budget.
     """
-    if job.config["snapshots"] or follows_budget(job):
+    if job.config["snapshots"] or job.config.get("keep") == BEST or follows_budget(job):
         return None
     found = []
     for other in kin(job):

@@ -24,7 +24,7 @@ from difflab.experiment.first_stage import data_module
 from difflab.experiment.found_times import FoundTimes, Seen
 from difflab.experiment.from_run import beside
 from difflab.experiment.hardware import autocast, best_device, casts_kept, settle_precision
-from difflab.experiment.identity import line
+from difflab.experiment.identity import RECIPE, line
 from difflab.experiment.run import Run, find
 from difflab.experiment.tensor_cache import TensorCache
 from difflab.experiment.terminal import remark
@@ -42,7 +42,6 @@ from difflab.sampler.optimised import Optimised
 from difflab.sampler.regime import advice
 
 BATCH = 250  # samples that are drawn at once
-RECIPE = ("sampler", "grid", "guidance", "range", "nfe")  # the keys of a configuration that make a recipe
 
 
 class Drawn(NamedTuple):

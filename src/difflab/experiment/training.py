@@ -19,7 +19,7 @@ from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.contrast import Contrast
 from difflab.denoiser.first_stage import Reconstructs
 from difflab.experiment.callback.pictures import reconstruction_sheet, sample_grid, similarity_matrix
-from difflab.experiment.callback.selection import selection_scores
+from difflab.experiment.callback.selection import check_keep, chosen_by, selection_scores
 from difflab.experiment.checkpoint import newest
 from difflab.experiment.conditions import fill
 from difflab.experiment.evaluation import PARTS, Evaluation
@@ -101,8 +101,8 @@ class Training:
     def check(self) -> None:
         """Take a first step of all that is still to be done. Raises ValueError for parts that do not fit."""
         check_words(self.config, self.model, self.data)
-        Mirrors.of(self.config["logger"])  # which refuses one that is not installed
-        watchers(self.config)
+        check_keep(self.config)
+        Mirrors.of(self.config["logger"]), watchers(self.config)  # which refuse what is not installed
         if self.done:
             return
         if self.sampling:
@@ -182,8 +182,9 @@ class Training:
         weights = weights_name(self.config["ema"][0], self.config)
         cache = TensorCache(Path(self.config["runs_dir"]) / ".cache")
         known = self.run, cast(Diffusion, self.model), weights, self.data, *self.sampling
-        about, extensions = provenance(self.config), sources([self.config[key] for key in PARTS])
-        return [Evaluation(*known, seed, cache, about, extensions, self.run) for seed in self.sampling.protocol.seeds]
+        extensions = sources([self.config[key] for key in PARTS])
+        context = cache, provenance(self.config), extensions, chosen_by(self.config), self.run
+        return [Evaluation(*known, seed, *context) for seed in self.sampling.protocol.seeds]
 
     @property
     def claim(self) -> Path:

@@ -36,12 +36,14 @@ def save_weights(
     snapshots: Mapping[str, str] | None = None,
     names: Sequence[str] = (),
     vocabulary: Vocabulary | None = None,
+    best: Mapping[str, Any] | None = None,
 ) -> None:
     """Write averaged weights, a set for each decay, and then the JSON that vouches for them.
 
     `module` is the configuration of what they belong to; `training` is what these weights cost: images seen, seconds;
-    `snapshots` are the sha256 of those that were kept, by step; `names` are those of the classes, for pictures; and the
-    `vocabulary` is that of the captions, for prompts.
+    `snapshots` are the sha256 of those that were kept, by step; `names` are those of the classes, for pictures; the
+    `vocabulary` is that of the captions, for prompts; and `best` says of which check the weights are, if they were
+    chosen.
     """
     tensors = {f"{decay}/{k}": v.contiguous().cpu() for decay, state in averages.items() for k, v in state.items()}
     data = tensor_bytes(tensors)
@@ -57,6 +59,7 @@ def save_weights(
             "snapshots": snapshots or {},
             "names": list(names),
             **({"vocabulary": {"words": list(vocabulary.words), "context": vocabulary.context}} if vocabulary else {}),
+            **({"best": best} if best else {}),
             "module": module,
         },
     )

@@ -53,6 +53,7 @@ class ProtocolCard:
     likelihood: str = ""  # which bits/dim: chain, decoder and estimator; "" of earlier cards, and where none were taken
     contrastive: str = ""  # whose text alignment is reported: a run of paradigm=contrastive, or ""
     space: str = ""  # whose latents were modelled; "": the samples themselves
+    selection: str = ""  # by which samples the weights were chosen among those of the training; "": the last
     extensions: str = ""  # the extensions whose classes took part, each with the sha256 of its source
     versions: dict[str, str] = field(default_factory=installed_versions, hash=False)
 
@@ -69,7 +70,7 @@ class ProtocolCard:
         values = self.to_dict()
         if self.noise == NOISE_BEFORE:
             del values["noise"]
-        for name in ("contrastive", "extensions", "likelihood", "space"):
+        for name in ("contrastive", "extensions", "likelihood", "selection", "space"):
             if not values[name]:
                 del values[name]
         return digest(values)[:12]

@@ -128,8 +128,13 @@ class EMA(Averaging):
 
 def averages_in(checkpoint: Mapping[str, Any]) -> Averages:
     """The averages that a checkpoint of Lightning has, by decay, for `load_state_dict` of what is learned."""
+    return averages_of(checkpoint["callbacks"][EMA.__qualname__])
+
+
+def averages_of(states: Mapping[str, Mapping[str, Any]]) -> Averages:
+    """The averages of a state of `EMA`, in the same way."""
     prefix = "module."  # of torch's AveragedModel
     return {
         float(decay): {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-        for decay, state in checkpoint["callbacks"][EMA.__qualname__].items()
+        for decay, state in states.items()
     }

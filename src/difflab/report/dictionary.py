@@ -61,6 +61,7 @@ CARD = {
     "contrastive": "The contrastive pair that says how well samples go with their texts.",
     "precision": "The precision of the network while sampling.",
     "space": "The latents that were modelled; empty where it was the samples.",
+    "selection": "How the weights were chosen among those of the training; empty where they are the last.",
     "seed": "The seed of the noise.",
     "noise": "The version of the law that makes noise from the seed.",
     "likelihood": "Which bits/dim were taken: chain, decoder and estimator.",
