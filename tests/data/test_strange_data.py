@@ -1,12 +1,16 @@
 """Data that somebody sent: no pipe is waited for, no size is believed before it is checked, no NaN is trained on."""
 
 import gzip
+import io
 import os
 import struct
 import tracemalloc
+import zipfile
 import zlib
 from contextlib import suppress
+from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
 
+from difflab.data.array_file import images_of
 from difflab.data.fashion_mnist import read_idx
 from difflab.data.folder import Folder
 from difflab.data.pairs import load_pairs
@@ -45,6 +50,38 @@ def test_what_is_no_image_is_named(tmp_path):
         source.load()
     for name in ("pipe", "zero", "vast", "cut"):
         assert f"{name}.png: " in str(error.value)
+
+
+def header(shape):
+    """The start of a .npy file that claims a shape, without its numbers."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def test_arrays_that_claim_more_than_there_is_are_refused_at_little_memory(tmp_path):
+    vast = header((10**9, 1024, 1024))
+    (tmp_path / "claims.npy").write_bytes(vast + bytes(100))
+    (tmp_path / "version.npy").write_bytes(b"\x93NUMPY\x09\x00" + bytes(100))
+    for name, content in {"claims.npz": vast, "bomb.npz": header((4, 8192, 8192)) + bytes(2**28)}.items():
+        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("x.npy", content)
+    os.mkfifo(tmp_path / "pipe.npy")
+    (tmp_path / "zero.npz").symlink_to("/dev/zero")
+    tracemalloc.start()
+    for name, said in {
+        "claims.npy": "its header claims uint8",
+        "version.npy": "its header is of a version|not supported|cannot be read",
+        "claims.npz": "its header claims uint8",
+        "pipe.npy": "it is no regular file",
+        "zero.npz": "it is no regular file",
+    }.items():
+        with pytest.raises(ValueError, match=said):
+            images_of(tmp_path / name)
+    with patch("difflab.data.array_file.memory", lambda: 2**27), pytest.raises(ValueError, match="this machine has"):
+        images_of(tmp_path / "bomb.npz")
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
 
 
 def test_shapes_that_no_model_sees_are_refused():

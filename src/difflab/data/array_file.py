@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import NDArray
 
 from difflab.data.listing import in_order
+from difflab.data.regular import check_regular, memory
 
 ARRAYS = frozenset((".npy", ".npz"))
 IMAGES = ("x", "images", "image", "data", "x_train", "arr_0")  # names in a .npz, the first that is there
@@ -60,16 +63,38 @@ def label_names(path: Path) -> tuple[str, ...]:
     return labels_of(path)[1]
 
 
+def _check_size(stream: IO[bytes], size: int) -> None:
+    """Raise ValueError for an array whose header claims more than the `size` of its file, or than there is memory.
+
+    Leaves the stream at its start, if it can be set there.
+    """
+    read = {1: read_array_header_1_0, 2: read_array_header_2_0}.get(read_magic(stream)[0])
+    if read is None:
+        raise ValueError("its header is of a version of numpy's that has no images")
+    shape, _, kind = read(stream)
+    if (needed := math.prod(shape) * kind.itemsize) > size:
+        raise ValueError(f"its header claims {kind} {shape}, {needed:,} bytes, and there are {size:,}")
+    if needed > memory():
+        raise ValueError(f"its {kind} {shape} take {needed:,} bytes, and this machine has {memory():,}")
+    if stream.seekable():
+        stream.seek(0)
+
+
 def _arrays(path: Path, names: Sequence[str], default: Any = ()) -> Any:  # noqa: ANN401  # an array, or the default
     """The first array of these names in a file; else the default. Raises ValueError for a damaged file, or for none."""
     try:
+        check_regular(path)
         with open(path, "rb") as file:
-            found = np.load(file, allow_pickle=False)
             if path.suffix.lower() == ".npy":
-                return found
+                _check_size(file, path.stat().st_size)
+                return np.load(file, allow_pickle=False)
+            found = np.load(file, allow_pickle=False)
             known = {name.lower(): name for name in found.files}
             for name in names:
                 if name in known:
+                    member = next(each for each in found.zip.namelist() if each in (known[name], f"{known[name]}.npy"))
+                    with found.zip.open(member) as stream:
+                        _check_size(stream, found.zip.getinfo(member).file_size)
                     return found[known[name]]
     except (OSError, ValueError, EOFError, KeyError, NotImplementedError, BadZipFile, zlib.error) as error:
         reason = str(error).partition("\n")[0]

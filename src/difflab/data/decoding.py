@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
 
 from PIL import Image
+
+from difflab.data.regular import check_regular
 
 LARGEST = 8192  # pixels of a side of what models see
 LARGE = 16_000_000  # pixels above which one image is decoded at a time: of a hundred million, each takes a GiB
@@ -22,7 +22,6 @@ def decoding(file: Path) -> Iterator[Image.Image]:
 
     Raises what Pillow raises, and ValueError for what is no regular file: a pipe would be waited for.
     """
-    if not stat.S_ISREG(os.stat(file).st_mode):
-        raise ValueError("it is no regular file")
+    check_regular(file)
     with Image.open(file) as image, ONE if image.width * image.height > LARGE else nullcontext():
         yield image

@@ -143,13 +143,3 @@ def peak_memory(device: torch.device) -> Iterator[Callable[[], int]]:
         yield lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     else:
         yield lambda: int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
-
-
-def memory() -> int:
-    """The bytes of memory that this process may have: the machine's, or those of its container."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    try:
-        return min(machine, int(limit.read_text()))
-    except (OSError, ValueError):  # there is no such file, or it says "max"
-        return machine

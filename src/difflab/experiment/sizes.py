@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from difflab.data.regular import memory
 from difflab.experiment.errors import made_from
-from difflab.experiment.hardware import memory
 
 MOST = 10_000  # tensors that are made while a network is built; large networks make two thousand
 

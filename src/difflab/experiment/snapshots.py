@@ -15,9 +15,9 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
+from difflab.data.regular import memory
 from difflab.experiment.errors import UserError
 from difflab.experiment.files import atomic
-from difflab.experiment.hardware import memory
 from difflab.experiment.run import Run
 from difflab.experiment.stored import content, reason
 from difflab.paradigm.ema import EMA
