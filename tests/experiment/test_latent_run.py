@@ -12,7 +12,10 @@ from difflab.backbone import Autoencoder, autoencoder_kl
 from difflab.cli.report import main as report
 from difflab.cli.sample import main as sample
 from difflab.experiment import UserError, compose
+from difflab.experiment.identity import flat
+from difflab.experiment.network_cost import evaluations_an_image, flops_an_image
 from difflab.experiment.run import find
+from difflab.experiment.training import Training
 
 FIRST = {"backbone": {"width": 16, "multipliers": [1, 2], "classes": 0}}
 BUDGET = {"images": 640, "batch_size": 64, "logger": "local", "protocol": {"n": 16, "n_likelihood": 16}}
@@ -54,6 +57,20 @@ def test_a_run_models_latents_and_is_measured_in_pixels(runs):
     assert not [key for key in result["metrics"] if key.startswith("bits_per_dim")]
     stored = json.loads((run.folder / "result.json").read_text())
     assert stored["training"]["images_seen_before"] == 640, "the first stage is part of the cost"
+
+
+def test_encoding_is_no_part_of_what_a_loss_costs(there):
+    """The cost of an image is the same before and after the latents were computed."""
+    first, _ = there
+    settings = {**LATENT, **SMALL, "paradigm": "rectified_flow", "first_stage": {"run": first}, "images": 128}
+    words = [f"{key}={'null' if value is None else value}" for key, value in flat(settings).items()]
+    shutil.rmtree(Path("runs", ".cache"))
+    job = Training.of(compose("train", words))
+    before, after = (flops_an_image(job.model, job.fitted) for _ in range(2))
+    assert before == after > 0
+    shutil.rmtree(Path("runs", ".cache"))
+    job = Training.of(compose("train", words))
+    assert evaluations_an_image(job.model, job.fitted) == 1
 
 
 def test_it_is_sampled_under_another_name_and_what_needs_pixels_is_refused(there, capsys):

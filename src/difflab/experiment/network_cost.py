@@ -30,12 +30,13 @@ def evaluations_an_image(model: Paradigm, data: DataModule) -> float:
         if hasattr(module, "outer_layers") and isinstance(inputs[0], Tensor):  # a network
             seen += len(inputs[0])
 
+    x0, label, eps = held_out_batch(model, data, SAMPLES)
     hook = register_module_forward_hook(count)
     try:
-        images = held_out_loss(model, data, SAMPLES)
+        held_out_loss(model, x0, label, eps)
     finally:
         hook.remove()
-    return seen / images
+    return seen / len(x0)
 
 
 @torch.no_grad()
@@ -44,9 +45,10 @@ def flops_an_image(model: Paradigm, data: DataModule) -> float:
 
     Of matrix products, convolutions and attention, in all networks that take part.
     """
+    x0, label, eps = held_out_batch(model, data, FEW)
     with Operations() as operations:
-        images = held_out_loss(model, data, FEW)
-    return float(operations.total / images)
+        held_out_loss(model, x0, label, eps)
+    return float(operations.total / len(x0))
 
 
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -67,17 +69,23 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return found
 
 
-def held_out_loss(model: Paradigm, data: DataModule, n: int) -> int:
-    """Compute the loss of n held-out images or a batch, and return how many they are."""
+def held_out_batch(model: Paradigm, data: DataModule, n: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Of n held-out images or a batch what the model sees, the labels and, where they have some, the noise.
+
+    Latents are encoded here, which is no part of what the loss takes.
+    """
     split = data.held_out
     rows = torch.arange(min(n, model.batch_size)) % len(split)
     device = next(model.parameters()).device
-    x0, label = data.encoded(split, rows).to(device), split.y[rows].to(device)
     eps = None if split.eps is None else split.eps[rows].to(device)
+    return data.encoded(split, rows).to(device), split.y[rows].to(device), eps
+
+
+def held_out_loss(model: Paradigm, x0: Tensor, label: Tensor, eps: Tensor | None) -> None:
+    """Compute the loss of such a batch."""
     was_training = model.training
     try:
         with torch.compiler.set_stance("force_eager"):
             model.eval().loss(model.corrupt(x0, label, 0.0, HELD_OUT, eps=eps))
     finally:
         model.train(was_training)
-    return len(x0)
