@@ -130,6 +130,12 @@ def family(name: str) -> Iterator[ConfigFile]:
 
 def places(command: str) -> dict[str, Choice]:
     """The groups of a command by where their options stand; a group inside the options of another comes after it."""
+    return places_among(command, folders())
+
+
+@cache
+def places_among(command: str, searched: tuple[Path, ...]) -> dict[str, Choice]:
+    """The same, once for the folders that are searched."""
     every = (each for file in family(command) for choice in file.choices for each in (choice, *inside(choice)))
     return {choice.place: choice for choice in every}
 
@@ -154,6 +160,11 @@ def inside_among(outer: Choice, searched: tuple[Path, ...]) -> tuple[Choice, ...
 def options(group: str) -> list[str]:
     """The options of a group."""
     return sorted({path.stem for folder in folders() for path in (folder / group).glob("*.yaml")})
+
+
+def is_group(name: str) -> bool:
+    """Whether a folder has options of that group."""
+    return name.isidentifier() and any(next((folder / name).glob("*.yaml"), None) for folder in folders())
 
 
 def groups() -> dict[str, list[str]]:

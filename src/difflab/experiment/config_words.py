@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from difflab.experiment.conf_files import groups, own_settings, places, settings_at
+from difflab.experiment.conf_files import groups, is_group, own_settings, places, settings_at
 from difflab.experiment.earlier_words import no_option, refuse_earlier
 from difflab.experiment.errors import UserError
 from difflab.experiment.settings import is_list, is_text
@@ -52,7 +52,7 @@ def spelled(command: str, word: str) -> str:
     if key.startswith("+trainer."):
         key = f"+{key.lstrip('+')}" if key.startswith("++") else f"+{key}"  # an ordinary setting, too
     if value := value_in_grammar(command, key, value):
-        if key.lstrip("+") in groups() or key.lstrip("+") in places(command):
+        if is_group(key.lstrip("+")) or key.lstrip("+") in places(command):
             check_option(command, key.lstrip("+"), value)
         elif is_list(own_settings(command, key.lstrip("+"))) and is_single(value):
             value = f"[{value}]"
