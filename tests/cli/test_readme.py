@@ -55,6 +55,7 @@ def lessened(program, words):
     """The words with a budget of moments in place of their own, and so the words in them that train another run."""
     less = BUDGETS[program]
     words = [word.replace("classifier-fashion16", "classifier-digits") for word in words]  # of the study's data here
+    words = [re.sub(r"(?<!_to_)emoji$", "digits", word) for word in words]  # whose latents take less time
     words = [
         re.sub('"([^"]*=[^"]*)"', lambda inner: f'"{" ".join(lessened(program, inner[1].split()))}"', w) for w in words
     ]
@@ -62,8 +63,8 @@ def lessened(program, words):
         less = less + (TOY if "experiment=toy" in words else SMALL)
         if "paradigm=classifier" in words:
             less = [*less, "data=digits"]  # the study's
-        elif "data=emoji" in words:
-            less = [*less, "protocol.n=0"]
+        elif "first_stage=autoencoder-digits" in words:
+            less = [*less, "protocol.n=0", "backbone.attention=[]"]
         elif any(word.startswith("teacher.pairs=") for word in words):
             less = [*less, "teacher.pairs=160"]
         elif not any(word.startswith(("data=", "experiment=")) for word in words):
