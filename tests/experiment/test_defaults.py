@@ -10,7 +10,7 @@ SAMPLING = ("sampler", "grid")
 PRESETS = {
     "ddpm": {  # ho2020, below, is the paper's
         "schedule": "CosineBetas(T=1000, offset=0.008, beta_max=0.999)",
-        "sampler": "Ancestral(v=0.0)",
+        "sampler": "Ancestral(v=0.0, noise=1.0)",
         "grid": "Quadratic()",
     },
     "improved_ddpm": {"schedule": "CosineBetas(T=1000, offset=0.008, beta_max=0.999)", "grid": "Quadratic()"},
@@ -20,10 +20,10 @@ PRESETS = {
     },
     "ve_sde": {
         "schedule": "VE(sigma_min=0.02, sigma_max=20.0, t_min=1e-05, t_max=1.0)",  # of the data
-        "sampler": "PredictorCorrector(predictor=Ancestral(v=0.0), corrections=1, snr=0.16)",
+        "sampler": "PredictorCorrector(predictor=Ancestral(v=0.0, noise=1.0), corrections=1, snr=0.16)",
     },
-    "vp_sde": {"sampler": "Ancestral(v=0.0)", "grid": "Quadratic()"},
-    "sub_vp_sde": {"sampler": "Ancestral(v=0.0)", "grid": "Quadratic()"},
+    "vp_sde": {"sampler": "Ancestral(v=0.0, noise=1.0)", "grid": "Quadratic()"},
+    "sub_vp_sde": {"sampler": "Ancestral(v=0.0, noise=1.0)", "grid": "Quadratic()"},
     "edm": {
         "target": "Preconditioned(sigma_data=0.628)",  # of the data
         "weighting": "EDM(sigma_data=0.628)",

@@ -28,6 +28,15 @@ def test_samples_of_the_demo_need_no_training(tmp_path, monkeypatch, capsys):
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"demo"}
 
 
+def test_a_folder_of_that_name_that_is_no_run_is_not_taken_for_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("demo").mkdir()
+    assert find(Path("runs"), "demo").folder == Path("runs", "demo")
+    Path("other").mkdir()
+    with pytest.raises(ValueError, match=r"run=other is no run: it holds no config\.yaml"):
+        find(Path("runs"), "other")
+
+
 def test_its_weights_are_those_of_its_card(tmp_path):
     run = find(tmp_path, "demo")
     denoiser = load(run.folder)

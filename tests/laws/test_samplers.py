@@ -24,7 +24,7 @@ from difflab.sampler.predictor_corrector import PredictorCorrector
 from difflab.sampler.resampling import Resampling
 from difflab.sampler.reverse_diffusion import ReverseDiffusion
 from difflab.sampler.runge_kutta import Midpoint
-from helpers.closed_forms import MEAN, VAR, adapts, between, bound, column, end, f64, flow, gaussian, moments
+from helpers.closed_forms import MEAN, VAR, adapts, between, bound, column, end, f64, flow, gaussian, marginal, moments
 from helpers.conf import samplers, schedules
 from helpers.laws import assert_law
 from helpers.samplers import convergent, every_schedule, pairs, takes
@@ -36,6 +36,21 @@ CONTINUOUS = [VP(), VE(), Linear()]
 def home(sampler):
     """A schedule that the sampler takes: a discrete one if it can."""
     return VP() if between(sampler) else LinearBetas()
+
+
+def test_a_chain_without_its_noise_collapses():
+    """The deviation from the mean is multiplied by the regression of x_0 on x_t, in any number of steps."""
+    cases = []
+    for schedule, steps in itertools.product(every_schedule(), (1, 5, 40)):
+        times = Uniform()(schedule, steps)
+        first, last = schedule(times[0]), schedule(times[-1])
+        before, after = marginal(first)[1] ** 2, marginal(last)[1] ** 2
+        _, var = moments(Ancestral(noise=0.0), schedule, times)
+        expected = before * (first.alpha * after / (last.alpha * before)) ** 2
+        found, case = f64(var).reshape(1), f"{schedule} in {steps} steps"
+        cases.append(close(case, found, expected.reshape(1), rtol=1e-9, atol=1e-12))
+        assert var < 0.9 * VAR
+    assert_law(cases)
 
 
 def test_every_sampler_converges_with_its_order():

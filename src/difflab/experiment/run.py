@@ -163,14 +163,14 @@ def find(runs_dir: Path, name: str, word: str = "run") -> Run:
     if os.path.isfile(os.path.join(name, "config.yaml")):  # a name that is too long for a path is none
         folder = Path(name)
         return Run(check_entries(folder.resolve() if folder.name in ("", "..") else folder))  # run=. has a name, too
-    if os.path.isdir(name):
-        raise ValueError(f"{word}={name} is no run: it holds no config.yaml")
     known = sorted(path.parent.name for path in runs_dir.glob("*/config.yaml"))
     match [n for n in known if n == name] or having(runs_dir, known, *name.split(",")):
         case [only]:
             return Run(check_entries(runs_dir / only))
         case [] if name == demo.NAME:
             return Run(demo.unpack(runs_dir))
+        case [] if os.path.isdir(name):
+            raise ValueError(f"{word}={name} is no run: it holds no config.yaml")
         case []:
             which = "has such a name and these settings" if ":" in name else "begins so"
             listing = ", ".join(known) or "none yet; difflab-train makes one, and run=demo comes with difflab"

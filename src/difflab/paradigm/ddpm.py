@@ -162,7 +162,9 @@ class DDPM(Diffusion):
 
 def chain_of(sampler: Sampler | None) -> Ancestral | None:
     """The ancestral sampler of the chain that a sampler draws; None if it draws none."""
-    return sampler if isinstance(sampler, Ancestral) else Ancestral(v=0.0) if sampler == DDIM(eta=1.0) else None
+    if sampler == DDIM(eta=1.0):
+        return Ancestral(v=0.0)
+    return sampler if isinstance(sampler, Ancestral) and sampler.noise == 1 else None
 
 
 class ImprovedDDPM(DDPM):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,21 +22,34 @@ def posterior_of(schedule: Schedule, t: Tensor, s: Tensor) -> tuple[Mix, Bridge]
 
 @dataclass(frozen=True)
 class Ancestral:
-    """`x_s ~ N(mean of q(x_s | x_t, x0), exp(v log upper + (1 - v) log lower))`, and no noise on the last step.
+    """`x_s = mean of q(x_s | x_t, x0) + noise std z`, `std^2 = exp(v log upper + (1 - v) log lower)`; none at last.
 
     `v = 0` is the posterior variance ("fixed small"), `v = 1` is beta_t ("fixed large"), and `v = None` takes the
     network's learned v. Ho et al. 2020 (arXiv:2006.11239), Algorithm 2; Nichol & Dhariwal 2021 (arXiv:2102.09672),
     eq. 15. Any two times serve, so a strided grid is their respacing.
+
+    `noise = 1` is the chain. With `noise = 0` the steps are the same without the noise that they make room for, and
+    samples collapse towards the mean of the data: of Gaussian data with variance V_0, the deviation of x_t from its
+    mean is multiplied by `alpha_t V_0 / (alpha_0 V_t)`, whatever the steps, where the probability flow has
+    `sqrt(V_0 / V_t)`.
     """
 
     v: float | None = 0.0
+    noise: float = 1.0
+    as_before: ClassVar[Mapping[str, object]] = {"noise": 1.0}
     evaluations: ClassVar[int] = 1
-    stochastic: ClassVar[bool] = True
     order: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if self.v is not None and not 0 <= self.v <= 1:
             raise ValueError(f"sampler.v={self.v} must lie in [0, 1], or be null for the learned variance")
+        if self.noise < 0:
+            raise ValueError(f"sampler.noise={self.noise} must be at least 0: 1 is the chain, 0 leaves its noise out")
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether it draws noise."""
+        return self.noise > 0
 
     def init(self, x: Tensor) -> None:
         """No state."""
@@ -54,4 +67,6 @@ class Ancestral:
             )
         m_s, posterior = denoise.schedule.at(posterior_of, t, s)
         x = posterior.mean(estimate.x0, estimate.eps)
-        return (x + (0.5 * posterior.log_variance(v)).exp() * noise(x) if m_s.sigma > 0 else x), state
+        if m_s.sigma > 0 and self.noise:
+            x = x + self.noise * (0.5 * posterior.log_variance(v)).exp() * noise(x)
+        return x, state
