@@ -9,6 +9,7 @@ import pytest
 from difflab.experiment.noise_levels import effective_weight, time_share
 from difflab.objective.times import LogitNormal, Stratified
 from difflab.objective.weighting import Likelihood, Simple
+from difflab.process.discrete import GeometricSigmas
 from difflab.process.schedule import EDM, VP, Linear, Trigonometric
 from difflab.process.target import Eps, Velocity
 
@@ -36,3 +37,9 @@ def test_a_path_is_drawn_over_its_own_log_snr():
     found = time_share(Trigonometric())
     law = [2 / math.pi * math.atan(math.exp(-each / 2)) for each in found.log_snr]
     assert found.value == pytest.approx(law, abs=1e-4)
+
+
+def test_a_schedule_of_few_levels_has_no_density():
+    found = {T: effective_weight(GeometricSigmas(T=T), Eps(), Stratified(), Simple()) for T in range(2, 9)}
+    assert [T for T, curve in found.items() if curve is None] == [2, 3, 4]
+    assert all(len(curve.value) == T - 3 for T, curve in found.items() if curve)

@@ -17,6 +17,7 @@ from difflab.process.target import Eps, Target
 DRAWS = 2**18
 POINTS = 100  # of a curve of times
 GROUPS = 48  # of noise levels, each of about as many draws
+FEWEST = 5  # levels: the groups between them are four, of which the outermost are left out
 
 
 class Curve(NamedTuple):
@@ -34,7 +35,7 @@ def time_share(schedule: Schedule) -> Curve:
 
 
 def configured_weight(schedule: Schedule, model: Mapping[str, Any]) -> Curve | None:
-    """The effective weight of a model's configuration; None if the model regresses no target."""
+    """The effective weight of a model's configuration; None if it regresses no target, or has too few levels."""
     if "target" not in model["denoiser"] or "weighting" not in model:
         return None
     target, times, weighting = (
@@ -43,11 +44,12 @@ def configured_weight(schedule: Schedule, model: Mapping[str, Any]) -> Curve | N
     return effective_weight(schedule, target, times, weighting)
 
 
-def effective_weight(schedule: Schedule, target: Target, times: Times, weighting: Weighting) -> Curve:
+def effective_weight(schedule: Schedule, target: Target, times: Times, weighting: Weighting) -> Curve | None:
     """`w(log_snr)` of the loss `int w(log_snr) |eps - eps_hat|^2 d log_snr`, scaled to 1 at `log_snr = 0`.
 
     The weight at a noise level, converted to the error in eps, times the density of the training times there. Two
-    trainings with equal curves have the same objective, also if their schedules, targets and times differ.
+    trainings with equal curves have the same objective, also if their schedules, targets and times differ. None for a
+    schedule of fewer than FEWEST levels, which have no density.
     Kingma & Gao 2023 (arXiv:2303.00848), eq. 8.
     """
     with torch.no_grad():
@@ -55,6 +57,8 @@ def effective_weight(schedule: Schedule, target: Target, times: Times, weighting
         weight = importance * weighting(schedule, target, t) * error_ratio(schedule, t, target, Eps())
         log_snr = schedule.log_snr(t)
     levels, which = np.unique(log_snr.numpy(), return_inverse=True)
+    if len(levels) < FEWEST:
+        return None
     below = np.bincount(which, weight.numpy()).cumsum() / DRAWS
     ends = np.linspace(0, len(levels) - 1, min(GROUPS, len(levels) - 1) + 1).round().astype(int)
     edge = levels[ends]
