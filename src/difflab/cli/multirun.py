@@ -178,8 +178,11 @@ def done(
     known = dict.fromkeys([*(key for values in flat for key in floored(values)), *OTHERS])
     scores = [key for key in known if any(key in values for values in flat)]
     most = len(scores) if verbose else SCORES
-    columns = [*scores[:most], *(["nfe"] if any("nfe" in values for values in flat) else [])]
     varied = [dict(word.partition("=")[::2] for word in each) for each in words]
+    counted = [
+        (each.get("nfe"), f"{values['nfe']:.4g}") for each, values in zip(varied, flat, strict=True) if "nfe" in values
+    ]
+    columns = [*scores[:most], *(["nfe"] if any(asked != used for asked, used in counted) else [])]
     keys = list(dict.fromkeys(key for each in varied for key in each))
     longest = {key: max(len(each.get(key, "")) for each in varied) for key in keys}
     named = [Column(escape(key), overflow="fold", no_wrap=longest[key] <= WHOLE) for key in keys]
