@@ -24,11 +24,12 @@ from torch import Tensor
 
 from difflab import DataModule, Fashion16, UNet
 from difflab.data import Pixels
-from difflab.experiment.hardware import autocast, best_device, has_bf16, keep_heap
+from difflab.experiment.hardware import autocast, best_device, keep_heap
 from difflab.experiment.trainer import PRECISION, hush
 from difflab.objective import Derivative, Difference, Eulerian, ForwardMode
 from difflab.objective.derivative import precision
 from difflab.paradigm import FlowMapMatching
+from difflab.paradigm.bf16 import has_bf16
 from difflab.paradigm.flow_map import BatchMap, steps_of
 from difflab.process.chord import slope
 from difflab.process.gaussian import scale

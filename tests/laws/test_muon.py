@@ -7,6 +7,9 @@ import torch
 from torch import nn
 
 from difflab.paradigm import Muon
+from difflab.paradigm.bf16 import has_bf16
+
+SAME = has_bf16(torch.device("cpu"))  # torch's iteration is in bf16 everywhere, ours where that is fast
 
 
 class Layers(nn.Module):
@@ -55,7 +58,7 @@ def test_the_update_of_a_matrix_is_orthogonal_and_has_the_published_size():
 
 
 def test_convolutions_are_trained_as_matrices():
-    """As torch's Muon trains the flattened weight, exactly; in channels_last up to the rounding of the iteration."""
+    """As torch's Muon trains the flattened weight; in channels_last up to the rounding of the iteration."""
     grads = gradients((8, 4, 3, 3), 4)
     flat = nn.Linear(36, 8, bias=False)
     conv = nn.Conv2d(4, 8, 3, bias=False)
@@ -66,7 +69,7 @@ def test_convolutions_are_trained_as_matrices():
     theirs = torch.optim.Muon(flat.parameters(), 0.01, 0.1, 0.95, adjust_lr_fn="match_rms_adamw")
     expected = stepped(flat, theirs, [grad.flatten(1) for grad in grads]).view(8, 4, 3, 3)
     ours = stepped(conv, Muon(weight_decay=0.1)(Layers(conv), 0.01), grads)
-    assert torch.equal(ours, expected)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=0 if SAME else 2e-3)
     turned = [grad.to(memory_format=torch.channels_last) for grad in grads]
     again = stepped(last, Muon(weight_decay=0.1)(Layers(last), 0.01), turned)
     torch.testing.assert_close(again, expected, rtol=0, atol=2e-3)
@@ -90,4 +93,4 @@ def test_matrices_that_are_stepped_together_are_stepped_as_each_alone():
         for optimizer in optimizers:
             optimizer.step()
     for a, b in zip(own.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-4)  # steps are of size 0.01; the iteration is in bf16
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-4 if SAME else 2e-3)  # steps are of size 0.01

@@ -1,4 +1,4 @@
-"""What this machine can do: bf16 in hardware, and memory that stays with the process."""
+"""What this machine can do: its devices, the precision that is fast, and memory that stays with the process."""
 
 from __future__ import annotations
 
@@ -73,21 +73,12 @@ def claimed(names: Sequence[str], count: int) -> list[str]:
     return [*free, *taken][:count]
 
 
-def has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 matrices in hardware: AMX or AVX512-BF16 on a CPU."""
-    import torch
-
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-    return False
-
-
 def settle_precision(precision: str, device: torch.device) -> str:
     """`bf16` or `fp32`: "auto" is bf16 where the hardware has it. Raises ValueError for other words."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision} is none of {', '.join(PRECISIONS)}")
+    from difflab.paradigm.bf16 import has_bf16  # here, as commands that only compose need no torch
+
     return {"auto": "bf16" if has_bf16(device) else "fp32"}.get(precision, precision)
 
 

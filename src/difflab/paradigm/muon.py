@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from difflab.paradigm.bf16 import has_bf16
+
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # their weights are (out, ...)
 
 
@@ -49,12 +51,13 @@ def matrix_view(weight: Tensor) -> Tensor:
 def orthogonal(matrices: Tensor) -> Tensor:
     """`U V^T` of the singular value decompositions of `(n, rows, columns)`, roughly: singular values in 0.7 to 1.2.
 
-    Five steps of a quintic Newton-Schulz iteration in bf16, for all matrices at once: Jordan et al. 2024
-    (kellerjordan.github.io/posts/muon), and its coefficients. `torch.optim.Muon` takes one matrix at a time: a
-    step of the default network is 31 ms on an H100, where the time goes into starting kernels, and 17 ms here.
+    Five steps of a quintic Newton-Schulz iteration for all matrices at once: Jordan et al. 2024
+    (kellerjordan.github.io/posts/muon), and its coefficients. In bf16 as theirs where the hardware multiplies it, else
+    in fp32, which takes a twentieth of the time there. `torch.optim.Muon` takes one matrix at a time: a step of the
+    default network is 31 ms on an H100, where the time goes into starting kernels, and 17 ms here.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrices.bfloat16()
+    x = matrices.bfloat16() if has_bf16(matrices.device) else matrices
     if high := x.shape[1] > x.shape[2]:
         x = x.mT
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
