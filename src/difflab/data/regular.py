@@ -1,4 +1,4 @@
-"""Files that may be anything: pipes are not waited for, and sizes are checked before memory is asked for."""
+"""Checks of files from elsewhere: whether a path is a regular file, and how much memory there is to read it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def check_regular(path: Path) -> None:
-    """Raise ValueError for what is no regular file: a pipe would be waited for, a device has no end."""
+    """Raise ValueError unless a path is a regular file. Reading a pipe would wait, and a device has no end."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("it is no regular file")
 

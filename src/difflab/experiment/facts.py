@@ -44,4 +44,6 @@ def facts_of(run: Run) -> dict[str, Any]:
         raise Damaged(f"{run.facts} is damaged: its ema is {short(facts['ema'])}")
     if not all(map(is_number, costs)) or not all(len(step) < 19 and step.isdecimal() for step in steps):
         raise Damaged(f"{run.facts} is damaged: its costs or the steps of its snapshots are no numbers")
+    if type(facts.get("best", {}).get("step", 0)) is not int:
+        raise Damaged(f"{run.facts} is damaged: the step of its best weights is {short(facts['best']['step'])}")
     return facts if facts["format"] == FORMAT else {**facts, "module": renamed(facts["module"])}

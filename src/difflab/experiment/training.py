@@ -102,7 +102,8 @@ class Training:
         """Take a first step of all that is still to be done. Raises ValueError for parts that do not fit."""
         check_words(self.config, self.model, self.data)
         check_keep(self.config)
-        Mirrors.of(self.config["logger"]), watchers(self.config)  # which refuse what is not installed
+        Mirrors.of(self.config["logger"])  # which refuses one that is not installed
+        watchers(self.config)
         if self.done:
             return
         if self.sampling:
@@ -126,8 +127,7 @@ class Training:
                 self.model.check_training()
                 if checkpoint := newest(self.run):
                     checkpoint.check(self.model)
-            # which refuses networks that the optimizer cannot train
-            joint_optimizer(self.model.optimisation, self.model.players)
+            joint_optimizer(self.model.optimisation, self.model.players)  # which refuses networks that it cannot train
             if isinstance(trainer(self.config, self.run.folder).strategy, Shards):
                 Shards.check(self.model)
 

@@ -28,10 +28,10 @@ class Ancestral:
     network's learned v. Ho et al. 2020 (arXiv:2006.11239), Algorithm 2; Nichol & Dhariwal 2021 (arXiv:2102.09672),
     eq. 15. Any two times serve, so a strided grid is their respacing.
 
-    `noise = 1` is the chain. With `noise = 0` the steps are the same without the noise that they make room for, and
-    samples collapse towards the mean of the data: of Gaussian data with variance V_0, the deviation of x_t from its
-    mean is multiplied by `alpha_t V_0 / (alpha_0 V_t)`, whatever the steps, where the probability flow has
-    `sqrt(V_0 / V_t)`.
+    `noise = 1` is the chain. `noise = 0` takes the mean of each step alone, and samples collapse towards the mean of
+    the data. For Gaussian data with variance V_0, the deviation of x_t from its mean is multiplied by
+    `alpha_t V_0 / (alpha_0 V_t)`, for any number of steps. The probability flow multiplies it by `sqrt(V_0 / V_t)`.
+    `alpha_t V_s / (alpha_s V_t)` is the regression of x_s on x_t, and its product over the steps telescopes.
     """
 
     v: float | None = 0.0

@@ -43,7 +43,7 @@ class Selection(pl.Callback):
     ) -> None:
         self.average, self.measure, self.kept = average, measure, kept
         self.last: dict[str, float] = {}  # the latest distances
-        self.best: dict[str, Any] = {}  # the `score`, its `value` and the `step` of what is kept, and the `averages`
+        self.best: dict[str, Any] = {}  # of the best check: `score`, `value`, `step` and `averages`
 
     def state_dict(self) -> dict[str, Any]:
         """What is kept."""
