@@ -72,11 +72,13 @@ def is_single(value: str) -> bool:
 
 def check_option(command: str, key: str, value: str) -> None:
     """Raise UserError for no option of a group, and for a number or the path of a file, of which Hydra has a view."""
+    choice = places(command).get(key)
+    valid = groups()[choice.group if choice else key]
     if value in ("[]", "null"):
-        raise UserError(f"{key}={value} chooses nothing: leave it out, or say {key}=none where there is that option")
+        way = f"or say {key}=none" if "none" in valid else f"or choose one of {', '.join(valid)}"
+        raise UserError(f"{key}={value} chooses nothing: leave it out, {way}")
     if "/" in value or "\\" in value or NUMBER.fullmatch(value):
-        choice = places(command).get(key)
-        raise UserError(no_option(key, value, groups()[choice.group if choice else key]))
+        raise UserError(no_option(key, value, valid))
 
 
 def value_in_grammar(command: str, key: str, text: str) -> str:

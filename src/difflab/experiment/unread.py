@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from difflab.data.module import DataModule
 from difflab.experiment.conditions import books
+from difflab.experiment.identity import RECIPE
 from difflab.paradigm.base import Paradigm
 from difflab.paradigm.diffusion import Diffusion
 
 CLASSES = "difflab.backbone.Classes"  # the book that every network with classes reads
+PARTS = (  # groups that a model reads under their own names, or has no use for
+    *("backbone", "denoiser", "encoder", "layers", "schedule", "target", "times", "weighting", "coupling", "draws"),
+    *("residual", "drive", "steps", "distance", "discriminator", "adversary", "reconstruction", "perceptual"),
+)
 
 
 def check_words(config: Mapping[str, Any], model: Paradigm, data: DataModule) -> None:
     """Raise ValueError for parts of a configuration that its model does not read, with the ones that do."""
-    if config["draws"] and "draws" not in config["model"]:
-        raise ValueError("draws= belongs to DDPM: choose paradigm=ddpm, ddim or improved_ddpm, or leave it out")
-    layered = config.get("encoder") or config.get("layers")
-    if layered and "encoder" not in config["model"].get("denoiser", {}):
-        raise ValueError("encoder= and layers= belong to paradigm=hierarchical_vae: choose it, or leave them out")
+    read = {*keys(config["model"])} - ({"times"} if not model.at_times else set())
+    unread = {*PARTS} - read | ({*RECIPE} if not isinstance(model, Diffusion) else set())
+    paradigm = config["choices"].get("paradigm", type(model).__name__)
+    for word in shlex.split(config["command"])[1:]:
+        if (key := word.partition("=")[0].partition(".")[0]) in unread:
+            parts = ", ".join(part for part in PARTS if part in read)
+            raise ValueError(f"{word} has no effect: paradigm={paradigm} has no {key}; leave it out. It reads {parts}")
     book = (config.get("book") or {}).get("_target_", CLASSES)
     if book != CLASSES and model.learned.classes and not [*books(model.learned)]:
         raise ValueError("book= is read by backbone=unet, dit, mlp and mmdit: choose one of them, or leave it out")
@@ -27,3 +35,12 @@ def check_words(config: Mapping[str, Any], model: Paradigm, data: DataModule) ->
         raise ValueError("data.selection= is for models that generate: leave it out")
     if data.pairs and not model.couples:
         raise ValueError("pairs straighten a flow: choose paradigm=rectified_flow, flow_matching or ot_flow")
+
+
+def keys(node: object) -> Iterator[str]:
+    """The keys of a nested configuration, at any depth."""
+    for value in node if isinstance(node, list) else []:
+        yield from keys(value)
+    for key, value in node.items() if isinstance(node, Mapping) else []:
+        yield key
+        yield from keys(value)
