@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import difflab
 from difflab import guidance, paradigm
@@ -73,10 +74,23 @@ def lessened(program, words):
         less = TOY_STUDY if "experiment=toy" in words else STUDY
     if program == "difflab-figure" and "samplers" in words:
         less = [*less, "nfe=4"]
+    if "experiment=text_to_emoji" in words:
+        less = [*less, *first_trainings()]
     if "experiment=guidance_scale" in words:
         less = [*less, "guidance.classifier_free.scale=1.0,3.0"]
     given = {word.split("=")[0]: word for word in (*words, *less)}
     return [*given.values()]
+
+
+def first_trainings():
+    """The trainings that experiment=text_to_emoji begins with, each with a budget of moments."""
+    node = yaml.safe_load((Path(conf_dir()) / "experiment" / "text_to_emoji.yaml").read_text())
+    first = {"first_stage": node["first_stage"]["run"]}
+    first |= {f"protocol.{key}": node["protocol"][key] for key in ("contrastive", "classifier")}
+    less = {r"images=\d+": "images=128", r"protocol\.n=\S+": "protocol.n=16"}
+    for old, new in less.items():
+        first = {key: re.sub(old, new, words) for key, words in first.items()}
+    return [f'{key}="{words}"' for key, words in first.items()]
 
 
 def test_every_command_of_the_pages_runs(tmp_path, monkeypatch, capsys):

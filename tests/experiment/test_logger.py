@@ -13,6 +13,7 @@ import pytest
 import wandb
 from PIL import Image
 
+import difflab
 from difflab.experiment.mirror import Local
 from difflab.experiment.wandb_job import WandbJob, protocol_tag
 from difflab.experiment.wandb_mirror import QUIET, TrainingMirror, Wandb
@@ -22,6 +23,7 @@ from helpers.studies import card
 from helpers.wandb_server import wandb_server
 
 pytestmark = pytest.mark.usefixtures("sessions")
+PACKAGE = Path(difflab.__file__).parent
 CONFIG = {
     "batch_size": 4,
     "seed": 1,
@@ -327,7 +329,7 @@ def test_console_commit_and_packages_are_there_on_request_without_secrets(tmp_pa
     subprocess.run(["git", "init", "-q", str(repository)], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
     monkeypatch.chdir(repository)
-    mirror = Wandb(console=True, git=True, requirements=True)
+    mirror = Wandb(console=True, git=True, requirements=True, code=True)
     mirror(training(tmp_path)).log_metrics({"train/loss": 1.0}, 0)
     print("a line for the console; the password is hush")
     mirror.close()
@@ -337,6 +339,11 @@ def test_console_commit_and_packages_are_there_on_request_without_secrets(tmp_pa
     assert "hush" not in text
     commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     assert commit in text
+    (source,) = (each for each in of_kind("artifact", found) if each["type"] == "code")
+    assert source["name"] == "difflab"
+    assert {each["path"] for each in source["manifest"]["contents"]} == {
+        str(file.relative_to(PACKAGE)) for file in PACKAGE.rglob("*.py")
+    }
     files = next(tmp_path.glob("wandb/offline-run-*/files"))
     assert "torchmetrics" in (files / "requirements.txt").read_text()
     assert "hush" not in (files / "output.log").read_text()
@@ -347,6 +354,7 @@ def test_console_commit_and_packages_are_there_on_request_without_secrets(tmp_pa
     text = json.dumps(records(tmp_path / "quiet"))
     assert commit not in text
     assert "a line for the console" not in text
+    assert not of_kind("artifact", records(tmp_path / "quiet"))
     assert not list((tmp_path / "quiet").glob("wandb/offline-run-*/files/*"))
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from difflab.experiment.training import Training
 
 BATCH = 64  # samples that the network is timed on
-LONG = 1.0  # seconds of an action, beside which what only its first time takes hardly counts
+FEW = 32  # samples that a CPU tries first
+LONG = 0.5  # seconds that they take, after which a CPU tries no more: its pace is that of larger batches
 
 
 def estimate(evaluations: Sequence[Evaluation], training: Training | None = None) -> dict[str, Any]:
@@ -63,11 +64,11 @@ def sampling_pace(evaluation: Evaluation) -> float:
     label = torch.zeros(BATCH, dtype=torch.int64, device=denoiser.device)
     t = torch.tensor(denoiser.schedule.t_max, dtype=torch.float64)
 
-    def evaluate() -> None:
+    def evaluate(n: int) -> None:
         with torch.no_grad(), autocast(denoiser.device, precision):
-            denoiser(x, t, label)
+            denoiser(x[:n], t, label[:n])
 
-    return pace(f"sampling {denoiser} {precision}", evaluate) / BATCH
+    return pace(f"sampling {denoiser} {precision}", evaluate, BATCH)
 
 
 def training_pace(job: Training) -> float:
@@ -75,27 +76,28 @@ def training_pace(job: Training) -> float:
     model, data, rows = job.model.to(job.device), job.data.images.train, slice(job.model.batch_size)
     x, y = job.data.encoded(data, rows).to(job.device), data.y[rows].to(job.device)
 
-    def step() -> None:
+    def step(n: int) -> None:
         with autocast(job.device, job.config["precision"]):
-            losses = model.loss(model.corrupt(x, y, 0.0, TRAINING, 0)).values()
+            losses = model.loss(model.corrupt(x[:n], y[:n], 0.0, TRAINING, 0)).values()
         torch.autograd.backward(torch.stack([loss.mean() for loss in losses]).sum())
         model.zero_grad()
 
-    return pace(f"training {model} {job.config['precision']}", step) / model.batch_size
+    return pace(f"training {model} {job.config['precision']}", step, model.batch_size)
 
 
 PACES: dict[str, float] = {}  # found in this process, by what was tried: the jobs of a sweep try the same
 
 
-def pace(what: str, action: Callable[[], None]) -> float:
-    """Seconds that an action takes, the second time; on a CPU the first time, where that is LONG."""
+def pace(what: str, action: Callable[[int], None], size: int) -> float:
+    """Seconds that an action takes for one of `size` samples; the first trial only warms up, unless it takes LONG."""
     accelerator = torch.accelerator.is_available()
-    for _ in range(0 if what in PACES else 2):
+    for n in () if what in PACES else (size if accelerator else min(FEW, size), size):
         start = time.perf_counter()
-        action()
+        action(n)
         if accelerator:
             torch.accelerator.synchronize()
-        PACES[what] = time.perf_counter() - start
-        if not accelerator and PACES[what] > LONG:
+        seconds = time.perf_counter() - start
+        PACES[what] = seconds / n
+        if not accelerator and seconds > LONG:
             break
     return PACES[what]

@@ -13,8 +13,9 @@ from difflab.paradigm.base import Paradigm
 from difflab.paradigm.diffusion import Diffusion
 
 CLASSES = "difflab.backbone.Classes"  # the book that every network with classes reads
+DRAWING = {*RECIPE} - {"nfe"}  # of models that generate; nfe= may be a word that a script gives to all
 PARTS = (  # groups that a model reads under their own names, or has no use for
-    *("backbone", "denoiser", "encoder", "layers", "schedule", "target", "times", "weighting", "coupling", "draws"),
+    *("denoiser", "encoder", "layers", "schedule", "target", "times", "weighting", "coupling", "draws"),
     *("residual", "drive", "steps", "distance", "discriminator", "adversary", "reconstruction", "perceptual"),
 )
 
@@ -22,7 +23,7 @@ PARTS = (  # groups that a model reads under their own names, or has no use for
 def check_words(config: Mapping[str, Any], model: Paradigm, data: DataModule) -> None:
     """Raise ValueError for parts of a configuration that its model does not read, with the ones that do."""
     read = {*keys(config["model"])} - ({"times"} if not model.at_times else set())
-    unread = {*PARTS} - read | ({*RECIPE} if not isinstance(model, Diffusion) else set())
+    unread = {*PARTS} - read | (DRAWING if not isinstance(model, Diffusion) else set())
     paradigm = config["choices"].get("paradigm", type(model).__name__)
     for word in shlex.split(config["command"])[1:]:
         if (key := word.partition("=")[0].partition(".")[0]) in unread:

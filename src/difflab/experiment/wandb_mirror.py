@@ -213,7 +213,7 @@ class Wandb(Mirror):
         if self.console:
             hide_secrets(run, secrets_in(job.config))
         if self.code:
-            run.log_code(str(Path(__file__).parents[1]))
+            run.log_code(str(Path(__file__).parents[1]), name="difflab")
         return run
 
     def settings(self, job: WandbJob) -> wandb.Settings:
