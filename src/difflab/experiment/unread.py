@@ -25,7 +25,7 @@ def check_words(config: Mapping[str, Any], model: Paradigm, data: DataModule) ->
     read = {*keys(config["model"])} - ({"times"} if not model.at_times else set())
     unread = {*PARTS} - read | (DRAWING if not isinstance(model, Diffusion) else set())
     paradigm = config["choices"].get("paradigm", type(model).__name__)
-    for word in shlex.split(config["command"])[1:]:
+    for word in shlex.split(config.get("command", ""))[1:]:
         if (key := word.partition("=")[0].partition(".")[0]) in unread:
             parts = ", ".join(part for part in PARTS if part in read)
             raise ValueError(f"{word} has no effect: paradigm={paradigm} has no {key}; leave it out. It reads {parts}")
