@@ -81,6 +81,15 @@ def test_words_of_other_programs_are_answered_with_the_word_that_does_it_here(su
             assert said in explanation("train", [word])
 
 
+def test_a_setting_of_an_option_that_is_the_runs_own_names_the_way_out(subtests):
+    for word in ("protocol.labels=data", "guidance.classifier_free.scale=2", "schedule@sampler.schedule=vp"):
+        key = word.partition("=")[0].rpartition("@")[2]
+        with subtests.test(word):
+            group = key.partition(".")[0]
+            assert explanation("evaluate", [word]).startswith(f"{key} changes an option of {group}")
+            assert f"choose {group}= too, of " in explanation("evaluate", [word])
+
+
 def test_an_added_word_that_nothing_reads_is_refused(subtests):
     for word in ("+sed=1", "+teacher.foo=1", "+protocol.foo=2"):
         with subtests.test(word):

@@ -34,7 +34,7 @@ def explanation(name: str, overrides: Sequence[str]) -> str:
     names = {o.key_or_group for o in given}
     for place in (o.package for o, _ in chosen if o.package):
         if (group := place.partition(".")[0]) not in names and name == "evaluate":
-            return f"{place}: {group} is the run's own unless chosen; valid: {', '.join(groups[group])}"
+            return not_chosen(place, group, groups[group])
     try:
         known = composition(name, [str(o.input_line) for o, _ in chosen if not o.is_sweep_override()])
     except HydraException:
@@ -45,6 +45,11 @@ def explanation(name: str, overrides: Sequence[str]) -> str:
         if o.key_or_group not in groups and not o.key_or_group.startswith(("hydra.", "hydra/"))
     ]
     return next(filter(None, (unknown_part(name, key, known, groups) for key in keys)), "")
+
+
+def not_chosen(key: str, group: str, valid: Sequence[str]) -> str:
+    """That a key is of a group whose option is the run's own, in which nothing can be set."""
+    return f"{key} changes an option of {group}, which is the run's own: choose {group}= too, of {', '.join(valid)}"
 
 
 def options(override: Override) -> list[str]:
@@ -60,7 +65,7 @@ def unknown_part(name: str, key: str, known: DictConfig, groups: Mapping[str, Se
     path = key.split(".")
     for depth, part in enumerate(path):
         if node is None and path[0] in groups:
-            return f"{key}: {path[0]} is the run's own unless chosen; valid: {', '.join(groups[path[0]])}"
+            return not_chosen(key, path[0], groups[path[0]])
         if not isinstance(node, DictConfig):
             return ""
         if part not in node.keys():  # noqa: SIM118  # `in node` is false for a value still to be given
