@@ -8,15 +8,20 @@ from typing import Any
 
 from difflab.data.module import DataModule
 from difflab.experiment.conditions import books
+from difflab.experiment.conf_files import groups, path_of
 from difflab.experiment.identity import RECIPE
 from difflab.paradigm.base import Paradigm
 from difflab.paradigm.diffusion import Diffusion
 
 CLASSES = "difflab.backbone.Classes"  # the book that every network with classes reads
 DRAWING = {*RECIPE} - {"nfe"}  # of models that generate; nfe= may be a word that a script gives to all
+SPECIAL = (  # parts of the paradigms that choose one
+    *("encoder", "layers", "draws", "residual", "drive", "steps", "distance", "discriminator", "adversary"),
+    *("reconstruction", "perceptual"),
+)
 PARTS = (  # groups that a model reads under their own names, or has no use for
-    *("denoiser", "encoder", "layers", "schedule", "target", "times", "weighting", "coupling", "draws"),
-    *("residual", "drive", "steps", "distance", "discriminator", "adversary", "reconstruction", "perceptual"),
+    *("denoiser", "schedule", "target", "times", "weighting", "coupling"),
+    *SPECIAL,
 )
 
 
@@ -27,8 +32,11 @@ def check_words(config: Mapping[str, Any], model: Paradigm, data: DataModule) ->
     paradigm = config["choices"].get("paradigm", type(model).__name__)
     for word in shlex.split(config.get("command", ""))[1:]:
         if (key := word.partition("=")[0].partition(".")[0]) in unread:
+            why = f"{word} has no effect: paradigm={paradigm} has no {key}"
+            others = [name for name in groups()["paradigm"] if chooses(name, key)] if key in SPECIAL else []
+            way = f", or choose paradigm={', '.join(others)}" if others else ""
             parts = ", ".join(part for part in PARTS if part in read)
-            raise ValueError(f"{word} has no effect: paradigm={paradigm} has no {key}; leave it out. It reads {parts}")
+            raise ValueError(f"{why}; leave it out{way}. {paradigm} reads {parts}")
     book = (config.get("book") or {}).get("_target_", CLASSES)
     if book != CLASSES and model.learned.classes and not [*books(model.learned)]:
         raise ValueError("book= is read by backbone=unet, dit, mlp and mmdit: choose one of them, or leave it out")
@@ -36,6 +44,11 @@ def check_words(config: Mapping[str, Any], model: Paradigm, data: DataModule) ->
         raise ValueError("data.selection= is for models that generate: leave it out")
     if data.pairs and not model.couples:
         raise ValueError("pairs straighten a flow: choose paradigm=rectified_flow, flow_matching or ot_flow")
+
+
+def chooses(paradigm: str, group: str) -> bool:
+    """Whether a paradigm's file chooses an option of a group."""
+    return f"override /{group}:" in path_of(f"paradigm/{paradigm}").read_text()
 
 
 def keys(node: object) -> Iterator[str]:
