@@ -40,6 +40,7 @@ def test_combinations_without_meaning_are_refused_with_what_works(subtests):
         (["paradigm=hierarchical_vae", "times=logit_normal"], "times=logit_normal has no effect"),
         (["paradigm=gan", "coupling=optimal_transport"], "gan reads denoiser, discriminator, adversary$"),
         (["paradigm=autoencoder", "times=importance"], "autoencoder reads adversary, reconstruction, perceptual$"),
+        (["paradigm=autoencoder", "schedule@sampler.schedule=vp"], "paradigm=autoencoder has no sampler"),
         (["paradigm=classifier", "guidance=classifier_free"], "guidance=classifier_free has no effect"),
         (["paradigm=contrastive", "data=emoji_captions", "sampler=ddim"], "sampler=ddim has no effect"),
         (["draws=chain"], "schedule.T=128"),

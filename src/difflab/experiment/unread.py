@@ -31,7 +31,8 @@ def check_words(config: Mapping[str, Any], model: Paradigm, data: DataModule) ->
     unread = {*PARTS} - read | (DRAWING if not isinstance(model, Diffusion) else set())
     paradigm = config["choices"].get("paradigm", type(model).__name__)
     for word in shlex.split(config.get("command", ""))[1:]:
-        if (key := word.partition("=")[0].partition(".")[0]) in unread:
+        place = word.partition("=")[0].rpartition("@")[2]  # of GROUP@PLACE=OPTION
+        if (key := place.partition(".")[0]) in unread:
             why = f"{word} has no effect: paradigm={paradigm} has no {key}"
             others = [name for name in groups()["paradigm"] if chooses(name, key)] if key in SPECIAL else []
             way = f", or choose paradigm={', '.join(others)}" if others else ""
