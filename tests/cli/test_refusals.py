@@ -28,6 +28,12 @@ def test_what_cannot_work_is_refused_in_one_line_with_nothing_written(tmp_path, 
         (["+trainer.max_steps=5"], "trainer.max_steps is no setting"),
         (["sampler=ddim", "sampler.eta=2"], "sampler.eta=2 must lie in [0, 1]"),
         (["ema=[1.5]"], r"decays in [0, 1)"),
+        (["+sampler@foo.bar=null"], "sampler=null chooses nothing"),
+        (["+sampler@foo.bar=ddim"], "'foo.bar' is inside no key of train; valid: "),
+        (["+sampler@=ddim"], "'' is inside no key of train"),
+        (["sampler@guidance.second=heun"], "+sampler@guidance.second=heun adds one"),
+        (["+sampler@guidance.second=ddim"], "DDIM(eta=0.0) is no guidance"),
+        (["+guidance@guidance.second=rescale"], "several guidances are a list, guidance=[classifier_free,rescale]"),
     ]:
         with subtests.test(" ".join(words)):
             with pytest.raises(SystemExit) as refusal:

@@ -179,6 +179,11 @@ def own_settings(command: str, key: str) -> Iterator[Setting]:
         yield from (setting for setting in file.settings if setting.key == key)
 
 
+def own_keys(command: str) -> set[str]:
+    """The dotted keys of the settings in the own files of a command."""
+    return {setting.key for file in family(command) for setting in file.settings}
+
+
 def settings_at(command: str, key: str) -> Iterator[Setting]:
     """What the files of a command say of a dotted key: its own files, or each option of the group that has it."""
     yield from own_settings(command, key)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from difflab.experiment.conf_files import groups, is_group, own_settings, places, settings_at
+from difflab.experiment.conf_files import groups, is_group, own_keys, own_settings, places, settings_at
 from difflab.experiment.earlier_words import no_option, refuse_earlier
-from difflab.experiment.errors import UserError
+from difflab.experiment.errors import UserError, suggestion
 from difflab.experiment.settings import is_list, is_text
 
 NAMES_A_RUN = ("run", "init", "teacher", "first_stage", "classifier", "contrastive")  # with settings, as a list
@@ -52,6 +52,7 @@ def spelled(command: str, word: str) -> str:
     if key.startswith("+trainer."):
         key = f"+{key.lstrip('+')}" if key.startswith("++") else f"+{key}"  # an ordinary setting, too
     if value := value_in_grammar(command, key, value):
+        check_place(command, key, value)
         if is_group(key.lstrip("+")) or key.lstrip("+") in places(command):
             check_option(command, key.lstrip("+"), value)
         elif is_list(own_settings(command, key.lstrip("+"))) and is_single(value):
@@ -79,6 +80,19 @@ def check_option(command: str, key: str, value: str) -> None:
         raise UserError(f"{key}={value} chooses nothing: leave it out, {way}")
     if "/" in value or "\\" in value or NUMBER.fullmatch(value):
         raise UserError(no_option(key, value, valid))
+
+
+def check_place(command: str, key: str, value: str) -> None:
+    """Raise UserError for a `GROUP@PLACE` that is inside no key of a command, or chooses no option."""
+    group, at, place = key.lstrip("+").partition("@")
+    if not at or not is_group(group):
+        return
+    check_option(command, group, value)
+    tops = sorted({inner.partition(".")[0] for inner in (*places(command), *own_keys(command))})
+    if place.partition(".")[0] not in tops:
+        raise UserError(f"{key}={value}: {place!r} is inside no key of {command}; {suggestion(place, tops)}")
+    if not key.startswith("+") and place not in places(command):
+        raise UserError(f"{key}={value}: no option stands there that could be another; +{key}={value} adds one")
 
 
 def value_in_grammar(command: str, key: str, text: str) -> str:

@@ -22,6 +22,10 @@ class Chain:
     parts: Sequence[Guidance] = ()
 
     def __post_init__(self) -> None:
+        if other := [part for part in self.parts if not callable(part)]:
+            raise ValueError(
+                f"{other[0]} is no guidance; several guidances are a list, guidance=[classifier_free,rescale]"
+            )
         if self.parts and getattr(self.parts[0], "limits", False):
             raise ValueError(f"{self.parts[0]} limits the guidances before it, and there are none: name it after them")
 
