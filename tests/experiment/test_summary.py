@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 
 import pytest
 
@@ -42,3 +44,14 @@ def test_a_summary_of_another_configuration_or_format_and_a_damaged_one_are_repl
 def test_a_training_keeps_the_names_of_its_classes(written):
     keep(written, written.config, computed(written, written.config, ("a", "b")))
     assert list(summary_of(written, written.config).classes) == ["a", "b"]
+
+
+def test_infinite_settings_are_kept_as_users_type_them(tmp_path):
+    """As `model.optimisation.clip=inf`, which several presets recommend, and which JSON cannot hold."""
+    whole = copy.deepcopy(config("vp_sde"))
+    whole["model"]["optimisation"] |= {"clip": math.inf}
+    made = record(whole, card(), tmp_path, fd_lite0=1.0)
+    write_record(made, pictures=False)
+    first = summary_of(made.run, made.run.config)
+    assert first.identity["model.optimisation.clip"] == "inf"
+    assert summary_of(made.run, made.run.config).identity == first.identity

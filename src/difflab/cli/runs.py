@@ -69,7 +69,7 @@ def listed(runs_dir: Path, as_json: bool) -> None:
     distinguish(rows)
     if as_json:
         shown = [{key: value for key, value in row.items() if key not in ("settings", "words")} for row in rows]
-        print(json.dumps(shown, indent=2))
+        print_json(shown)
         return
     if not rows:
         print(f"no runs in {runs_dir}/: difflab-train makes one")
@@ -147,12 +147,19 @@ def distinguish(rows: Sequence[dict[str, Any]]) -> None:
         row["apart"] = distinctions([each["words"] for each in alike])[alike.index(row)]
 
 
+def print_json(value: object) -> None:
+    """Print plain values as JSON."""
+    from difflab.experiment.typed import as_typed
+
+    print(json.dumps(as_typed(value), indent=2, allow_nan=False))
+
+
 def shown(runs: Sequence[Run], as_json: bool) -> None:
     """Print one run: where it lies, its state, its settings, and its evaluations."""
     (run,) = runs
     row = row_of(run)
     if as_json:
-        print(json.dumps({**row, "folder": str(run.folder)}, indent=2))
+        print_json({**row, "folder": str(run.folder)})
         return
     print(f"run:     {escaped(str(run.folder))}")
     print(f"state:   {row['state']}, of {row['images']:,} images")
@@ -166,7 +173,7 @@ def compared(runs: Sequence[Run], as_json: bool) -> None:
     first, second = (row_of(run)["settings"] for run in runs)
     keys = [key for key in dict.fromkeys((*first, *second)) if first.get(key) != second.get(key)]
     if as_json:
-        print(json.dumps({key: [first.get(key), second.get(key)] for key in keys}, indent=2))
+        print_json({key: [first.get(key), second.get(key)] for key in keys})
         return
     if not keys:
         print("no setting that decides the weights differs")

@@ -19,6 +19,7 @@ from difflab.experiment.files import read_json, write_json
 from difflab.experiment.identity import seedless, sources
 from difflab.experiment.run import Run
 from difflab.experiment.stored import check_fields
+from difflab.experiment.typed import as_typed
 
 if TYPE_CHECKING:
     from difflab.process.schedule import Schedule
@@ -72,7 +73,7 @@ def computed(run: Run, config: Mapping[str, Any], classes: Sequence[str] | None 
     """The summary of a run; without `classes`, the names that the class of its data set states."""
     if classes is None:
         classes = getattr(target(config["data"]["source"]["_target_"]), "names", ())
-    return Summary(seedless(config), *curves(run, config["model"]), tuple(classes))
+    return Summary(as_typed(seedless(config)), *curves(run, config["model"]), tuple(classes))
 
 
 def curves(run: Run, model: Mapping[str, Any]) -> tuple[Points | None, Points | None]:

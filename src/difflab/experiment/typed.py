@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,3 +60,12 @@ def fits(words: Sequence[str], config: Mapping[str, Any]) -> bool:
         any((name == key or name.endswith(f".{key}")) and str(each) == value for name, each in own.items())
         for key, value in pairs
     )
+
+
+def as_typed(value: Any) -> Any:  # noqa: ANN401  # plain values
+    """Plain values with infinities as users type them, "inf" and "-inf", since JSON has no such numbers."""
+    if isinstance(value, Mapping):
+        return {key: as_typed(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [*map(as_typed, value)]
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
