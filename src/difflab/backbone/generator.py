@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from difflab.backbone.autoencoder import Plain, Tower
+from difflab.backbone.autoencoder import Tower
 from difflab.backbone.book import Classes
 from difflab.backbone.layers import ResidualBlock, ScaleShift, Upsample, group_norm, image_shape
 from difflab.backbone.ranges import ClassCount, Depth, Width
@@ -30,7 +30,10 @@ class Unflatten(nn.Module):
 class ConvGenerator(nn.Module):
     """Images `(C, H, W)` of a latent vector `(latent,)`, by residual blocks between doublings of the resolution.
 
-    - `classes`: 0 for none, else the normalisations of all blocks depend on the class;
+    The latent vector is the input, and scales and shifts the normalised maps of each block, as in Brock et al. 2019
+    (arXiv:1809.11096), whose blocks read a part of it each.
+
+    - `classes`: 0 for none, else the scales and shifts depend on the class, too;
     - `width`: channels of the finest level, of which level i has `multipliers[i]` times;
     - `blocks`: residual blocks of a level; `groups`: of the normalisations, None for 16 channels each.
 
@@ -58,9 +61,8 @@ class ConvGenerator(nn.Module):
         self.shape, self.classes, self.latent_shape = tuple(shape), classes, (latent,)
         features = 4 * width
         self.table = Classes(classes, features) if classes else None
-        block = partial(
-            ResidualBlock, features=features, modulation=ScaleShift if classes else Plain, groups=groups, dropout=0.0
-        )
+        self.style = nn.Linear(latent, features)
+        block = partial(ResidualBlock, features=features, modulation=ScaleShift, groups=groups, dropout=0.0)
         widths = [width * m for m in multipliers][::-1]
         levels = [
             [block(source, w), *(block(w, w) for _ in range(blocks - 1))]
@@ -80,11 +82,12 @@ class ConvGenerator(nn.Module):
     def outer_layers(self) -> tuple[nn.Module, ...]:
         """The layers that read the latents and labels, and the one that makes the image."""
         table = () if self.table is None else (self.table,)
-        return (*table, self.decoder.enter, self.decoder.leave)
+        return (*table, self.style, self.decoder.enter, self.decoder.leave)
 
     def decode(self, z: Tensor, label: Tensor) -> Tensor:
         """The images `(B, C, H, W)` of latents `(B, latent)`."""
-        condition = None if self.table is None else F.silu(self.table(label).vector)
+        style = self.style(z)
+        condition = F.silu(style if self.table is None else style + self.table(label).vector)
         x: Tensor = self.decoder(z, condition).to(z.dtype)
         return x
 
