@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,18 +16,20 @@ from difflab.data.module import DataModule
 from difflab.paradigm.base import HELD_OUT, Paradigm
 
 SAMPLES, FEW = 64, 2
+HALVES = ("encode", "decode")  # methods of networks that are used by halves
 
 
 @torch.no_grad()
 def evaluations_an_image(model: Paradigm, data: DataModule) -> float:
     """Network evaluations that the loss takes for each image, a mean over `SAMPLES` held-out ones or a batch.
 
-    The trained network, its held copy and a teacher each count as one, of any size; guidance adds evaluations of the
-    teacher. Backward passes are not counted, and a derivative in forward mode counts as one evaluation.
+    The trained network, its held copy, a teacher, a discriminator, an encoder and a decoder each count as one, of any
+    size; guidance adds evaluations of the teacher. Backward passes are not counted, and a derivative in forward mode
+    counts as one evaluation.
     """
     seen = 0
 
-    def count(module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401  # any input of a module
+    def count(module: nn.Module, inputs: Any, output: Any = None) -> None:  # noqa: ANN401  # any input of a module
         nonlocal seen
         if hasattr(module, "outer_layers") and isinstance(inputs[0], Tensor):  # a network
             seen += len(inputs[0])
@@ -33,10 +37,33 @@ def evaluations_an_image(model: Paradigm, data: DataModule) -> float:
     x0, label, eps = held_out_batch(model, data, SAMPLES)
     hook = register_module_forward_hook(count)
     try:
-        held_out_loss(model, x0, label, eps)
+        with halves_seen(model, count):
+            held_out_loss(model, x0, label, eps)
     finally:
         hook.remove()
     return seen / len(x0)
+
+
+@contextmanager
+def halves_seen(model: nn.Module, see: Callable[[nn.Module, tuple[Any, ...]], None]) -> Iterator[None]:
+    """Show a function each call of a network's `encode` and `decode`, of which hooks of `forward` know nothing."""
+    halves = [(net, name) for net in model.modules() for name in HALVES if callable(getattr(net, name, None))]
+    halves = [(net, name) for net, name in halves if hasattr(net, "outer_layers")]
+
+    def shown(net: nn.Module, half: Callable[..., Any]) -> Callable[..., Any]:
+        def seen(*inputs: Any) -> Any:  # noqa: ANN401  # any input and output of a module
+            see(net, inputs)
+            return half(*inputs)
+
+        return seen
+
+    for net, name in halves:
+        setattr(net, name, shown(net, getattr(net, name)))
+    try:
+        yield
+    finally:
+        for net, name in halves:
+            delattr(net, name)
 
 
 @torch.no_grad()
