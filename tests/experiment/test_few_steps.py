@@ -99,6 +99,7 @@ def test_what_cannot_work_is_refused(folder, subtests):
         (["paradigm=consistency_distillation"], "learns from a trained flow: add teacher=RUN"),
         (["paradigm=progressive_distillation"], "learns from a trained flow: add teacher=RUN"),
         (["paradigm=mean_flow", "schedule=ddpm_cosine"], "is a table: choose a continuous schedule"),
+        (["paradigm=scm", "target=x0"], "has no gradient: choose target=v or velocity"),
         (["paradigm=mean_flow", "residual=lagrangian"], "choose drive=own"),
         (["paradigm=shortcut", "steps=to_data"], "no step has length 0"),
         (["paradigm=mean_flow", "times=importance"], "a flow map has two"),

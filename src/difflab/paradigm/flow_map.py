@@ -17,7 +17,7 @@ from difflab.objective.derivative import full_precision
 from difflab.objective.distance import Adaptive, Distance
 from difflab.objective.draws import Noised
 from difflab.objective.residual import Drive, Eulerian, Paired, Residual, Step, TrainedMap
-from difflab.objective.steps import Sorted, Steps
+from difflab.objective.steps import Sorted, Steps, ToData
 from difflab.objective.times import LogitNormal, Times
 from difflab.objective.weighting import Weighting
 from difflab.paradigm.defaults import Defaults, Sampling
@@ -25,7 +25,7 @@ from difflab.paradigm.diffusion import Codec, Diffusion
 from difflab.paradigm.drive import DriveOf, FromData, FromItself, FromTeacher
 from difflab.paradigm.held import Current, Held, Rounds
 from difflab.paradigm.optimisation import Optimisation
-from difflab.process.chord import chord
+from difflab.process.chord import chord, from_start
 from difflab.process.gaussian import scale
 from difflab.process.noise import keyed, seed_dropout
 from difflab.process.ranges import Chance, Seed
@@ -125,6 +125,13 @@ class FlowMapMatching(Diffusion):
             raise ValueError(
                 f"nothing ties {type(residual).__name__} to the data where no step has length 0: choose steps=sorted "
                 f"or dyadic with steps.diagonal > 0"
+            )
+        t = self.schedule.time(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
+        to_data = isinstance(residual, Eulerian) and isinstance(steps, ToData)
+        if to_data and not from_start(self.schedule, self.denoiser.target, t, 0 * t).sigma.any():
+            raise ValueError(
+                f"{self.denoiser.target} is the end of a step to the data itself, so that residual=eulerian on "
+                f"steps=to_data has no gradient: choose target=v or velocity, or residual=eulerian_discrete"
             )
         self.residual, self.drive, self.steps = residual, drive, steps
         self.couples = self.needs_pairs = isinstance(residual, Paired)
