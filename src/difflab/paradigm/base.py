@@ -198,7 +198,7 @@ class Paradigm(pl.LightningModule):
         total, n = self.held_out.compute().unbind(1)
         self.log(f"{self.split}/loss", (total.sum() / n.sum()).item(), sync_dist=True)
         whole = n == self.batch_size  # a shorter batch has a mean of another variance
-        if whole.sum() > 1:
+        if whole.sum() > 1 and total.any():  # of a loss that is 0 it has no meaning
             means = total[whole] / self.batch_size
             self.log(f"{self.split}/loss_spread", (means.std() / means.mean()).item(), sync_dist=True)
 
