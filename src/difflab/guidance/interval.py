@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from difflab.denoiser.base import AnyDenoiser, Estimate
 from difflab.guidance.base import Guided, unguided
+from difflab.process.ranges import Bound
 from difflab.process.schedule import Schedule
 
 
@@ -24,7 +25,7 @@ class Interval:
 
     limits: ClassVar[bool] = True  # the guidances before it
     low: float = 0.19
-    high: float = 1.61
+    high: Bound = 1.61
 
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high:
