@@ -11,7 +11,7 @@ from torch import Tensor
 
 from difflab.denoiser.base import Denoise
 from difflab.process.gaussian import scale
-from difflab.process.ranges import Positive, Size
+from difflab.process.ranges import Bound, Size
 from difflab.process.schedule import Schedule
 
 FAR = 1e2  # sigma / alpha beyond which a step counts in alpha / sigma: eps is not extrapolated so far
@@ -30,7 +30,7 @@ class EDM:
 
     churn: float = 0.0
     sigma_min: Size = 0.0
-    sigma_max: Positive = 1e3
+    sigma_max: Bound = 1e3
     noise: Size = 1.0
     evaluations: ClassVar[int] = 2
 
