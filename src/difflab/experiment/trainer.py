@@ -69,7 +69,7 @@ def trainer(
 
     word = words.get("strategy", "auto")
     try:
-        found = by(Shards() if word == "fsdp" else word)
+        found = by(Shards() if sharded(config) else word)
         if word in ("auto", "ddp") and isinstance(found.strategy, DDPStrategy):  # auto is ddp for several devices
             found = by(Copies())
     except (MisconfigurationException, TypeError, ImportError) as error:  # TypeError: of devices=-1 on a CPU
@@ -77,6 +77,11 @@ def trainer(
     if found.strategy.launcher is not None and not isinstance(found.strategy.launcher, _SubprocessScriptLauncher):
         raise ValueError(f"trainer.strategy={word} starts processes in its own way: choose ddp or fsdp")
     return found
+
+
+def sharded(config: Mapping[str, Any]) -> bool:
+    """Whether the processes of a job share the optimizer's state and the gradients."""
+    return bool(config["trainer"].get("strategy") == "fsdp")
 
 
 def devices_of(trainer: pl.Trainer) -> list[torch.device]:

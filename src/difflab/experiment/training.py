@@ -41,7 +41,7 @@ from difflab.experiment.run import SUFFIX, Run
 from difflab.experiment.snapshots import averagings
 from difflab.experiment.strategy import Shards
 from difflab.experiment.tensor_cache import TensorCache
-from difflab.experiment.trainer import placed, trainer, watchers
+from difflab.experiment.trainer import placed, sharded, watchers
 from difflab.experiment.unread import check_words
 from difflab.experiment.wandb_job import WandbJob
 from difflab.experiment.weights import weights_name
@@ -128,7 +128,7 @@ class Training:
                 if checkpoint := newest(self.run):
                     checkpoint.check(self.model)
             joint_optimizer(self.model.optimisation, self.model.players)  # which refuses networks that it cannot train
-            if isinstance(trainer(self.config, self.run.folder).strategy, Shards):
+            if sharded(self.config):
                 Shards.check(self.model)
 
     @property
