@@ -1,5 +1,6 @@
 """Each command on the page of the texts' claims, with a budget of moments, in its order and in one folder."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -74,7 +75,16 @@ def test_the_claims_name_files_and_pages_that_exist():
     pages = Path(__file__).parents[2] / "docs"
     for claim in claims():
         assert (Path(difflab.__file__).parent / claim.file).is_file(), claim
-        assert isinstance(claim.shows, dict) or (pages / claim.shows).is_file(), claim
+        if not isinstance(claim.shows, dict):
+            path, _, anchor = claim.shows.partition("#")  # mkdocs checks the anchors, too
+            assert (pages / path).is_file(), claim
+            assert not anchor or anchor in anchors((pages / path).read_text()), claim
+
+
+def anchors(page):
+    """The anchors of the headings of a page, as GitHub and mkdocs make them."""
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
 def test_every_claim_is_in_both_languages():
