@@ -54,8 +54,8 @@ class ClassifierMaps:
                 f"{list(x.shape[1:])}: choose a classifier of the same data"
             )
         t = torch.tensor(network.schedule.t_min, dtype=torch.float64)
-        mix, backbone = network.schedule(t), network.backbone
+        mix, backbone = network.schedule(t), cast(HalfUNet, network.backbone)
         code = network.input.c_noise(network.schedule, t).to(x).expand(len(x))
         seen = scale(network.input.c_in(mix), scale(mix.alpha, x))
-        middle, levels = cast(HalfUNet, backbone).descend(seen, backbone.condition(code))  # type: ignore[operator]
+        middle, levels = backbone.descend(seen, backbone.condition.entry(code))
         return [*(stages[-1] for stages in levels), middle]
