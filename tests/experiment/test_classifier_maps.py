@@ -39,4 +39,7 @@ def test_it_is_what_an_autoencoder_trains_by(tmp_path, monkeypatch):
     result = run_here(
         "train", "paradigm=autoencoder", "perceptual=classifier", "perceptual.run=classifier-digits", *small
     )
+    run_here("train", "data=digits", "backbone.width=16", "backbone.multipliers=[1,2]", *SMALL[3:], "protocol.n=0")
+    with pytest.raises(SystemExit, match=r"perceptual\.run=ddpm-digits.* is a UNet: choose a run of"):
+        run_here("train", "paradigm=autoencoder", "perceptual=classifier", "perceptual.run=ddpm-digits", *small)
     assert "perceptual" in next(tmp_path.glob("runs/autoencoder*/metrics.jsonl")).read_text(), result

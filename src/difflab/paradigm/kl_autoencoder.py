@@ -90,6 +90,13 @@ class KLAutoencoder(Paradigm):
         self.means = nn.ModuleDict()  # over held-out images, by name
         self.latents = LatentSums(first_stage.latent_shape[0])
 
+    def check_training(self) -> None:
+        """Raise ValueError also for feature maps that cannot see these samples, as those of another run."""
+        super().check_training()
+        if self.maps is not None:
+            with torch.no_grad():
+                self.maps(torch.zeros(1, *self.first_stage.shape, device=self.device))
+
     def loss(self, noised: Noised) -> dict[str, Tensor]:
         """The terms, each a mean over the numbers of an image, of shape `(B,)`."""
         terms, decoded = self.terms(noised)
