@@ -135,6 +135,26 @@ def test_it_can_be_differentiated_through():
         assert not guided(x, t, LABEL).eps.requires_grad
 
 
+@pytest.mark.parametrize("option", ["half_unet", "half_dit"])
+def test_networks_with_attention_can_be_differentiated_through(option):
+    """torch's fused attention has no second derivative."""
+    schedule, t = VP(), torch.tensor(0.3, dtype=torch.float64)
+    classifier = perturbed(Classifier(half(option), schedule)).double()
+    denoiser = Gaussian(schedule, torch.zeros(SHAPE, dtype=torch.float64), torch.ones(SHAPE, dtype=torch.float64))
+    guided = ClassifierGuidance(lambda: classifier, 3.0)(denoiser)
+    x = torch.randn(1, *SHAPE, dtype=torch.float64, requires_grad=True)
+    weights, way = torch.randn(2, 1, *SHAPE, dtype=torch.float64)
+
+    def value(x):
+        return (weights * guided(x, t, torch.tensor([1])).eps).sum()
+
+    (slope,) = torch.autograd.grad(value(x), x)
+    h = 1e-5
+    with torch.no_grad():
+        difference = (value(x + h * way) - value(x - h * way)) / (2 * h)
+    assert (slope * way).sum() == pytest.approx(difference.item(), rel=1e-5)
+
+
 def test_guided_samples_are_of_the_class_of_their_label():
     """A denoiser without classes takes those of the classifier; at scale 2 it draws from the components."""
     schedule = VP(t_min=1e-3)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from typing_extensions import override
 
 from difflab.denoiser.base import AnyDenoiser, Estimate
@@ -83,7 +85,9 @@ class Classified(Guided):
             x, t, label = x.clone(), t.clone(), label.clone()  # those of inference mode cannot be differentiated
             x = x if x.requires_grad else x.requires_grad_()
             theirs = self.classifier.schedule
-            log_p = self.classifier(*((x, t) if theirs == self.schedule else matched(theirs, x, self.schedule(t))))
+            seen = (x, t) if theirs == self.schedule else matched(theirs, x, self.schedule(t))
+            with sdpa_kernel(SDPBackend.MATH) if graph else nullcontext():  # fused ones have no second derivative
+                log_p = self.classifier(*seen)
             of_label = log_p.gather(1, label.clamp(max=self.classes - 1)[:, None])[:, 0]
             total = torch.where(label < self.classes, of_label, 0.0).sum()
             (gradient,) = torch.autograd.grad(total, x, create_graph=graph)

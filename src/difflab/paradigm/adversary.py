@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from difflab.objective.game import Game, NonSaturating
 from difflab.paradigm.batch import gathered
@@ -75,7 +77,8 @@ class Adversary(nn.Module):
         penalised, trained, penalty = penalised and self.gamma > 0, torch.is_grad_enabled(), {}
         with torch.set_grad_enabled(penalised or trained):
             x = real.detach().requires_grad_(penalised)
-            on_real = self.discriminator(x, label)
+            with sdpa_kernel(SDPBackend.MATH) if penalised else nullcontext():  # fused ones have no second derivative
+                on_real = self.discriminator(x, label)
             if penalised:
                 total = per_sample(on_real).sum()  # a sample's logits depend on that sample alone
                 (slope,) = torch.autograd.grad(total, x, create_graph=trained)
