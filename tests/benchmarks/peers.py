@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-PACKAGES = ("diffusers", "azula", "torchcfm", "denoising-diffusion-pytorch", "k-diffusion")
+PACKAGES = ("diffusers", "azula", "torchcfm", "denoising-diffusion-pytorch")
 
 
 def diffusers(size: int) -> Any:  # a network of (samples, times)
@@ -67,21 +67,40 @@ def denoising_diffusion_pytorch(size: int) -> Any:  # a network of (samples, tim
     return Unet(dim=64, channels=1, dim_mults=(1, 2, 2))
 
 
+def diffusers_dit(size: int) -> Any:  # a network of (samples, times)
+    """DiTTransformer2DModel of the size of difflab's."""
+    from diffusers import DiTTransformer2DModel
+
+    shape = {"num_attention_heads": 4, "attention_head_dim": 48, "num_layers": 4, "patch_size": 4}
+    net: Any = DiTTransformer2DModel(**shape, in_channels=1, sample_size=size, norm_num_groups=1)  # type: ignore[no-untyped-call]
+    label = torch.zeros(1, dtype=torch.long)
+    net.forward = lambda x, t, call=net.forward: call(x, (1000 * t).long(), label.expand(len(x))).sample
+    return net
+
+
 NETWORKS = {
     "diffusers": diffusers,
+    "diffusers, DiT": diffusers_dit,
     "azula": azula,
+    "azula, tuned": azula,
     "torchcfm": torchcfm,
     "denoising-diffusion-pytorch": denoising_diffusion_pytorch,
 }
 
 
-def step_of(net: Any, batch: int, size: int) -> Callable[[], None]:  # any library's
-    """One training step in the library's default precision, by AdamW."""
-    adamw = torch.optim.AdamW(net.parameters(), 1e-4)
+def step_of(net: Any, batch: int, size: int, tuned: bool) -> Callable[[], None]:  # any library's
+    """One training step in the library's default precision, by AdamW; or in channels_last by fused AdamW, and in bf16
+    where the processor has instructions for it."""
+    if tuned:
+        net.to(memory_format=torch.channels_last)
+    adamw = torch.optim.AdamW(net.parameters(), 1e-4, fused=tuned or None)
     x, t = torch.randn(batch, 1, size, size), torch.rand(batch)
+    flags = Path("/proc/cpuinfo")
+    bf16 = tuned and flags.exists() and "avx512_bf16" in flags.read_text()
 
     def step() -> None:
-        loss = nn.functional.mse_loss(net(x, t), x)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = nn.functional.mse_loss(net(x, t).float(), x)
         torch.autograd.backward(loss)
         adamw.step()
         adamw.zero_grad()
@@ -93,14 +112,14 @@ def measured(batch: int, size: int, rounds: int) -> dict[str, dict[str, Any]]:
     """Of each library that is installed its version and rate, or why there is none."""
     steps: dict[str, Callable[[], None]] = {}
     found: dict[str, dict[str, Any]] = {}
-    for name in PACKAGES:
+    for name, network in NETWORKS.items():
+        package, _, variant = name.partition(", ")
         try:
-            found[name] = {"version": version(name)}
-            if name in NETWORKS:
-                steps[name] = step_of(NETWORKS[name](size), batch, size)
-                with FlopCounterMode(display=False) as counter:
-                    steps[name]()
-                found[name] |= {"flop": counter.get_total_flops(), "times": []}
+            found[name] = {"version": version(package)}
+            steps[name] = step_of(network(size), batch, size, variant == "tuned")
+            with FlopCounterMode(display=False) as counter:
+                steps[name]()
+            found[name] |= {"flop": counter.get_total_flops(), "times": []}
         except (PackageNotFoundError, ImportError) as error:
             found[name] = {"problem": f"not installed: {error}"}
         except Exception as error:  # another version of it, whose network is made otherwise
@@ -118,11 +137,14 @@ def measured(batch: int, size: int, rounds: int) -> dict[str, dict[str, Any]]:
 
 
 def compared(folder: Path, batch: int, size: int, rounds: int) -> dict[str, dict[str, Any]]:
-    """The same in the environment at `folder`, which is made if it is not there."""
+    """The same in the environment at `folder`, which is made if it is not there. A library that cannot be installed is
+    left out, and named by what is found."""
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", f"torch=={torch.__version__}", *PACKAGES], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", f"torch=={torch.__version__}"], check=True)
+        for name in PACKAGES:
+            subprocess.run([python, "-m", "pip", "install", "-q", name], check=False)
     words = [str(each) for each in (batch, size, rounds)]
     said = subprocess.run([python, __file__, *words], check=True, capture_output=True, text=True).stdout
     found: dict[str, dict[str, Any]] = json.loads(said.splitlines()[-1])
