@@ -18,7 +18,7 @@ from difflab.metric.card import digest
 hypothesis.settings.register_profile("suite", deadline=None, database=None, derandomize=True)
 hypothesis.settings.load_profile("suite")  # the same examples each time, whatever the load of the machine
 
-FIRST = ["cli/test_sweep_on_processes", "cli/test_readme", "cli/test_wandb_sweeps", "experiment/test_conf"]
+FIRST = ["cli/test_sweep_on_processes", "cli/test_readme", "cli/test_wandb_sweeps", "experiment/test_conf_options"]
 FIRST += ["experiment/test_fsdp", "experiment/test_few_steps", "experiment/test_stopped_anywhere", "cli/test_search"]
 FIRST += ["experiment/test_resume", "experiment/test_processes", "report/test_figure", "experiment/test_reuse"]
 FIRST += ["experiment/test_latent_run", "laws/test_sampler_moments", "experiment/test_equal_processes"]

@@ -57,6 +57,15 @@ def window(case: Case, seconds: float, clock: Callable[[], float] = time.perf_co
     return (clock() - start) / calls / case.units
 
 
+def problem(case: Case) -> tuple[str, str] | None:
+    """Why a case cannot be measured, as where there is no compiler."""
+    try:
+        case.action()
+    except Exception as error:
+        return case.name, f"FAILED: {type(error).__name__}: {(str(error).splitlines() or [''])[0][:80]}"
+    return None
+
+
 def speeds(
     cases: Sequence[Case], rounds: int, seconds: float, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, Speed]:

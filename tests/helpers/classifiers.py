@@ -1,4 +1,4 @@
-"""Classifiers of noisy samples: small networks, and Bayes' rule for mixtures whose components are the classes."""
+"""Classifiers of noisy samples: small networks, one of two sides, and Bayes' rule where components are classes."""
 
 import torch
 
@@ -6,6 +6,7 @@ from difflab.backbone.half_dit import HalfDiT
 from difflab.backbone.half_unet import HalfUNet
 from difflab.denoiser.classifier import AnyClassifier
 from difflab.denoiser.exact import Mixture
+from difflab.process import VP
 
 SHAPE = (2, 16, 24)
 HALVES = {
@@ -18,6 +19,15 @@ def half(option):
     """A classifier's network, the same at each call."""
     torch.manual_seed(0)
     return HALVES[option]()
+
+
+class Sides(AnyClassifier):
+    """Tells left from right: `p(y | x_t)` is a logistic function of the first coordinate."""
+
+    schedule, shape, classes = VP(), (2,), 2
+
+    def forward(self, x, t):
+        return (x[:, :1] * torch.tensor([-1.0, 1.0])).log_softmax(1)
 
 
 class BayesOfMixture(AnyClassifier):

@@ -1,7 +1,6 @@
 """A W&B server for tests, on loopback: it answers what wandb's own programs ask, and remembers what they sent."""
 
 import gzip
-import hashlib
 import itertools
 import json
 import re
@@ -12,6 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import yaml
+
+from helpers.wandb_artifacts import Artifacts
 
 
 @dataclass
@@ -29,29 +30,7 @@ class Remembered:
         return {key: entry["value"] for key, entry in json.loads(self.about["config"]).items()}
 
 
-@dataclass
-class Stored:
-    """An artifact, as it arrived."""
-
-    id: str
-    about: dict
-    aliases: set
-    state: str = "PENDING"
-
-    @property
-    def name(self):
-        return collection_of(self.about)
-
-    def named(self, name):
-        return name.partition(":")[0].rpartition("/")[2] == self.name
-
-
-def collection_of(given):
-    """The name under which an artifact is sent."""
-    return given.get("artifactCollectionName") or given["artifactCollectionNames"][0]
-
-
-class Server(ThreadingHTTPServer):
+class Server(Artifacts, ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self):
@@ -63,9 +42,6 @@ class Server(ThreadingHTTPServer):
         self.points = iter(())  # what its agents have still to do
         self.status = 200  # of all answers
         self.workspaces = []
-        self.artifacts = {}  # by id
-        self.uploads = {}  # bytes by path
-        self.used = []  # (run, id of an artifact)
         self.alerts = []  # (run, title)
         self.refused = []  # questions that it has no answer to
 
@@ -165,75 +141,6 @@ class Server(ThreadingHTTPServer):
                 self.refused.append(operation)
                 return {}
 
-    def create(self, given):
-        """A new artifact, or the one that has arrived with the same name and content."""
-        aliases = {each["alias"] for each in given.get("aliases") or []}
-        for known in self.artifacts.values():
-            if (known.name, known.about["digest"]) == (collection_of(given), given["digest"]):
-                known.aliases |= aliases
-                return self.described(known)
-        for each in self.artifacts.values():
-            if each.name == collection_of(given):
-                each.aliases -= aliases
-        stored = Stored(f"artifact{len(self.artifacts)}", given, aliases)
-        self.artifacts[stored.id] = stored
-        return self.described(stored)
-
-    def place(self, file):
-        path = f"/upload/{file['artifactID']}/{file['name']}"
-        node = {"storagePath": path, "uploadUrl": self.url + path, "uploadHeaders": [], "uploadMultipartUrls": None}
-        return {**node, "name": file["name"], "displayName": file["name"], "artifact": {"id": file["artifactID"]}}
-
-    def find(self, name):
-        collection, _, alias = name.partition(":")
-        for artifact in self.artifacts.values():
-            if artifact.name == collection and alias in artifact.aliases:
-                return artifact
-        return None
-
-    def described(self, artifact):
-        """An artifact as W&B's programs ask for it."""
-        project = {"id": "p", "internalId": "p", "name": "difflab", "entity": {"name": "ent"}}
-        sequence = {"__typename": "ArtifactSequence", "id": "s", "name": artifact.name, "project": project}
-        aliases = [
-            {"__typename": "ArtifactAlias", "id": alias, "alias": alias, "artifactCollection": sequence}
-            for alias in sorted(artifact.aliases)
-        ]
-        return {
-            "__typename": "Artifact",
-            "id": artifact.id,
-            "artifactSequence": {**sequence, "latestArtifact": None},
-            "versionIndex": [*self.artifacts].index(artifact.id),
-            "artifactType": {"name": artifact.about["artifactTypeName"]},
-            "description": None,
-            "metadata": artifact.about.get("metadata"),
-            "ttlDurationSeconds": -2,
-            "ttlIsInherited": True,
-            "tags": [],
-            "historyStep": None,
-            "state": artifact.state,
-            "size": 1000,
-            "digest": artifact.about["digest"],
-            "digestAlgorithm": artifact.about.get("digestAlgorithm", "MANIFEST_MD5"),
-            "commitHash": "c",
-            "fileCount": 5,
-            "createdAt": "2026-01-01T00:00:00",
-            "updatedAt": "2026-01-01T00:00:00",
-            "aliases": aliases,
-        }
-
-    def membership(self, artifact):
-        about = self.described(artifact)
-        kept = {key: about[key] for key in ("versionIndex", "createdAt", "aliases")}
-        collection = about["artifactSequence"]
-        return {
-            "__typename": "ArtifactCollectionMembership",
-            "id": "m",
-            **kept,
-            "artifactCollection": collection,
-            "artifact": about,
-        }
-
     def resumed(self, name):
         """What a run that goes on is told of what has arrived; None of one that is new."""
         run = self.runs.get(name)
@@ -256,13 +163,6 @@ class Server(ThreadingHTTPServer):
         self.runs[name]
         args = {key: {"value": value} for key, value in point.items()}
         return [{"type": "run", "run_id": name, "program": self.sweep["program"], "args": args}]
-
-    def by_digest(self, path, digest):
-        """The uploaded file whose MD5 stands in a path."""
-        for data in self.uploads.values():
-            if hashlib.md5(data).hexdigest() in path:
-                return data
-        return None
 
     def stream(self, run, body):
         for name, chunk in body.get("files", {}).items():

@@ -33,7 +33,7 @@ TAUGHT = (
 )
 # Taught by another run, without a network, and of no noise
 OTHERS = (*TAUGHT, "exact", "vae", "gan", "autoencoder", "contrastive")
-# levels: see test_vae, test_adversarial and test_autoencoder_loss
+# levels: see test_vae, test_adversarial_games and test_autoencoder_loss
 PRESETS = [p for p in options("paradigm") if "classifier" not in p and p not in OTHERS]
 N = 2**15
 
