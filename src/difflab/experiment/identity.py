@@ -46,10 +46,10 @@ REPEATED = (
 )  # of an origin: what differs between its repetitions
 VARIED = (  # settings whose words enter the names of new runs
     *("schedule", "target", "times", "weighting", "coupling", "draws", "backbone", "book", "denoiser", "encoder"),
-    *("layers", "optimizer", "lr_schedule", "model", "batch_size", "ema", "residual", "drive", "steps", "distance"),
-    *("adversary", "discriminator", "reconstruction", "perceptual"),
+    *("layers", "optimizer", "lr", "lr_schedule", "model", "batch_size", "ema", "residual", "drive", "steps"),
+    *("distance", "adversary", "discriminator", "reconstruction", "perceptual", "precision"),
 )
-NUMBERS = ("batch_size", "ema")  # of them, those whose values mean nothing without their key
+NUMBERS = ("lr", "batch_size", "ema")  # of them, those whose values mean nothing without their key
 WORDS, LONGEST = 3, 20  # of these words in a name, and characters of each
 SOURCE = "source_sha256"  # of a class of an extension: the sha256 of its package's source
 RECORDS = ("run", "kind", "seeds", "training")  # of an origin: for people and reports; not part of the identity

@@ -13,7 +13,7 @@ from difflab.paradigm.gan import GAN
 from difflab.paradigm.held import Average, Current, Held, Rounds, Slowing
 from difflab.paradigm.hierarchical_vae import HierarchicalVAE
 from difflab.paradigm.kl_autoencoder import KLAutoencoder
-from difflab.paradigm.lr_schedule import WSD, Constant, Cosine, InverseSquareRoot
+from difflab.paradigm.lr_schedule import WSD, Constant, Cosine, InverseSquareRoot, Restarts
 from difflab.paradigm.noisy_classifier import CleanClassifier, NoisyClassifier
 from difflab.paradigm.optimisation import SGD, Adam, AdamW, Muon, Optimisation
 from difflab.paradigm.power_average import PowerAverages
@@ -66,6 +66,7 @@ __all__ = [
     "Prediction",
     "RectifiedFlow",
     "Reflow",
+    "Restarts",
     "Retrieval",
     "Rounds",
     "Sampling",

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from difflab.process.ranges import Budget
+from difflab.process.ranges import Budget, Rounds
 
 
 class LRSchedule(Protocol):
@@ -122,3 +122,20 @@ class InverseSquareRoot:
     def __call__(self, images: int, budget: int) -> float:
         """The factor `min(1, images / warmup, sqrt(decay_from / images))`."""
         return min(warm(images, self.warmup), math.sqrt(self.decay_from / images))
+
+
+@dataclass(frozen=True)
+class Restarts:
+    """Linear decay from the peak to zero in each of `rounds` equal parts of the budget.
+
+    With `u = rounds images / budget`: `1 - (u mod 1)`. For progressive distillation, each round of which has a new
+    teacher: Salimans & Ho 2022 (arXiv:2202.00512). Restarts after Loshchilov & Hutter 2017 (arXiv:1608.03983), whose
+    decay is a cosine.
+    """
+
+    rounds: Rounds = 6
+    warmup: ClassVar[float] = 0.0
+
+    def __call__(self, images: int, budget: int) -> float:
+        """The factor; it depends on `images / budget` alone."""
+        return 1 - self.rounds * images % budget / budget
