@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from difflab.cli.help import text
 from difflab.experiment.build import WORDS
 from difflab.experiment.conf_files import Setting, family, options, places, read
+from difflab.experiment.config import register_settings
 from difflab.experiment.search_path import conf_dir
 from difflab.experiment.settings import TYPES, hint
 
@@ -141,6 +142,7 @@ def test_words_that_do_not_compose_are_refused_by_help_too():
 
 def test_values_of_a_wrong_type_are_refused_by_name(subtests):
     """For each setting that takes no text, which any word is; nor can a setting be set that conf/ does not state."""
+    register_settings()
     for command in COMMANDS:
         with subtests.test(command):
             checked = []
