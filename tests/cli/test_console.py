@@ -8,6 +8,7 @@ import pytest
 
 from difflab.cli.console import headline, headline_rows
 from difflab.experiment import opening, terminal
+from difflab.experiment.identity import label
 from difflab.experiment.terminal import bar, duration, job_of_study, phase, remark
 from helpers.jobs import TOY, run_here, said_here
 
@@ -115,6 +116,9 @@ def test_runs_are_named_by_what_was_varied_and_found_by_their_settings(tmp_path,
     monkeypatch.chdir(tmp_path)
     for schedule in ("vp", "ddpm_cosine"):
         run_here("train", *TOY, "paradigm=vp_sde", f"schedule={schedule}", "protocol.n=0")
+    assert label({"seed": 0, "command": "difflab-train lr=0.001 precision=fp32 batch_size=8"}) == (
+        "s0-lr0.001-batch_size8-fp32"
+    )
     names = sorted(path.name for path in Path("runs").iterdir() if path.is_dir())
     assert [re.sub("-[0-9a-f]{8}$", "", name) for name in names if not name.startswith(".")] == [
         "vp_sde-eight_gaussians-s0-ddpm_cosine-width16-batch_size64",

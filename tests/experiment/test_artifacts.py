@@ -9,19 +9,11 @@ from difflab.experiment.jobs import evaluate
 from difflab.experiment.run import Run, find
 from difflab.experiment.wandb_artifacts import mark_best
 from helpers.jobs import TOY, measured, said_here, the_run
-from helpers.wandb_server import wandb_server
+from helpers.wandb_jobs import at_server
 
 pytestmark = pytest.mark.usefixtures("sessions")
 WORDS = [word for word in TOY if word != "logger=local"]
-
-
-@pytest.fixture
-def server(monkeypatch):
-    with wandb_server() as started:
-        for name, value in started.environment.items():
-            monkeypatch.setenv(name, value)
-        yield started
-        wandb.teardown()
+server = pytest.fixture(at_server)
 
 
 def test_a_model_is_sent_with_its_lineage_and_taken_again(server, tmp_path, monkeypatch):

@@ -86,7 +86,7 @@ class Classified(Guided):
             x = x if x.requires_grad else x.requires_grad_()
             theirs = self.classifier.schedule
             seen = (x, t) if theirs == self.schedule else matched(theirs, x, self.schedule(t))
-            with sdpa_kernel(SDPBackend.MATH) if graph else nullcontext():  # fused ones have no second derivative
+            with sdpa_kernel(SDPBackend.MATH) if graph else nullcontext():  # fused attention has no second derivative
                 log_p = self.classifier(*seen)
             of_label = log_p.gather(1, label.clamp(max=self.classes - 1)[:, None])[:, 0]
             total = torch.where(label < self.classes, of_label, 0.0).sum()

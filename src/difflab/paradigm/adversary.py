@@ -77,7 +77,8 @@ class Adversary(nn.Module):
         penalised, trained, penalty = penalised and self.gamma > 0, torch.is_grad_enabled(), {}
         with torch.set_grad_enabled(penalised or trained):
             x = real.detach().requires_grad_(penalised)
-            with sdpa_kernel(SDPBackend.MATH) if penalised else nullcontext():  # fused ones have no second derivative
+            twice = penalised and trained  # differentiated, for which fused attention has no rule
+            with sdpa_kernel(SDPBackend.MATH) if twice else nullcontext():
                 on_real = self.discriminator(x, label)
             if penalised:
                 total = per_sample(on_real).sum()  # a sample's logits depend on that sample alone
