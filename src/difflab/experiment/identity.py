@@ -220,12 +220,17 @@ def flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def label(config: Mapping[str, Any]) -> str:
-    """The readable part of a new run's name."""
+    """The readable part of a new run's name: its `stem`, and the first words of the command that vary it."""
+    return "-".join([stem(config), *varied(config)])
+
+
+def stem(config: Mapping[str, Any]) -> str:
+    """The first part of a new run's name: paradigm, data and seed, however the command words the rest."""
     choices = config.get("choices", {})
     words = [str(choices[group]) for group in ("paradigm", "data") if group in choices]
     taught = ["reflow"] if (config.get("teacher") or {}).get("run") and not config.get("residual") else []
     latent = ["latent"] if (config.get("first_stage") or {}).get("run") else []
-    return "-".join([*taught, *latent, *words, f"s{config['seed']}", *varied(config)])
+    return "-".join([*taught, *latent, *words, f"s{config['seed']}"])
 
 
 def varied(config: Mapping[str, Any]) -> list[str]:

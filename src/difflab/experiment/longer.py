@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from difflab.experiment.checkpoint import Checkpoint, newest
-from difflab.experiment.identity import BEST, content, flat, label
+from difflab.experiment.identity import BEST, content, flat, stem
 from difflab.experiment.run import Run
 from difflab.paradigm.base import TRAINING, Paradigm
 from difflab.paradigm.flow_map import FlowMapMatching
@@ -60,7 +60,7 @@ class Kin(NamedTuple):
 def kin(job: Job) -> Iterator[Kin]:
     """The runs beside it that differ from a job in the budget or in the learning rate alone."""
     ours = flat(content(job.config, job.origins))
-    for path in sorted(job.run.folder.parent.glob(f"{label(job.config)}-*/config.yaml")):
+    for path in sorted(job.run.folder.parent.glob(f"{stem(job.config)}-*/config.yaml")):
         if path.parent == job.run.folder:
             continue
         try:
