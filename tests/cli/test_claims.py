@@ -34,6 +34,7 @@ NARROWER = {
     "experiment=determinism": ["nfe=5"],
     "experiment=samplers_by_nfe": ["sampler=ddim,heun", "nfe=5"],
     "experiment=guidance_scale": ["guidance.classifier_free.scale=1.0,3.0"],
+    "paradigm=progressive_distillation": ["steps.rounds=2"],
     "paradigm=hierarchical_vae": ["schedule.T=2", "backbone.attention=[]", "layers=separate"],
     "draws=chain,two,one": ["draws=chain", "batch_size=64"],  # which the steps of the chain divide
     "target=mean,x0,eps": ["target=mean"],

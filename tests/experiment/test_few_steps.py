@@ -127,6 +127,10 @@ def test_a_teacher_that_does_not_fit_is_refused(folder, subtests):
         (["paradigm=consistency_distillation", "teacher=classifier"], "is a classifier, which generates nothing"),
         (["paradigm=consistency_distillation", "teacher=rectified_flow-eight_gaussians-s7"], "has no weights yet"),
         (["paradigm=progressive_distillation", "init=none", flow], "leave out one of the two"),
+        (
+            ["paradigm=progressive_distillation", "images=320", flow],
+            "has 5 steps of batch_size=64, and each of 6 rounds",
+        ),
     ]:
         with subtests.test(" ".join(words)):
             assert said in " ".join(said_here("train", *TOY, *words, cwd=folder, status=1).split())

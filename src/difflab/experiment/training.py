@@ -14,10 +14,10 @@ from torch import nn
 
 from difflab.data.images import Split
 from difflab.data.module import DataModule
-from difflab.data.order import Order, share
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.contrast import Contrast
 from difflab.denoiser.first_stage import Reconstructs
+from difflab.experiment.batches import check_batches
 from difflab.experiment.callback.pictures import reconstruction_sheet, sample_grid, similarity_matrix
 from difflab.experiment.callback.selection import check_keep, chosen_by, selection_scores
 from difflab.experiment.checkpoint import newest
@@ -46,7 +46,6 @@ from difflab.experiment.unread import check_words
 from difflab.experiment.wandb_job import WandbJob
 from difflab.experiment.weights import weights_name
 from difflab.paradigm.base import Paradigm
-from difflab.paradigm.batch import place
 from difflab.paradigm.diffusion import Diffusion
 from difflab.paradigm.players import joint_optimizer
 
@@ -78,8 +77,6 @@ class Training:
         devices = placed(config)
         device = best_device(config["trainer"]["accelerator"])
         config = {**config, "precision": settle_precision(config["precision"], device)}
-        if config["images"] < config["batch_size"]:
-            raise ValueError(f"images={config['images']} is less than one batch of batch_size={config['batch_size']}")
         data = data_module(config, device)
         model = initial_model(config)
         teacher = Teacher.of(config, model, data)
@@ -109,18 +106,7 @@ class Training:
         if self.sampling:
             self.sampling.recipe.dry_run(cast(Diffusion, self.model).denoiser)
             self.sampling.protocol.dry_run(self.data)
-        training = self.data.images.train if self.teacher else self.data.training
-        world = max(len(self.devices), place()[1])
-        size = share(self.config["batch_size"], world)  # which refuses what cannot be shared
-        if (n := len(self.data.images.test)) <= (world - 1) * size:
-            raise ValueError(
-                f"{n} held-out samples leave one of {world} processes without any: give a batch_size of "
-                f"{(n - 1) // (world - 1) * world} or less, or fewer processes"
-            )
-        if self.learns and not self.teacher:
-            Order(len(training), self.config["batch_size"])  # which refuses a batch larger than the set
-        rows = slice(self.config["batch_size"] // place()[1])
-        self.model.corrupt(self.data.like(training, rows), training.y[rows], 0.0, 0, 0)
+        check_batches(self)
         averagings(self.config, self.run)  # which refuses wrong decays and numbers of snapshots
         if self.learns:
             if self.images_remaining:  # which refuses checkpoints that are damaged

@@ -46,6 +46,7 @@ class Paradigm(pl.LightningModule):
     needs_pairs: bool = False  # whether it is trained on a teacher's pairs alone
     follows_teacher: bool = False  # whether it learns from the flow of a teacher
     starts_trained: bool = False  # whether it learns from the weights that it starts from
+    rounds: int = 1  # equal parts of the budget, each of which needs a step
     hint: ClassVar[str]  # the command that makes use of a trained run, with `{run}` for its name
     coupling: Coupling = Independent()
     label_dropout: float = 0.0  # the share of training labels replaced by the null label
@@ -116,13 +117,7 @@ class Paradigm(pl.LightningModule):
         return times(self.schedule, n, g, progress)
 
     def corrupt(
-        self,
-        x0: Tensor,
-        label: Tensor,
-        dropout: float,
-        *key: int,
-        eps: Tensor | None = None,
-        progress: float = 1.0,
+        self, x0: Tensor, label: Tensor, dropout: float, *key: int, eps: Tensor | None = None, progress: float = 1.0
     ) -> Noised:
         """Noise a batch, and drop labels, by draws that are a function of the key and the place in the global batch.
 

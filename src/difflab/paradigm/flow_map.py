@@ -17,7 +17,7 @@ from difflab.objective.derivative import full_precision
 from difflab.objective.distance import Adaptive, Distance
 from difflab.objective.draws import Noised
 from difflab.objective.residual import Drive, Eulerian, Paired, Residual, Step, TrainedMap
-from difflab.objective.steps import Sorted, Steps, ToData
+from difflab.objective.steps import Halved, Sorted, Steps, ToData
 from difflab.objective.times import LogitNormal, Times
 from difflab.objective.weighting import Weighting
 from difflab.paradigm.defaults import Defaults, Sampling
@@ -136,6 +136,7 @@ class FlowMapMatching(Diffusion):
         self.residual, self.drive, self.steps = residual, drive, steps
         self.couples = self.needs_pairs = isinstance(residual, Paired)
         self.follows_teacher, self.starts_trained = isinstance(drive, FromTeacher), isinstance(held, Rounds)
+        self.rounds = max((each.rounds for each in (steps, held) if isinstance(each, Halved | Rounds)), default=1)
         self.distance = distance or Adaptive()
         self.rule = held or Current()
         self.followed = 0  # steps
@@ -170,7 +171,12 @@ class FlowMapMatching(Diffusion):
         return self.rule.network(self.kept, self.denoiser)
 
     def on_train_start(self) -> None:
-        """Hold the weights that training starts from, which may be those of another run; not where it goes on."""
+        """Hold the weights that training starts from, which may be those of another run; not where it goes on.
+
+        Raises ValueError for fewer steps than rounds.
+        """
+        if (steps := int(self.trainer.estimated_stepping_batches)) < self.rounds:
+            raise ValueError(f"{steps} steps are too few: each of {self.rounds} rounds needs one")
         start = self.rule.start(self.denoiser)
         if self.kept is not None and start is not None and not self.global_step:
             self.kept.load_state_dict(start.state_dict())
