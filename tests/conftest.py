@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 import torch
 
-from difflab.experiment.tensor_cache import TensorCache
+from difflab.experiment.store.tensor_cache import TensorCache
 from difflab.metric.card import digest
 
 hypothesis.settings.register_profile("suite", deadline=None, database=None, derandomize=True)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from difflab.denoiser import Estimate as Estimate
     from difflab.denoiser import Gaussian as Gaussian
     from difflab.denoiser import Mixture as Mixture
-    from difflab.experiment.from_run import load as load
     from difflab.experiment.jobs import evaluate as evaluate
     from difflab.experiment.jobs import train as train
+    from difflab.experiment.model.from_run import load as load
     from difflab.guidance import Autoguidance as Autoguidance
     from difflab.guidance import ClassifierFree as ClassifierFree
     from difflab.guidance import ClassifierGuidance as ClassifierGuidance

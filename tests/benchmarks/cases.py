@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.windows import Case, operations
 from difflab.backbone import MLP, DiT, UNet
 from difflab.denoiser import Denoiser
-from difflab.experiment.hardware import autocast, casts_kept
+from difflab.experiment.machine.hardware import autocast, casts_kept
 from difflab.metric.distance import kernel
 from difflab.metric.features import EfficientNetLite0
 from difflab.metric.memorisation import neighbours

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from difflab import DataModule, Fashion16, UNet
 from difflab.data import Pixels
-from difflab.experiment.hardware import autocast, best_device, keep_heap
-from difflab.experiment.trainer import PRECISION, hush
+from difflab.experiment.machine.hardware import autocast, best_device, keep_heap
+from difflab.experiment.training.trainer import PRECISION, hush
 from difflab.objective import Derivative, Difference, Eulerian, ForwardMode
 from difflab.objective.derivative import precision
 from difflab.paradigm import FlowMapMatching

@@ -28,7 +28,7 @@ from benchmarks.gpu_networks import SMALL, Sizes, batch_of, dit, shaken, trainer
 from benchmarks.windows import Case, operations, problem, speeds, wait, window
 from difflab.backbone import Autoencoder, MMDiT, Tokens
 from difflab.denoiser import Denoiser
-from difflab.experiment.hardware import autocast, best_device, casts_kept
+from difflab.experiment.machine.hardware import autocast, best_device, casts_kept
 from difflab.metric.features import EfficientNetLite0
 from difflab.paradigm import RectifiedFlow
 from difflab.paradigm.base import TRAINING

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from difflab.backbone import DiT, UNet
-from difflab.experiment.hardware import autocast
+from difflab.experiment.machine.hardware import autocast
 
 
 @dataclass(frozen=True)

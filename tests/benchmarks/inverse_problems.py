@@ -21,13 +21,13 @@ from torch import Tensor
 
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
-from difflab.experiment.build import build
+from difflab.experiment.parts.build import build
+from difflab.experiment.parts.search_path import conf_dir
 from difflab.experiment.picture.files import save_png
 from difflab.experiment.picture.sheet import Sheet
 from difflab.experiment.picture.tile import tiles
-from difflab.experiment.run import find
-from difflab.experiment.search_path import conf_dir
-from difflab.experiment.weights import load_denoiser
+from difflab.experiment.store.run import find
+from difflab.experiment.store.weights import load_denoiser
 from difflab.guidance.base import Chain
 from difflab.guidance.clip import Clip
 from difflab.guidance.problem import Operator

@@ -30,7 +30,7 @@ from benchmarks.ceilings import ceilings
 from benchmarks.peers import compared
 from benchmarks.startup import growth, memory, starts
 from benchmarks.windows import speeds
-from difflab.experiment.hardware import best_device, device_name, keep_heap
+from difflab.experiment.machine.hardware import best_device, device_name, keep_heap
 from difflab.paradigm.bf16 import has_bf16
 
 ALLOCATORS = {"plain": {}, "huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}}

@@ -16,7 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from benchmarks.cases import Sizes, networks
 from benchmarks.windows import Speed
-from difflab.experiment.metrics_file import MetricsFile
+from difflab.experiment.store.metrics_file import MetricsFile
 from difflab.metric.distance import kernel
 
 SAMPLERS = ("ddim", "heun", "ancestral", "euler", "unipc", "dpm_solver_pp")  # a job each, of one run

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from difflab.backbone.unet import UNet
-from difflab.experiment.hardware import autocast, best_device, keep_heap
+from difflab.experiment.machine.hardware import autocast, best_device, keep_heap
 from difflab.paradigm.bf16 import has_bf16
 
 SHAPE = (1, 16, 16)

@@ -8,7 +8,7 @@ import pytest
 from difflab.cli import main, train
 from difflab.cli.extensions import outside_of
 from difflab.cli.line import Line
-from difflab.experiment.search_path import using
+from difflab.experiment.parts.search_path import using
 from helpers.jobs import said_here
 
 COMMANDS = {

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from difflab.cli.console import headline, headline_rows
-from difflab.experiment import opening, terminal
-from difflab.experiment.identity import label
-from difflab.experiment.terminal import bar, duration, job_of_study, phase, remark
+from difflab.experiment.machine import terminal
+from difflab.experiment.machine.terminal import bar, duration, job_of_study, phase, remark
+from difflab.experiment.parts.identity import label
+from difflab.experiment.training.job import opening
 from helpers.jobs import TOY, run_here, said_here
 
 

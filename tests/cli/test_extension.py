@@ -10,11 +10,11 @@ import yaml
 from difflab.cli.check.laws import FINDINGS
 from difflab.cli.parts import Part, parts
 from difflab.experiment import UserError, load, train
-from difflab.experiment.build import build, target
-from difflab.experiment.extensions import named
-from difflab.experiment.identity import identity
-from difflab.experiment.run import Run
-from difflab.experiment.search_path import Outside, using
+from difflab.experiment.parts.build import build, target
+from difflab.experiment.parts.extensions import named
+from difflab.experiment.parts.identity import identity
+from difflab.experiment.parts.search_path import Outside, using
+from difflab.experiment.store.run import Run
 from difflab.process import Mix
 from helpers.extensions import ON, matches, on_path
 from helpers.jobs import said_here

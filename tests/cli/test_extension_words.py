@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from difflab.cli.extensions import outside_of
-from difflab.experiment.extensions import Extension, installed
-from difflab.experiment.launch import together
-from difflab.experiment.search_path import in_full, outside, using
+from difflab.experiment.machine.launch import together
+from difflab.experiment.parts.extensions import Extension, installed
+from difflab.experiment.parts.search_path import in_full, outside, using
 from helpers.extensions import ON, install, matches, own_experiment, python_path
 from helpers.jobs import finish, said_here, start
 

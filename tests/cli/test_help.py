@@ -14,11 +14,11 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from difflab.cli.help import text
-from difflab.experiment.build import WORDS
-from difflab.experiment.conf_files import Setting, family, options, places, read
-from difflab.experiment.config import register_settings
-from difflab.experiment.search_path import conf_dir
-from difflab.experiment.settings import TYPES, hint
+from difflab.experiment.config.compose import register_settings
+from difflab.experiment.config.files import Setting, family, options, places, read
+from difflab.experiment.config.settings import TYPES, hint
+from difflab.experiment.parts.build import WORDS
+from difflab.experiment.parts.search_path import conf_dir
 
 COMMANDS = ("train", "evaluate", "sample", "reflow")
 FILES = sorted(str(path.relative_to(conf_dir()).with_suffix("")) for path in Path(conf_dir()).rglob("*.yaml"))

@@ -10,7 +10,7 @@ import yaml
 
 import difflab
 from difflab import guidance, paradigm
-from difflab.experiment.search_path import conf_dir
+from difflab.experiment.parts.search_path import conf_dir
 from helpers import generated_pages
 from helpers.conf import options
 from helpers.jobs import run_here

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from difflab.cli import train
-from difflab.experiment.errors import UserError
-from difflab.experiment.files import check_writable
-from difflab.experiment.lock import check_lockable
+from difflab.experiment.machine.lock import check_lockable
+from difflab.experiment.parts.errors import UserError
+from difflab.experiment.store.files import check_writable
 
 WORDS = ["data=folder", "data.shape=[3,16,16]", "data.source.root=imgs", "backbone.width=16"]
 WORDS += ["backbone.multipliers=[1,1]", "backbone.attention=[]", "logger=local", "protocol.n=0", "nfe=3", "trainer=cpu"]

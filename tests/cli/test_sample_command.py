@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from difflab.experiment.run import find
+from difflab.experiment.store.run import find
 from helpers.jobs import run_here
 from helpers.pictures import faults, tiles_of, words_of
 from helpers.runs import EXACT, write_exact_run

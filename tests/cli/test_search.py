@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from difflab.cli.search import Settings, search
 from difflab.cli.search_space import Space, chosen, dimension, scores
 from difflab.cli.search_study import Trials
-from difflab.experiment.errors import UserError
+from difflab.experiment.parts.errors import UserError
 from helpers.conf import composed
 from helpers.jobs import TOY, said_here
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from difflab.experiment.build import check
-from difflab.experiment.search_path import conf_dir
-from difflab.experiment.training import Training
+from difflab.experiment.parts.build import check
+from difflab.experiment.parts.search_path import conf_dir
+from difflab.experiment.training.job import Training
 from helpers.conf import composed
 from helpers.wandb_server import wandb_server
 

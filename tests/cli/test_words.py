@@ -10,10 +10,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from difflab.cli import main, train
 from difflab.cli.explain import explanation, unread
 from difflab.cli.line import Line
-from difflab.experiment.config import compose, composition
-from difflab.experiment.config_words import check_words, spelled
-from difflab.experiment.errors import UserError
-from difflab.experiment.trainer import PLACEMENT
+from difflab.experiment.config.compose import compose, composition
+from difflab.experiment.config.words import check_words, spelled
+from difflab.experiment.parts.errors import UserError
+from difflab.experiment.training.trainer import PLACEMENT
 from helpers.conf import options, with_option
 from helpers.jobs import TOY, said_here
 

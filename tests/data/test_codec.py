@@ -11,7 +11,7 @@ from difflab.data import Arrays, DataModule, Digits, FloatImages, Images, Pixels
 from difflab.data.gaussian_array import GaussianArray
 from difflab.data.pairs import save_pairs
 from difflab.denoiser.likelihood import check_levels
-from difflab.experiment.build import build
+from difflab.experiment.parts.build import build
 from difflab.experiment.picture.samples import sample_sheet
 from difflab.experiment.picture.tile import tiles
 from difflab.metric import EfficientNetLite0

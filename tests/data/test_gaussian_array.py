@@ -14,16 +14,16 @@ from torch.distributions import Independent, Normal
 from difflab.data.gaussian_array import GaussianArray
 from difflab.denoiser import Gaussian, Known
 from difflab.experiment.jobs import train
+from difflab.experiment.machine.terminal import silently
 from difflab.experiment.picture.samples import square
-from difflab.experiment.recipe import Recipe
-from difflab.experiment.run import Run
+from difflab.experiment.sampling.recipe import Recipe
+from difflab.experiment.store.run import Run
 from difflab.experiment.task.base import Job
 from difflab.experiment.task.draw import Draw
 from difflab.experiment.task.interpolate import Interpolate
 from difflab.experiment.task.invert import Invert
 from difflab.experiment.task.trajectory import Trajectory
-from difflab.experiment.terminal import silently
-from difflab.experiment.training import Training
+from difflab.experiment.training.job import Training
 from difflab.process import VP
 from difflab.process.noise import SampleNoise
 from difflab.sampler.generate import times_for

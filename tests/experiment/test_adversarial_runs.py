@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 
 from difflab import train
 from difflab.cli.sample import main as sample
-from difflab.experiment.config import compose_job
-from difflab.experiment.fitting import Fit
-from difflab.experiment.identity import fingerprint
-from difflab.experiment.training import Training
+from difflab.experiment.config.compose import compose_job
+from difflab.experiment.parts.identity import fingerprint
+from difflab.experiment.training.fitting import Fit
+from difflab.experiment.training.job import Training
 from difflab.paradigm import GAN, Paradigm
 
 SMALL = {"data": "digits", "backbone.width": 16, "backbone.multipliers": [1, 2], "logger": "local", "trainer": "cpu"}

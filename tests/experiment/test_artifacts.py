@@ -6,8 +6,8 @@ import pytest
 import wandb
 
 from difflab.experiment.jobs import evaluate
-from difflab.experiment.run import Run, find
-from difflab.experiment.wandb_artifacts import mark_best
+from difflab.experiment.mirror.wandb_artifacts import mark_best
+from difflab.experiment.store.run import Run, find
 from helpers.jobs import TOY, measured, said_here, the_run
 from helpers.wandb_jobs import at_server
 

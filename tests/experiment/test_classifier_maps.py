@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from difflab.experiment.classifier_maps import ClassifierMaps
+from difflab.experiment.model.classifier_maps import ClassifierMaps
 from helpers.jobs import run_here
 
 SMALL = ["data=digits", "backbone.width=16", "backbone.multipliers=[1,2]", "images=160", "batch_size=32"]

@@ -8,8 +8,8 @@ import yaml
 
 from difflab import objective, process
 from difflab.cli.explain import explanation
-from difflab.experiment.build import build, check, target
-from difflab.experiment.config import conf_dir
+from difflab.experiment.config.compose import conf_dir
+from difflab.experiment.parts.build import build, check, target
 from difflab.objective import (
     Anywhere,
     Coupling,

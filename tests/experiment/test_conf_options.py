@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from difflab.experiment.build import check
-from difflab.experiment.config import as_plain, conf_dir
-from difflab.experiment.opening import opening_lines
-from difflab.experiment.training import Training
+from difflab.experiment.config.compose import as_plain, conf_dir
+from difflab.experiment.parts.build import check
+from difflab.experiment.training.job import Training
+from difflab.experiment.training.opening import opening_lines
 from helpers.conf import composed, options, settings, with_option
 
 GROUPS = sorted(folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir())

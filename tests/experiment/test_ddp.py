@@ -2,11 +2,11 @@
 
 import torch
 
-from difflab.experiment.config import compose_job
-from difflab.experiment.fitting import Fit
-from difflab.experiment.launch import together
-from difflab.experiment.strategy import Copies
-from difflab.experiment.training import Training
+from difflab.experiment.config.compose import compose_job
+from difflab.experiment.machine.launch import together
+from difflab.experiment.training.fitting import Fit
+from difflab.experiment.training.job import Training
+from difflab.experiment.training.strategy import Copies
 from difflab.paradigm.base import Paradigm
 from difflab.paradigm.ema import averages_in
 from helpers.conf import options

@@ -1,6 +1,6 @@
 """The defaults of the paradigms, their papers' choices, and what the presets of conf/paradigm choose instead."""
 
-from difflab.experiment.build import build, target
+from difflab.experiment.parts.build import build, target
 from difflab.paradigm import CleanClassifier, Diffusion
 from helpers.conf import composed, options
 

@@ -9,11 +9,11 @@ import torch
 
 from difflab import load
 from difflab.cli.sample import main as sample
-from difflab.experiment import demo
-from difflab.experiment.errors import UserError
-from difflab.experiment.facts import facts_of
-from difflab.experiment.identity import fingerprint
-from difflab.experiment.run import Run, find, stamp
+from difflab.experiment.parts.errors import UserError
+from difflab.experiment.parts.identity import fingerprint
+from difflab.experiment.store import demo
+from difflab.experiment.store.facts import facts_of
+from difflab.experiment.store.run import Run, find, stamp
 from helpers.runs import write_exact_run
 
 PACKAGED = Path(demo.__file__).parent / demo.FOLDER

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from difflab.data.images import Images, Split
-from difflab.experiment.meter import Meter
+from difflab.experiment.evaluation.meter import Meter
 from difflab.experiment.picture.measured import STEPS
-from difflab.experiment.training import Training
+from difflab.experiment.training.job import Training
 from difflab.guidance.base import Chain, Guided
 from difflab.metric.moments import MeanAndError
 from helpers.conf import composed

@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 
 from difflab.backbone import MLP
 from difflab.denoiser import FlowMap, KnownFlowMap
-from difflab.experiment.config import compose_job
-from difflab.experiment.from_run import load
-from difflab.experiment.identity import seedless, seeds
-from difflab.experiment.run import Run
-from difflab.experiment.training import Training
+from difflab.experiment.config.compose import compose_job
+from difflab.experiment.model.from_run import load
+from difflab.experiment.parts.identity import seedless, seeds
+from difflab.experiment.store.run import Run
+from difflab.experiment.training.job import Training
 from difflab.guidance import ClassifierFree
 from difflab.process import Linear, SampleNoise, Velocity
 from helpers.jobs import TINY, TOY, job, said_here, wait_for

@@ -12,10 +12,10 @@ import time
 
 import pytest
 
-from difflab.experiment import lock
-from difflab.experiment.errors import UserError
-from difflab.experiment.files import atomic, check_writable, write_json, write_text
-from difflab.experiment.lock import locked
+from difflab.experiment.machine import lock
+from difflab.experiment.machine.lock import locked
+from difflab.experiment.parts.errors import UserError
+from difflab.experiment.store.files import atomic, check_writable, write_json, write_text
 
 
 def test_a_block_that_fails_leaves_what_was_there(tmp_path):
@@ -36,7 +36,7 @@ def test_what_a_killed_process_left_unfinished_is_removed_and_what_another_write
     script = f"""
 import os, signal
 from pathlib import Path
-from difflab.experiment.files import atomic
+from difflab.experiment.store.files import atomic
 with atomic(Path("{tmp_path}/a.txt")) as unfinished:
     unfinished.write_text("half of it")
     os.kill(os.getpid(), signal.SIGKILL)

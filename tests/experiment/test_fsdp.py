@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
 
-from difflab.experiment.callback.progress import RunProgress
-from difflab.experiment.config import compose_job
-from difflab.experiment.errors import UserError
-from difflab.experiment.fitting import Fit
-from difflab.experiment.launch import together
-from difflab.experiment.processes import everyone
-from difflab.experiment.training import Training
+from difflab.experiment.config.compose import compose_job
+from difflab.experiment.machine.launch import together
+from difflab.experiment.machine.processes import everyone
+from difflab.experiment.parts.errors import UserError
+from difflab.experiment.training.callback.progress import RunProgress
+from difflab.experiment.training.fitting import Fit
+from difflab.experiment.training.job import Training
 from difflab.paradigm import DDPM, EMA
 from helpers.jobs import TINY, said_here, the_run
 

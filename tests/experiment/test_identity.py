@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 import difflab
-from difflab.experiment.identity import described, fingerprint, identity, line, name_of, seedless
+from difflab.experiment.parts.identity import described, fingerprint, identity, line, name_of, seedless
 from difflab.metric.card import digest
 from difflab.process.schedule import VP
 from difflab.sampler.ddim import DDIM
@@ -114,7 +114,7 @@ def copy(tmp_path_factory):
     root = tmp_path_factory.mktemp("copy")
     package = Path(difflab.__file__).parent
     shutil.copytree(package, root / "src" / "difflab", ignore=shutil.ignore_patterns("__pycache__"))
-    from difflab.experiment.search_path import conf_dir
+    from difflab.experiment.parts.search_path import conf_dir
 
     shutil.copytree(conf_dir(), root / "conf")
     return root / "src"

@@ -6,8 +6,8 @@ import pytest
 import torch
 import wandb
 
-from difflab.experiment.image_rows import read_rows, save_rows
-from difflab.experiment.wandb_mirror import image_table
+from difflab.experiment.mirror.wandb_mirror import image_table
+from difflab.experiment.picture.image_rows import read_rows, save_rows
 from helpers.jobs import TINY, measured, said_here, the_run
 from helpers.studies import card
 

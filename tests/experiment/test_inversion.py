@@ -11,11 +11,11 @@ from difflab.data.fashion16 import Fashion16
 from difflab.data.gaussian_array import GaussianArray
 from difflab.data.module import DataModule
 from difflab.denoiser.exact import Gaussian, Mixture
-from difflab.experiment.recipe import Recipe
-from difflab.experiment.run import Run
+from difflab.experiment.machine.terminal import silently
+from difflab.experiment.sampling.recipe import Recipe
+from difflab.experiment.store.run import Run
 from difflab.experiment.task.base import Job
 from difflab.experiment.task.invert import Invert, decode, encode, rising, smoothed
-from difflab.experiment.terminal import silently
 from difflab.guidance.base import Chain
 from difflab.metric.psnr import psnr
 from difflab.process.discrete import CosineBetas

@@ -12,10 +12,10 @@ from difflab.backbone import Autoencoder, autoencoder_kl
 from difflab.cli.report import main as report
 from difflab.cli.sample import main as sample
 from difflab.experiment import UserError, compose
-from difflab.experiment.identity import flat
-from difflab.experiment.network_cost import evaluations_an_image, flops_an_image
-from difflab.experiment.run import find
-from difflab.experiment.training import Training
+from difflab.experiment.parts.identity import flat
+from difflab.experiment.store.run import find
+from difflab.experiment.training.job import Training
+from difflab.experiment.training.network_cost import evaluations_an_image, flops_an_image
 
 FIRST = {"backbone": {"width": 16, "multipliers": [1, 2], "classes": 0}}
 BUDGET = {"images": 640, "batch_size": 64, "logger": "local", "protocol": {"n": 16, "n_likelihood": 16}}

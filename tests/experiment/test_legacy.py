@@ -9,11 +9,11 @@ import torch
 
 from difflab import load
 from difflab.denoiser.classifier import Classifier
-from difflab.experiment.identity import identity, line
-from difflab.experiment.legacy import current, today
-from difflab.experiment.recipe import Recipe
-from difflab.experiment.run import Run, find
-from difflab.experiment.weights import load_module
+from difflab.experiment.parts.identity import identity, line
+from difflab.experiment.sampling.recipe import Recipe
+from difflab.experiment.store.legacy import current, today
+from difflab.experiment.store.run import Run, find
+from difflab.experiment.store.weights import load_module
 from difflab.metric.card import ProtocolCard
 from difflab.process.schedule import VP, Linear
 from difflab.report.record import read_records

@@ -8,11 +8,11 @@ import sys
 import pytest
 import yaml
 
-from difflab.experiment.build import build
-from difflab.experiment.config import compose
-from difflab.experiment.lightning_mirrors import CSV, MLflow, TensorBoard
-from difflab.experiment.mirror import Mirrors
-from difflab.experiment.wandb_job import WandbJob
+from difflab.experiment.config.compose import compose
+from difflab.experiment.mirror.base import Mirrors
+from difflab.experiment.mirror.lightning_mirrors import CSV, MLflow, TensorBoard
+from difflab.experiment.mirror.wandb_job import WandbJob
+from difflab.experiment.parts.build import build
 from helpers.jobs import TOY, measured, said_here, the_run
 
 WORDS = [word for word in TOY if word != "logger=local"]

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from difflab.experiment.config import compose_job
+from difflab.experiment.config.compose import compose_job
 from difflab.experiment.jobs import train
-from difflab.experiment.longer import same_rates
-from difflab.experiment.run import Run
+from difflab.experiment.store.run import Run
+from difflab.experiment.training.longer import same_rates
 from difflab.paradigm.optimisation import Optimisation
 from helpers.conf import every
 from helpers.jobs import TOY

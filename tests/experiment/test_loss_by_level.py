@@ -2,7 +2,7 @@
 
 import torch
 
-from difflab.experiment.callback.levels import LEVELS, LossByLevel, by_level
+from difflab.experiment.training.callback.levels import LEVELS, LossByLevel, by_level
 
 
 def test_each_finite_loss_counts_once_at_its_nearest_level():

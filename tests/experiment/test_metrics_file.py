@@ -2,7 +2,7 @@
 
 import json
 
-from difflab.experiment.metrics_file import MetricsFile
+from difflab.experiment.store.metrics_file import MetricsFile
 
 
 def test_metrics_are_cut_where_a_run_goes_on(tmp_path):

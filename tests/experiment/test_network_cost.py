@@ -1,7 +1,7 @@
 """What a training costs in network evaluations."""
 
-from difflab.experiment.network_cost import evaluations_an_image
-from difflab.experiment.training import Training
+from difflab.experiment.training.job import Training
+from difflab.experiment.training.network_cost import evaluations_an_image
 from helpers.conf import composed
 
 

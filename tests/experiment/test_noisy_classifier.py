@@ -8,10 +8,10 @@ import torch
 from difflab.backbone.unet import UNet
 from difflab.denoiser.base import Denoiser
 from difflab.denoiser.classifier import Classifier
-from difflab.experiment.fitting import finished
-from difflab.experiment.from_run import FromRun
-from difflab.experiment.identity import line
-from difflab.experiment.training import Training
+from difflab.experiment.model.from_run import FromRun
+from difflab.experiment.parts.identity import line
+from difflab.experiment.training.fitting import finished
+from difflab.experiment.training.job import Training
 from difflab.guidance.classifier import ClassifierGuidance
 from difflab.process.schedule import Linear
 from difflab.process.target import Velocity

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from difflab.data import DataModule, Moons, Points
-from difflab.experiment.checkpoint import previous
+from difflab.experiment.store.checkpoint import previous
 from difflab.paradigm import DDPM
 from difflab.sampler import DDIM
 from helpers.jobs import TOY, run_here, said_here, the_run

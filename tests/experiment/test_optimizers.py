@@ -10,8 +10,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from difflab.experiment.identity import fingerprint, identity
-from difflab.experiment.run import Run, find
+from difflab.experiment.parts.identity import fingerprint, identity
+from difflab.experiment.store.run import Run, find
 from difflab.paradigm import SGD, WSD, Cosine, Optimisation
 from helpers.conf import composed
 from helpers.jobs import TINY, finish, job, run_here, said_here

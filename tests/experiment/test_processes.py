@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from difflab.experiment.errors import UserError
-from difflab.experiment.launch import together
-from difflab.experiment.lock import LOOK, locked
-from difflab.experiment.processes import agreed
+from difflab.experiment.machine.launch import together
+from difflab.experiment.machine.lock import LOOK, locked
+from difflab.experiment.machine.processes import agreed
+from difflab.experiment.parts.errors import UserError
 from difflab.paradigm.batch import place
 from helpers.jobs import TOY, finish, job, said_here, the_run, wait_for
 from helpers.processes import running
@@ -111,7 +111,8 @@ def test_all_wait_together_for_another_job(tmp_path):
 def test_a_program_is_not_run_again_by_the_processes_that_it_starts(tmp_path):
     """`multiprocessing` alone would import it in each of them, and refuses one without a guard."""
     (tmp_path / "program.py").write_text(
-        "import torch\nfrom difflab.experiment.launch import together\nfrom difflab.paradigm.batch import place\n"
+        "import torch\nfrom difflab.experiment.machine.launch import together\n"
+        "from difflab.paradigm.batch import place\n"
         "print('here', together([torch.device('cpu')] * 2, place))\n"
     )
     done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True)

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from difflab.backbone import MLP
 from difflab.experiment import UserError, evaluate, find, train
-from difflab.experiment.config_words import quoted
+from difflab.experiment.config.words import quoted
 from helpers.conf import composed
 from helpers.jobs import run_here
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from difflab.experiment.files import read_json
+from difflab.experiment.store.files import read_json
 from helpers.jobs import TINY, finish, job, measured, said_here, share_cache, the_run, wait_for
 
 LONG = [*TINY, "images=480", "check_every=160", "snapshots=5", "logger=local"]

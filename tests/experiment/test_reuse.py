@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from difflab.experiment.run import Run, find
-from difflab.experiment.weights import load_denoiser
+from difflab.experiment.store.run import Run, find
+from difflab.experiment.store.weights import load_denoiser
 from helpers.jobs import TINY, TOY, measured, said_here, the_run
 
 SHORT = [*TINY, "images=160", "ema=[0.9]"]

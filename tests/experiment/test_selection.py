@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from difflab.data.images import Images, Split
-from difflab.experiment.files import read_json
-from difflab.experiment.training import Training
+from difflab.experiment.store.files import read_json
+from difflab.experiment.training.job import Training
 from difflab.metric.card import ProtocolCard
 from helpers.conf import composed
 from helpers.jobs import TOY, job, measured, said_here, the_run, wait_for

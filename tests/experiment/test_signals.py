@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from difflab.experiment.signals import handled, none_lost, stop
+from difflab.experiment.machine.signals import handled, none_lost, stop
 
 
 class Signalled:

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from difflab.experiment import train
-from difflab.experiment.run import Run
-from difflab.experiment.weights import load_denoiser, tensors_of, weights_identity
+from difflab.experiment.store.run import Run
+from difflab.experiment.store.weights import load_denoiser, tensors_of, weights_identity
 from helpers.conf import composed
 from helpers.jobs import TINY, said_here, the_run
 

@@ -12,12 +12,14 @@ import time
 import pytest
 import torch
 
-from difflab.experiment import checkpoint, evaluation, fitting, weights
-from difflab.experiment.callback.checkpoint import Resumable
-from difflab.experiment.callback.pictures import Pictures
-from difflab.experiment.callback.progress import RunProgress
-from difflab.experiment.checkpoint import previous
-from difflab.experiment.mirror import Local
+from difflab.experiment.evaluation import job as evaluation
+from difflab.experiment.mirror.base import Local
+from difflab.experiment.store import checkpoint, weights
+from difflab.experiment.store.checkpoint import previous
+from difflab.experiment.training import fitting
+from difflab.experiment.training.callback.checkpoint import Resumable
+from difflab.experiment.training.callback.pictures import Pictures
+from difflab.experiment.training.callback.progress import RunProgress
 from helpers.equal import content, same
 from helpers.jobs import TOY, said_here, share_cache, the_run
 

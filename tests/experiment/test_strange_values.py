@@ -6,11 +6,11 @@ from contextlib import suppress
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from difflab.experiment.config import compose
-from difflab.experiment.run import Run
-from difflab.experiment.stored import load_json, load_yaml
-from difflab.experiment.stored_evaluation import load_evaluation
-from difflab.experiment.weights import load_module
+from difflab.experiment.config.compose import compose
+from difflab.experiment.store.run import Run
+from difflab.experiment.store.stored import load_json, load_yaml
+from difflab.experiment.store.stored_evaluation import load_evaluation
+from difflab.experiment.store.weights import load_module
 from difflab.report.record import config_of, read_record
 from helpers import hostile
 

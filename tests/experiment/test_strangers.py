@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from difflab.experiment import sizes
-from difflab.experiment.build import build
-from difflab.experiment.checkpoint import Checkpoint, newest
-from difflab.experiment.run import Run, find
-from difflab.experiment.weights import load_module
+from difflab.experiment.parts import sizes
+from difflab.experiment.parts.build import build
+from difflab.experiment.store.checkpoint import Checkpoint, newest
+from difflab.experiment.store.run import Run, find
+from difflab.experiment.store.weights import load_module
 from helpers import hostile
 from helpers.conf import composed
 

@@ -8,8 +8,8 @@ import math
 
 import pytest
 
-from difflab.experiment.identity import seedless
-from difflab.experiment.summary import computed, keep, summary_of
+from difflab.experiment.parts.identity import seedless
+from difflab.experiment.store.summary import computed, keep, summary_of
 from helpers.studies import card, config, record, write_record
 
 

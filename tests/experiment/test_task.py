@@ -8,8 +8,10 @@ import torch
 
 from difflab.data.folder import Folder
 from difflab.data.module import DataModule
-from difflab.experiment.recipe import trained
-from difflab.experiment.run import Run
+from difflab.experiment.machine.terminal import silently
+from difflab.experiment.sampling.recipe import trained
+from difflab.experiment.store.run import Run
+from difflab.experiment.store.weights import save_weights
 from difflab.experiment.task.base import Job
 from difflab.experiment.task.classes import Classes
 from difflab.experiment.task.edit import Edit
@@ -17,8 +19,6 @@ from difflab.experiment.task.interpolate import Interpolate, slerp
 from difflab.experiment.task.invert import decode, encode
 from difflab.experiment.task.restore import Restore
 from difflab.experiment.task.trajectory import Trajectory
-from difflab.experiment.terminal import silently
-from difflab.experiment.weights import save_weights
 from difflab.guidance.problem import InpaintPixels
 from difflab.guidance.restoration import Replacement
 from difflab.process.schedule import Linear

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 
 from difflab.data.pairs import save_pairs
 from difflab.experiment import UserError, train
-from difflab.experiment.run import find
-from difflab.experiment.training import Training
+from difflab.experiment.store.run import find
+from difflab.experiment.training.job import Training
 from difflab.process.noise import SampleNoise
 from helpers.conf import composed
 from helpers.jobs import run_here

@@ -11,7 +11,7 @@ from difflab import load, train
 from difflab.cli.sample import main as sample
 from difflab.data import CaptionedFolder
 from difflab.experiment import UserError, evaluate
-from difflab.experiment.run import find
+from difflab.experiment.store.run import find
 from helpers.captioned import write_captioned
 
 BUDGET = {"images": 320, "batch_size": 32, "logger": "local", "trainer": "cpu", "precision": "fp32", "nfe": 4}

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from difflab.experiment.run import Run, find
-from difflab.experiment.training import Training
-from difflab.experiment.weights import load_denoiser
+from difflab.experiment.store.run import Run, find
+from difflab.experiment.store.weights import load_denoiser
+from difflab.experiment.training.job import Training
 from helpers.jobs import TINY, measured, said_here, the_run
 from helpers.pictures import tiles_of, words_of
 

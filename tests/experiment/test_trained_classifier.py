@@ -7,15 +7,15 @@ import torch
 
 from difflab.data.codec import Pixels
 from difflab.data.images import Split
-from difflab.experiment.build import build
-from difflab.experiment.fitting import finished
-from difflab.experiment.from_run import FromRun
-from difflab.experiment.meter import Meter
-from difflab.experiment.protocol import Protocol
-from difflab.experiment.run import Run
-from difflab.experiment.trained_classifier import TrainedClassifier
-from difflab.experiment.training import Training
-from difflab.experiment.weights import save_weights
+from difflab.experiment.evaluation.meter import Meter
+from difflab.experiment.evaluation.protocol import Protocol
+from difflab.experiment.model.from_run import FromRun
+from difflab.experiment.model.trained_classifier import TrainedClassifier
+from difflab.experiment.parts.build import build
+from difflab.experiment.store.run import Run
+from difflab.experiment.store.weights import save_weights
+from difflab.experiment.training.fitting import finished
+from difflab.experiment.training.job import Training
 from difflab.metric.classes import class_accuracy, inception_score
 from difflab.metric.reference import measure
 from difflab.process.gaussian import scale

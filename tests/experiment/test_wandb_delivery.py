@@ -12,8 +12,8 @@ import pytest
 import wandb
 from PIL import Image
 
-from difflab.experiment.wandb_mirror import QUIET, TrainingMirror, Wandb
-from difflab.experiment.wandb_server import mode
+from difflab.experiment.mirror.wandb_mirror import QUIET, TrainingMirror, Wandb
+from difflab.experiment.mirror.wandb_server import mode
 from helpers.wandb_jobs import FOUND, at_server, evaluation, measure, offline, train, training
 
 server = pytest.fixture(at_server)
@@ -140,8 +140,8 @@ def test_files_lie_with_the_run_wherever_the_process_has_moved_to(tmp_path, monk
 
 def test_a_server_that_goes_in_the_midst_is_waited_for_once_and_that_is_said(server, tmp_path, monkeypatch, capsys):
     soon = QUIET.model_copy(update={"finish_timeout": 4.0})
-    monkeypatch.setattr("difflab.experiment.wandb_mirror.QUIET", soon)
-    monkeypatch.setattr("difflab.experiment.wandb_server.PATIENCE", 0.2)
+    monkeypatch.setattr("difflab.experiment.mirror.wandb_mirror.QUIET", soon)
+    monkeypatch.setattr("difflab.experiment.mirror.wandb_server.PATIENCE", 0.2)
     mirror = Wandb()
     logger = mirror(training(tmp_path))
     logger.log_metrics({"train/loss": 1.0}, 0)

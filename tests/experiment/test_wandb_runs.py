@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import difflab
-from difflab.experiment.mirror import Local
-from difflab.experiment.wandb_job import protocol_tag
-from difflab.experiment.wandb_mirror import Wandb
+from difflab.experiment.mirror.base import Local
+from difflab.experiment.mirror.wandb_job import protocol_tag
+from difflab.experiment.mirror.wandb_mirror import Wandb
 from difflab.paradigm.divergence import Diverged
 from helpers.wandb_jobs import FOUND, at_server, evaluation, measure, offline, train, training
 

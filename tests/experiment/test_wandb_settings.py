@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import wandb
 
-from difflab.experiment.wandb_job import WandbJob, redacted, secrets_in, without_secrets
-from difflab.experiment.wandb_mirror import Wandb
-from difflab.experiment.wandb_server import mode
+from difflab.experiment.mirror.wandb_job import WandbJob, redacted, secrets_in, without_secrets
+from difflab.experiment.mirror.wandb_mirror import Wandb
+from difflab.experiment.mirror.wandb_server import mode
 
 pytestmark = pytest.mark.usefixtures("sessions")
 

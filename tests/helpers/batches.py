@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torchmetrics import MetricCollection
 
-from difflab.experiment.processes import everyone, rank
+from difflab.experiment.machine.processes import everyone, rank
 from difflab.metric import (
     Copies,
     FeatureMetric,

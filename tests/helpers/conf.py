@@ -5,9 +5,9 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from difflab.experiment import config
-from difflab.experiment.build import build
-from difflab.experiment.search_path import conf_dir
+from difflab.experiment.config import compose as config
+from difflab.experiment.parts.build import build
+from difflab.experiment.parts.search_path import conf_dir
 
 
 def options(group):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import difflab
 from difflab.cli.catalogue import table as samplers
-from difflab.experiment.conf_files import groups, options, places, read
+from difflab.experiment.config.files import groups, options, places, read
 from helpers import claims
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -17,8 +17,8 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
-from difflab.experiment.recipe import trained
-from difflab.experiment.run import Run
+from difflab.experiment.sampling.recipe import trained
+from difflab.experiment.store.run import Run
 from difflab.report.output import write_report
 from difflab.report.study import load_study
 from helpers.conf import composed

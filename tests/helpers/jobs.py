@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
-from difflab.experiment.launch import together
-from difflab.experiment.run import Run
+from difflab.experiment.machine.launch import together
+from difflab.experiment.store.run import Run
 from difflab.paradigm.batch import place
 
 TINY = [

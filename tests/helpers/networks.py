@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from difflab.cli.parts import NARROW
-from difflab.experiment.build import build
+from difflab.experiment.parts.build import build
 from difflab.laws.backbones import inputs, perturbed
 from helpers import conf
 

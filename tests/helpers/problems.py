@@ -3,8 +3,8 @@
 import torch
 from omegaconf import OmegaConf
 
-from difflab.experiment.build import build
-from difflab.experiment.search_path import conf_dir
+from difflab.experiment.parts.build import build
+from difflab.experiment.parts.search_path import conf_dir
 
 
 def problem(option, shape, **changes):

@@ -2,8 +2,8 @@
 
 import yaml
 
-from difflab.experiment.run import Run
-from difflab.experiment.weights import save_weights
+from difflab.experiment.store.run import Run
+from difflab.experiment.store.weights import save_weights
 from helpers.conf import composed
 
 EXACT = {  # the digits themselves, by their labels, and points

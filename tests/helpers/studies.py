@@ -10,8 +10,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from difflab.experiment import identity
-from difflab.experiment.run import Run
+from difflab.experiment.parts import identity
+from difflab.experiment.store.run import Run
 from difflab.metric.card import ProtocolCard
 from difflab.report.record import Record
 

@@ -7,8 +7,8 @@ import sys
 import wandb
 from PIL import Image
 
-from difflab.experiment.wandb_job import WandbJob
-from difflab.experiment.wandb_mirror import Wandb
+from difflab.experiment.mirror.wandb_job import WandbJob
+from difflab.experiment.mirror.wandb_mirror import Wandb
 from helpers.studies import card
 from helpers.wandb_server import wandb_server
 

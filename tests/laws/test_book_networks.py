@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from difflab.backbone import MLP, DiT, Images, MMDiT, TextTransformer, Tokens, UNet, Vectors
 from difflab.backbone.book import beside
-from difflab.experiment.build import build
-from difflab.experiment.identity import identity
+from difflab.experiment.parts.build import build
+from difflab.experiment.parts.identity import identity
 from difflab.laws.backbones import inputs
 from helpers.books import CAPTIONS, CONTEXT, EMPTY, normal
 from helpers.captions import Ready

@@ -6,7 +6,7 @@ from torch.utils._pytree import tree_leaves
 
 from difflab.backbone import DiT, MMDiT, Tokens, UNet
 from difflab.backbone.layers import Block
-from difflab.experiment.identity import described, identity
+from difflab.experiment.parts.identity import described, identity
 from difflab.laws.backbones import of, perturbed
 from helpers.networks import settings
 

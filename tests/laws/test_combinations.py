@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from difflab.experiment.training import Training
+from difflab.experiment.training.job import Training
 from helpers.conf import composed
 
 

@@ -6,9 +6,9 @@ from functools import cache
 import torch
 
 from difflab.denoiser.exact import Mixture
-from difflab.experiment.build import build
-from difflab.experiment.conf_files import options
-from difflab.experiment.config import compose
+from difflab.experiment.config.compose import compose
+from difflab.experiment.config.files import options
+from difflab.experiment.parts.build import build
 from difflab.guidance import Clip, DynamicThreshold
 from difflab.laws.worst import Worst
 from difflab.process.discrete import CosineBetas

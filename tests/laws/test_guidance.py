@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from difflab.denoiser.base import Denoiser
 from difflab.denoiser.exact import Gaussian
-from difflab.experiment.build import build
-from difflab.experiment.search_path import conf_dir
+from difflab.experiment.parts.build import build
+from difflab.experiment.parts.search_path import conf_dir
 from difflab.guidance.autoguidance import Autoguidance
 from difflab.guidance.base import Chain, Unguided
 from difflab.guidance.classifier import ClassifierGuidance

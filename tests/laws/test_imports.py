@@ -26,10 +26,12 @@ MAY_IMPORT["laws"] = CORE | {"paradigm", "backbone", "data"}
 MAY_IMPORT["experiment"] = CORE | {"paradigm", "backbone", "data", "metric"}
 MAY_IMPORT["report"] = MAY_IMPORT["experiment"] | {"experiment"}
 MAY_IMPORT["cli"] = MAY_IMPORT["report"] | {"report", "laws"}
+CHAPTERS = ["parts", "machine", "store", "model", "sampling", "picture", "mirror", "config", "evaluation", "training"]
+CHAPTERS += ["task", "references", "jobs"]  # of experiment/: each may import those before it
 ONLY_IN = {  # libraries, and the folders or modules that may import them
     "lightning": ("data/", "paradigm/", "experiment/"),
-    "hydra": ("cli/", "experiment/config"),
-    "wandb": ("experiment/wandb_",),
+    "hydra": ("cli/", "experiment/config/"),
+    "wandb": ("experiment/mirror/wandb_", "experiment/store/wandb_"),
 }
 
 
@@ -68,6 +70,18 @@ def test_imports_point_one_way_between_folders():
             other = rest.partition(".")[0]
             if package == "difflab" and other in MAY_IMPORT and other not in MAY_IMPORT[folder] | {folder}:
                 wrong.append(f"{name} imports {module}")
+    assert not wrong
+
+
+def test_imports_point_one_way_between_the_chapters_of_the_experiment():
+    wrong, place = [], {chapter: k for k, chapter in enumerate(CHAPTERS)}
+    for name, path in modules().items():
+        folder, _, rest = name.partition("/")
+        if folder != "experiment" or rest == "__init__.py":
+            continue
+        chapter = rest.partition("/")[0].removesuffix(".py")
+        others = {module.split(".")[2] for module in imports(path) if module.startswith("difflab.experiment.")}
+        wrong += [f"{name} imports {other}" for other in others & {*CHAPTERS} if place[other] > place[chapter]]
     assert not wrong
 
 
@@ -123,7 +137,7 @@ def test_entries_load_what_they_need_and_no_more(subtests):
         ("import difflab.cli.train", ("torch", "lightning", "wandb", "plotly", "matplotlib")),
         ("import difflab.cli.search", ("torch", "lightning", "wandb", "optuna")),
         ("import difflab.cli.check", ("torch", "lightning", "wandb")),
-        ("import difflab.experiment.training", ("plotly", "hydra", "wandb", "optuna")),
+        ("import difflab.experiment.training.job", ("plotly", "hydra", "wandb", "optuna")),
     ]:
         with subtests.test(entry):
             program = f"import sys; {entry}; print(*sys.modules)"

@@ -12,9 +12,9 @@ from difflab.backbone import Autoencoder
 from difflab.data import DataModule, FrozenStage, Images, Latents, Pixels, Split, Whitening
 from difflab.data.order import HELD_OUT, TRAINING, Block
 from difflab.denoiser import FirstStage
-from difflab.experiment.first_stage import Unlabelled
-from difflab.experiment.tensor_cache import TensorCache, read
-from difflab.experiment.terminal import silently
+from difflab.experiment.machine.terminal import silently
+from difflab.experiment.model.first_stage import Unlabelled
+from difflab.experiment.store.tensor_cache import TensorCache, read
 
 N, SIDE = 300, 8
 

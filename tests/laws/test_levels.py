@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from difflab.experiment.noise_levels import effective_weight, time_share
+from difflab.experiment.store.noise_levels import effective_weight, time_share
 from difflab.objective.times import LogitNormal, Stratified
 from difflab.objective.weighting import Likelihood, Simple
 from difflab.process.discrete import GeometricSigmas

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from difflab.experiment.build import build
+from difflab.experiment.parts.build import build
 from difflab.paradigm import WSD, Adam, Constant, Cosine, InverseSquareRoot, Optimisation, Restarts
 from helpers.conf import composed, every
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from difflab.denoiser.base import Denoiser, velocity
-from difflab.experiment.build import build, target
+from difflab.experiment.parts.build import build, target
 from difflab.laws import close
 from difflab.laws import paradigms as laws
 from difflab.objective.coupling import Independent, OptimalTransport

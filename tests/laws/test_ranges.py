@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from difflab.experiment.build import build, check, target
-from difflab.experiment.conf_files import family
-from difflab.experiment.ranges import bare, holds, outside, ranges, stated
-from difflab.experiment.search_path import conf_dir
-from difflab.experiment.settings import check_ranges, select
+from difflab.experiment.config.files import family
+from difflab.experiment.config.settings import check_ranges, select
+from difflab.experiment.parts.build import build, check, target
+from difflab.experiment.parts.ranges import bare, holds, outside, ranges, stated
+from difflab.experiment.parts.search_path import conf_dir
 from helpers.conf import composed
 
 BAD = {int: (0, -1, 10**22, math.nan, math.inf), float: (0.0, -1.0, 1e30, math.nan, math.inf)}

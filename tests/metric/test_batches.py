@@ -10,7 +10,7 @@ from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
-from difflab.experiment.launch import together
+from difflab.experiment.machine.launch import together
 from difflab.metric import FeatureMetric, FrechetDistance, InceptionScore, MeanAndError, comparable_manifold, kernel
 from difflab.metric.cache import uncached
 from difflab.metric.classes import inception_score

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from difflab.backbone.attention import AttentionPool, SelfAttention, attend
 from difflab.backbone.dit import DiT
 from difflab.backbone.unet import UNet
-from difflab.experiment.build import build
+from difflab.experiment.parts.build import build
 from helpers.networks import count, inputs, perturbed, settings
 
 

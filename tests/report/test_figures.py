@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from difflab.experiment.build import build
-from difflab.experiment.noise_levels import configured_weight
+from difflab.experiment.parts.build import build
+from difflab.experiment.store.noise_levels import configured_weight
 from difflab.process.schedule import Linear
 from difflab.report.figures import error_figure, noise_level_figure, quality_figure
 from difflab.report.study import Study

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from difflab.experiment.picture.files import save_png
 from difflab.experiment.picture.measured import STEPS
 from difflab.experiment.picture.sheet import Sheet
-from difflab.experiment.run import Run
+from difflab.experiment.store.run import Run
 from difflab.report.gallery import MOMENTS, Sprite
 from difflab.report.page import write_page
 from difflab.report.record import read_records

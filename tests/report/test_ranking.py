@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from difflab.experiment.run import Run
+from difflab.experiment.store.run import Run
 from difflab.report.cell import Cell
 from difflab.report.ranking import compare, pareto, ranking
 from helpers.studies import card, config, record, started_from, write_record

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import wandb
 
-from difflab.experiment.wandb_job import protocol_tag
+from difflab.experiment.mirror.wandb_job import protocol_tag
 from difflab.report.record import read_records
 from difflab.report.study import Study
 from difflab.report.workspace import push

@@ -7,8 +7,8 @@ import inspect
 import re
 from collections.abc import Sequence
 
-from difflab.experiment.build import build
-from difflab.experiment.config import nodes_of
+from difflab.experiment.config.compose import nodes_of
+from difflab.experiment.parts.build import build
 from difflab.sampler.base import Sampler
 
 SOURCE = re.compile(r"[A-Z][\w&,.\- ]+? \d{4} \(arXiv:\d{4}\.\d{5}\)")

@@ -30,13 +30,13 @@ from difflab.cli.help import text as help_of
 from difflab.cli.line import Context, Line
 from difflab.cli.loader import Loader
 from difflab.cli.multirun import Outcomes, show
-from difflab.experiment.config import chosen, plain, register_settings
-from difflab.experiment.errors import UserError, user_errors
-from difflab.experiment.hardware import claim_accelerators
-from difflab.experiment.hydra_errors import in_words
-from difflab.experiment.search_path import conf_dir, using
-from difflab.experiment.settings import check_ranges
-from difflab.experiment.signals import follow, handled, stop
+from difflab.experiment.config.compose import chosen, plain, register_settings
+from difflab.experiment.config.hydra_errors import in_words
+from difflab.experiment.config.settings import check_ranges
+from difflab.experiment.machine.hardware import claim_accelerators
+from difflab.experiment.machine.signals import follow, handled, stop
+from difflab.experiment.parts.errors import UserError, user_errors
+from difflab.experiment.parts.search_path import conf_dir, using
 
 SILENT = ("cfg", "hydra_help", "shell_completion", "info")  # flags that print something and run no job
 

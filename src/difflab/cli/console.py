@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from difflab.experiment.terminal import duration
+from difflab.experiment.machine.terminal import duration
 from difflab.metric.direction import better, title
 
 HELD_OUT = (

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from difflab.experiment.errors import UserError, printable
-from difflab.experiment.signals import handled, none_lost, stop
+from difflab.experiment.machine.signals import handled, none_lost, stop
+from difflab.experiment.parts.errors import UserError, printable
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 from difflab.cli.command import Found, main_of, words_of
 from difflab.cli.line import Context
 from difflab.cli.train import train
-from difflab.experiment.hardware import keep_heap
+from difflab.experiment.machine.hardware import keep_heap
 
 
 def evaluate(config: dict[str, Any], context: Context) -> Found:

@@ -10,10 +10,10 @@ from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from difflab.experiment.conf_files import groups as all_groups
-from difflab.experiment.config import composition
-from difflab.experiment.earlier_words import elsewhere, no_option
-from difflab.experiment.errors import suggestion
+from difflab.experiment.config.compose import composition
+from difflab.experiment.config.files import groups as all_groups
+from difflab.experiment.parts.earlier_words import elsewhere, no_option
+from difflab.experiment.parts.errors import suggestion
 
 OPEN = ("hydra", "callbacks", "logger")  # whose keys are names that a user gives, or Hydra's
 

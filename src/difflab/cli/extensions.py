@@ -14,9 +14,9 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from difflab.cli.explain import options
-from difflab.experiment.errors import UserError
-from difflab.experiment.extensions import named
-from difflab.experiment.search_path import Outside
+from difflab.experiment.parts.errors import UserError
+from difflab.experiment.parts.extensions import named
+from difflab.experiment.parts.search_path import Outside
 
 CONFIG_DIR = ("--config-dir", "-cd")
 COMPLETION = "COMP_LINE"  # the line that is being completed, in the environment of a completing shell

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from difflab.cli.explain import sweeps
-from difflab.experiment.conf_files import Choice, ConfigFile, is_file, options, places, read
-from difflab.experiment.config import composition, loader
+from difflab.experiment.config.compose import composition, loader
+from difflab.experiment.config.files import Choice, ConfigFile, is_file, options, places, read
 
 WIDTH, COLUMN = 120, 40  # characters of a line, and before the text of a table at most
 OPENED = {"sample": "task", "evaluate": "protocol"}  # the group whose options the help of a command lists one by one

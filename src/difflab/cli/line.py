@@ -13,9 +13,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from difflab.cli.extensions import CONFIG_DIR
-from difflab.experiment.config_words import check_words, quoted, spelled
-from difflab.experiment.errors import UserError
-from difflab.experiment.search_path import Outside, in_full, outside
+from difflab.experiment.config.words import check_words, quoted, spelled
+from difflab.experiment.parts.errors import UserError
+from difflab.experiment.parts.search_path import Outside, in_full, outside
 
 VERBOSE = ("-v", "--verbose")
 VALUED = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn")

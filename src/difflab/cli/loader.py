@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from typing_extensions import override
 
-from difflab.experiment.config_source import KEPT, Reader
+from difflab.experiment.config.source import KEPT, Reader
 
 
 class Loader(Reader):

@@ -45,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def print_extensions() -> None:
     """List the installed extensions, and how each is switched on."""
-    from difflab.experiment.extensions import installed
-    from difflab.experiment.search_path import VARIABLE, outside
+    from difflab.experiment.parts.extensions import installed
+    from difflab.experiment.parts.search_path import VARIABLE, outside
 
     on = outside().extensions
     for extension in installed().values():

@@ -21,10 +21,10 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from difflab.cli.line import Study
-from difflab.experiment.errors import UserError
-from difflab.experiment.files import write_json
-from difflab.experiment.signals import handled
-from difflab.experiment.terminal import duration, job_of_study
+from difflab.experiment.machine.signals import handled
+from difflab.experiment.machine.terminal import duration, job_of_study
+from difflab.experiment.parts.errors import UserError
+from difflab.experiment.store.files import write_json
 
 Found = TypeVar("Found")
 SCORES = 3  # columns of them in the closing table: first those with a floor, then of these

@@ -13,12 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.classifier import AnyClassifier
-from difflab.experiment.build import build, target
-from difflab.experiment.conf_files import groups
-from difflab.experiment.config import composed, plain
-from difflab.experiment.errors import UserError, suggestion
-from difflab.experiment.extensions import installed
-from difflab.experiment.search_path import conf_dir, relative_options
+from difflab.experiment.config.compose import composed, plain
+from difflab.experiment.config.files import groups
+from difflab.experiment.parts.build import build, target
+from difflab.experiment.parts.errors import UserError, suggestion
+from difflab.experiment.parts.extensions import installed
+from difflab.experiment.parts.search_path import conf_dir, relative_options
 from difflab.laws.labelled import VAR, Bayes, Labelled
 from difflab.process.schedule import VP
 

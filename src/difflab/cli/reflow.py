@@ -13,7 +13,7 @@ from typing import Any
 from difflab.cli.command import Found, main_of, words_of
 from difflab.cli.line import Context
 from difflab.cli.train import train
-from difflab.experiment.errors import user_errors
+from difflab.experiment.parts.errors import user_errors
 
 TEACHER = ("run", "ema", "sampler", "grid", "guidance", "range", "nfe", "pairs")  # settings of the teacher
 OWN = ("images", "seed", "runs_dir", "command", "study", "dry_run", "extensions")  # of the training
@@ -22,8 +22,8 @@ STORED = ("format", "fingerprint", "origins")  # of the run's configuration, and
 
 def reflow(config: dict[str, Any], context: Context) -> Found:
     """Train the run's network on from its weights, on its own pairs."""
-    from difflab.experiment.recipe import data_of, located, root_of
-    from difflab.experiment.run import find
+    from difflab.experiment.sampling.recipe import data_of, located, root_of
+    from difflab.experiment.store.run import find
 
     with user_errors():
         run, root = find(Path(config["runs_dir"]), config["run"]), root_of(config["data"])

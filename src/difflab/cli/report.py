@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from difflab.experiment.search_path import Outside
+    from difflab.experiment.parts.search_path import Outside
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The console script; `argv` begins with the name of the program. Libraries load after the words are parsed."""
     words = parser().parse_args(argv and argv[1:])
     from difflab.cli.ending import ends_in_one_line
-    from difflab.experiment.errors import user_errors
-    from difflab.experiment.search_path import import_extensions, using
+    from difflab.experiment.parts.errors import user_errors
+    from difflab.experiment.parts.search_path import import_extensions, using
     from difflab.report.output import Options, write_report
     from difflab.report.study import load_study
     from difflab.report.tables import print_ranking, ranking_tables
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def switched_on(words: Sequence[str]) -> Outside:
     """The extensions that words name. Their grammar is Hydra's, which loads only where there are any."""
-    from difflab.experiment.search_path import Outside
+    from difflab.experiment.parts.search_path import Outside
 
     if not words:
         return Outside((), ())

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from difflab.experiment.run import Run
+    from difflab.experiment.store.run import Run
 
 HEADS = ("state", "images", "best", "size", "age")
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The console script; `argv` begins with the name of the program."""
     words = parser().parse_intermixed_args(argv and argv[1:])
     from difflab.cli.ending import ends_in_one_line
-    from difflab.experiment.errors import user_errors
+    from difflab.experiment.parts.errors import user_errors
 
     with ends_in_one_line("difflab-runs"), user_errors():
         if words.what == "list":
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         elif words.what == "rm":
             removed(words.runs_dir, words.runs)
         else:
-            from difflab.experiment.run import find
+            from difflab.experiment.store.run import find
 
             wanted = 2 if words.what == "diff" else 1
             if len(words.runs) != wanted:
@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def listed(runs_dir: Path, as_json: bool) -> None:
     """Print all runs, the newest last; those that cannot be read are named with the reason."""
-    from difflab.experiment.run import Run
-    from difflab.experiment.stored import check_entries
+    from difflab.experiment.store.run import Run
+    from difflab.experiment.store.stored import check_entries
 
     rows: list[dict[str, Any]] = []
     for path in sorted(runs_dir.glob("*/config.yaml"), key=lambda path: path.lstat().st_mtime):
@@ -88,8 +88,8 @@ def listed(runs_dir: Path, as_json: bool) -> None:
 
 def row_of(run: Run) -> dict[str, Any]:
     """What a line says of a run."""
-    from difflab.experiment.stored import entries
-    from difflab.experiment.typed import settings_of, words_of
+    from difflab.experiment.store.stored import entries
+    from difflab.experiment.store.typed import settings_of, words_of
 
     config = run.config
     choices = config.get("choices", {})
@@ -111,7 +111,7 @@ def row_of(run: Run) -> dict[str, Any]:
 
 def state_of(run: Run, images: int) -> str:
     """`finished`, or how much of its budget a run has seen."""
-    from difflab.experiment.stored import read_lines
+    from difflab.experiment.store.stored import read_lines
 
     if run.result is not None:
         return "finished"
@@ -127,7 +127,7 @@ def state_of(run: Run, images: int) -> str:
 
 def best_of(run: Run) -> tuple[str, float | None]:
     """The first score with a floor that its evaluations have, and the best value of it."""
-    from difflab.experiment.stored_evaluation import read_evaluation
+    from difflab.experiment.store.stored_evaluation import read_evaluation
     from difflab.metric.direction import higher_is_better
 
     found = [each["metrics"] for path in sorted(run.evaluations.glob("*.json")) if (each := read_evaluation(path))]
@@ -140,7 +140,7 @@ def best_of(run: Run) -> tuple[str, float | None]:
 
 def distinguish(rows: Sequence[dict[str, Any]]) -> None:
     """Give each row, as `apart`, the settings in which it differs from others of its paradigm and data."""
-    from difflab.experiment.typed import distinctions
+    from difflab.experiment.store.typed import distinctions
 
     for row in rows:
         alike = [each for each in rows if (each["paradigm"], each["data"]) == (row["paradigm"], row["data"])]
@@ -149,7 +149,7 @@ def distinguish(rows: Sequence[dict[str, Any]]) -> None:
 
 def print_json(value: object) -> None:
     """Print plain values as JSON."""
-    from difflab.experiment.typed import as_typed
+    from difflab.experiment.store.typed import as_typed
 
     print(json.dumps(as_typed(value), indent=2, allow_nan=False))
 
@@ -188,8 +188,8 @@ def compared(runs: Sequence[Run], as_json: bool) -> None:
 
 def removed(runs_dir: Path, names: Sequence[str]) -> None:
     """Remove runs, their locks with them. Raises ValueError, before any is removed, for a name that is no run's."""
-    from difflab.experiment.lock import locked
-    from difflab.experiment.run import SUFFIX, stamp
+    from difflab.experiment.machine.lock import locked
+    from difflab.experiment.store.run import SUFFIX, stamp
 
     folders = [runs_dir / name for name in names]
     for name, folder in zip(names, folders, strict=True):
@@ -212,7 +212,7 @@ def print_left_out(error: Exception) -> None:
 
 def escaped(text: str) -> str:
     """A stranger's words for a terminal."""
-    from difflab.experiment.errors import printable
+    from difflab.experiment.parts.errors import printable
 
     return printable(text)
 

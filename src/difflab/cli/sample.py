@@ -11,8 +11,8 @@ from typing import Any
 
 from difflab.cli.command import Found, main_of, words_of
 from difflab.cli.line import Context
-from difflab.experiment.errors import kept, user_errors
-from difflab.experiment.hardware import keep_heap
+from difflab.experiment.machine.hardware import keep_heap
+from difflab.experiment.parts.errors import kept, user_errors
 
 POINTS = 1000  # samples that show a density
 
@@ -20,12 +20,12 @@ POINTS = 1000  # samples that show a density
 def sample(config: dict[str, Any], context: Context) -> Found:
     """Do the task with the run, and write what it found beside the recipe that it was done by."""
     keep_heap()  # before torch loads
-    from difflab.experiment.build import build
-    from difflab.experiment.conditions import Prompts
-    from difflab.experiment.files import check_writable, write_json
-    from difflab.experiment.identity import line
-    from difflab.experiment.recipe import trained
+    from difflab.experiment.model.conditions import Prompts
+    from difflab.experiment.parts.build import build
+    from difflab.experiment.parts.identity import line
     from difflab.experiment.references import with_runs
+    from difflab.experiment.sampling.recipe import trained
+    from difflab.experiment.store.files import check_writable, write_json
     from difflab.experiment.task.base import Job, Task
     from difflab.metric.card import digest
 

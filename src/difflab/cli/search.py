@@ -11,10 +11,10 @@ from omegaconf import OmegaConf, ValidationError
 from difflab.cli.command import words_of
 from difflab.cli.ending import ends_in_one_line
 from difflab.cli.extensions import outside_of
-from difflab.experiment.config_words import spelled
-from difflab.experiment.errors import user_errors
-from difflab.experiment.hardware import keep_heap
-from difflab.experiment.search_path import import_extensions, using
+from difflab.experiment.config.words import spelled
+from difflab.experiment.machine.hardware import keep_heap
+from difflab.experiment.parts.errors import user_errors
+from difflab.experiment.parts.search_path import import_extensions, using
 
 HELP = """\
 Look for the settings that bring samples nearest to the data at the fewest network evaluations. The words are those of

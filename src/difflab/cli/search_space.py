@@ -16,8 +16,8 @@ from hydra.errors import HydraException
 
 from difflab.cli.explain import explanation
 from difflab.cli.multirun import COUNTS
-from difflab.experiment.build import target
-from difflab.experiment.config import as_plain, composed, loader
+from difflab.experiment.config.compose import as_plain, composed, loader
+from difflab.experiment.parts.build import target
 
 try:
     from optuna.distributions import (

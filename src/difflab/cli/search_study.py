@@ -22,9 +22,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from difflab.cli.multirun import COUNTS, attempt
 from difflab.cli.search_space import Point, Space, chosen
-from difflab.experiment.errors import UserError
-from difflab.experiment.files import write_json
-from difflab.experiment.lock import locked
+from difflab.experiment.machine.lock import locked
+from difflab.experiment.parts.errors import UserError
+from difflab.experiment.store.files import write_json
 from difflab.metric.card import digest
 from difflab.metric.direction import higher_is_better
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from difflab.cli.command import Found, main_of, words_of
 from difflab.cli.line import Context
-from difflab.experiment.hardware import keep_heap
+from difflab.experiment.machine.hardware import keep_heap
 
 if TYPE_CHECKING:
     from difflab.experiment.jobs import Requested

@@ -1,31 +1,48 @@
-"""Training and evaluation as jobs: configurations, runs, checkpoints, protocols. Names are imported when used."""
+"""Training and evaluation as jobs. Names are imported when they are used.
+
+The folders, each of which imports those before it alone:
+
+- `parts`: objects from a configuration's nodes, their identity, errors in what users write
+- `machine`: devices, processes, locks, signals, the terminal
+- `store`: what is on disk: runs, weights, checkpoints, stored evaluations
+- `model`: trained models in use: from runs, as first stages, as measures of others
+- `sampling`: how a trained denoiser is sampled
+- `picture`: sheets of samples
+- `mirror`: W&B, TensorBoard, CSV, MLflow
+- `config`: from the words that users type to a plain configuration
+- `evaluation`: what is measured, by which protocol
+- `training`: from a configuration to a finished run
+- `task`: what `difflab-sample` does with a run
+
+`references` trains what a configuration refers to, and `jobs` has the functions that commands call.
+"""
 
 import importlib
 
 _MODULES = {
-    "CSV": "lightning_mirrors",
+    "CSV": "mirror.lightning_mirrors",
     "Between": "task.between",
     "Classes": "task.classes",
-    "ClassifierMaps": "classifier_maps",
+    "ClassifierMaps": "model.classifier_maps",
     "Draw": "task.draw",
     "Edit": "task.edit",
-    "FromRun": "from_run",
+    "FromRun": "model.from_run",
     "Interpolate": "task.interpolate",
     "Invert": "task.invert",
-    "Local": "mirror",
-    "MLflow": "lightning_mirrors",
+    "Local": "mirror.base",
+    "MLflow": "mirror.lightning_mirrors",
     "Reconstruct": "task.reconstruct",
     "Restore": "task.restore",
-    "TensorBoard": "lightning_mirrors",
-    "TrainedClassifier": "trained_classifier",
+    "TensorBoard": "mirror.lightning_mirrors",
+    "TrainedClassifier": "model.trained_classifier",
     "Trajectory": "task.trajectory",
-    "UserError": "errors",
-    "Wandb": "wandb_mirror",
-    "compose": "config",
+    "UserError": "parts.errors",
+    "Wandb": "mirror.wandb_mirror",
+    "compose": "config.compose",
     "evaluate": "jobs",
-    "find": "run",
-    "load": "from_run",
-    "load_denoiser": "weights",
+    "find": "store.run",
+    "load": "model.from_run",
+    "load_denoiser": "store.weights",
     "train": "jobs",
 }
 __all__ = list(_MODULES)

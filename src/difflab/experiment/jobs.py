@@ -7,32 +7,32 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec
 
-from difflab.experiment.build import build
-from difflab.experiment.callback.selection import chosen_by
-from difflab.experiment.config import compose_job
-from difflab.experiment.config_words import quoted, word_for
-from difflab.experiment.errors import kept, user_errors
-from difflab.experiment.estimate import estimate
-from difflab.experiment.evaluation import PARTS, Evaluation
-from difflab.experiment.extensions import named
-from difflab.experiment.files import check_writable, nearest
-from difflab.experiment.fitting import finished, load
-from difflab.experiment.identity import RECIPE, flat, sources
-from difflab.experiment.launch import together
-from difflab.experiment.lock import check_lockable
-from difflab.experiment.mirror import Mirrors, mirrors
-from difflab.experiment.mirrored import evaluate_all
-from difflab.experiment.opening import opening_lines
-from difflab.experiment.processes import agreed, rank, several
-from difflab.experiment.protocol import Protocol
-from difflab.experiment.recipe import provenance, trained
+from difflab.experiment.config.compose import compose_job
+from difflab.experiment.config.words import quoted, word_for
+from difflab.experiment.evaluation.job import PARTS, Evaluation
+from difflab.experiment.evaluation.mirrored import evaluate_all
+from difflab.experiment.evaluation.protocol import Protocol
+from difflab.experiment.machine.launch import together
+from difflab.experiment.machine.lock import check_lockable
+from difflab.experiment.machine.processes import agreed, rank, several
+from difflab.experiment.machine.terminal import opening
+from difflab.experiment.mirror.base import Mirrors, mirrors
+from difflab.experiment.parts.build import build
+from difflab.experiment.parts.errors import kept, user_errors
+from difflab.experiment.parts.extensions import named
+from difflab.experiment.parts.identity import RECIPE, flat, sources
+from difflab.experiment.parts.search_path import Outside, using
 from difflab.experiment.references import check_training, with_runs
-from difflab.experiment.run import Run
-from difflab.experiment.search_path import Outside, using
-from difflab.experiment.tensor_cache import TensorCache
-from difflab.experiment.terminal import opening
-from difflab.experiment.trainer import placed
-from difflab.experiment.training import Training
+from difflab.experiment.sampling.recipe import provenance, trained
+from difflab.experiment.store.files import check_writable, nearest
+from difflab.experiment.store.run import Run
+from difflab.experiment.store.tensor_cache import TensorCache
+from difflab.experiment.training.callback.selection import chosen_by
+from difflab.experiment.training.estimate import estimate
+from difflab.experiment.training.fitting import finished, load
+from difflab.experiment.training.job import Training
+from difflab.experiment.training.opening import opening_lines
+from difflab.experiment.training.trainer import placed
 
 Requested = Literal["train", "evaluate"]  # what a command was started for; the other job it only needs
 Result = dict[str, Any]  # plain values

@@ -7,13 +7,13 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from difflab.experiment.config import compose, compose_job
-from difflab.experiment.errors import kept, user_errors
-from difflab.experiment.fitting import finished
-from difflab.experiment.reflow import check_student
-from difflab.experiment.space import CONTINUOUS, latent_shape
-from difflab.experiment.terminal import remark
-from difflab.experiment.training import Training
+from difflab.experiment.config.compose import compose, compose_job
+from difflab.experiment.config.space import CONTINUOUS, latent_shape
+from difflab.experiment.machine.terminal import remark
+from difflab.experiment.parts.errors import kept, user_errors
+from difflab.experiment.training.fitting import finished
+from difflab.experiment.training.job import Training
+from difflab.experiment.training.teacher import check_student
 
 PLACES = (
     ("first_stage", "run"),

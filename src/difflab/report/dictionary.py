@@ -6,7 +6,7 @@ import csv
 import re
 from pathlib import Path
 
-from difflab.experiment.typed import TRAINED
+from difflab.experiment.store.typed import TRAINED
 from difflab.metric.direction import better, meaning, title
 from difflab.report.study import Study
 from difflab.report.tables import tidy

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from difflab.experiment.identity import IDENTITY, LATER
-from difflab.experiment.typed import TRAINED
+from difflab.experiment.parts.identity import IDENTITY, LATER
+from difflab.experiment.store.typed import TRAINED
 from difflab.report.record import Record
 from difflab.report.text import as_text
 from difflab.report.words import SAMPLED, sampling_words

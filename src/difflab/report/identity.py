@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from difflab.experiment.typed import COPIES, typed
+from difflab.experiment.store.typed import COPIES, typed
 from difflab.report.text import as_text
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from difflab.experiment.files import write_text
+from difflab.experiment.store.files import write_text
 from difflab.metric.direction import better, meaning, title
 from difflab.report.charts import Chart, noise_level_chart, varied_factors
 from difflab.report.costs import COSTS, training_costs

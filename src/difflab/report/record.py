@@ -9,13 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from difflab.experiment.errors import made_from, printable
-from difflab.experiment.identity import seeds
+from difflab.experiment.parts.errors import made_from, printable
+from difflab.experiment.parts.identity import seeds
 from difflab.experiment.picture.files import check_png
-from difflab.experiment.run import Run
-from difflab.experiment.stored import check_entries, check_fields, is_number
-from difflab.experiment.stored_evaluation import load_evaluation
-from difflab.experiment.summary import Summary, summary_of
+from difflab.experiment.store.run import Run
+from difflab.experiment.store.stored import check_entries, check_fields, is_number
+from difflab.experiment.store.stored_evaluation import load_evaluation
+from difflab.experiment.store.summary import Summary, summary_of
 from difflab.metric.card import ProtocolCard, digest
 from difflab.report.identity import typed_identity
 from difflab.report.statistics import Seeds

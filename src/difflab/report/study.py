@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from difflab.experiment.errors import printable, suggestion
-from difflab.experiment.run import Run, find
+from difflab.experiment.parts.errors import printable, suggestion
+from difflab.experiment.store.run import Run, find
 from difflab.report.cell import Cell
 from difflab.report.factors import ALWAYS_NAMED, factor_label, factors_of
 from difflab.report.group import Group, groups_of

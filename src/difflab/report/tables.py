@@ -10,7 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from difflab.experiment.errors import printable
+from difflab.experiment.parts.errors import printable
 from difflab.metric.direction import better, meaning, title
 from difflab.report.cell import Cell
 from difflab.report.costs import SPENT, devices_note

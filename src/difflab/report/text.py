@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from difflab.experiment.errors import printable
+from difflab.experiment.parts.errors import printable
 from difflab.report.statistics import Interval
 
 NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from difflab.experiment.files import write_json
-from difflab.experiment.typed import TRAINED
-from difflab.experiment.wandb_artifacts import mark_best
-from difflab.experiment.wandb_download import BEST, PREFIX
-from difflab.experiment.wandb_job import WandbJob, protocol_tag
-from difflab.experiment.wandb_mirror import Wandb
-from difflab.experiment.wandb_server import attempt
+from difflab.experiment.mirror.wandb_artifacts import mark_best
+from difflab.experiment.mirror.wandb_job import WandbJob, protocol_tag
+from difflab.experiment.mirror.wandb_mirror import Wandb
+from difflab.experiment.mirror.wandb_server import attempt
+from difflab.experiment.store.files import write_json
+from difflab.experiment.store.typed import TRAINED
+from difflab.experiment.store.wandb_download import BEST, PREFIX
 from difflab.metric.direction import higher_is_better, title
 from difflab.report.cell import Cell
 from difflab.report.costs import COSTS

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from benchmarks.fault.case import HANG, WORDS, Case, at_step, compared, done, last_line, sent, told
-from difflab.experiment.callback.progress import RunProgress
+from difflab.experiment.training.callback.progress import RunProgress
 from experiment import test_not_finite as laws
 from helpers.jobs import the_run
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from benchmarks.fault.case import WORDS, Case, again, compared, done, in_one_line, last_line
-from difflab.experiment import lock
+from difflab.experiment.machine import lock
 from helpers.jobs import the_run
 
 ROOT = "skipped: needs root"

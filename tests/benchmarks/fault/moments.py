@@ -13,9 +13,11 @@ from typing import Any
 import torch
 
 from benchmarks.fault.case import WORDS, Case, Started, again, at_step, done, sent, status_of, until
-from difflab.experiment import evaluation, files, fitting, weights
-from difflab.experiment.callback.pictures import Pictures
-from difflab.experiment.callback.progress import RunProgress
+from difflab.experiment.evaluation import job as evaluation
+from difflab.experiment.store import files, weights
+from difflab.experiment.training import fitting
+from difflab.experiment.training.callback.pictures import Pictures
+from difflab.experiment.training.callback.progress import RunProgress
 from helpers.jobs import the_run
 
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT

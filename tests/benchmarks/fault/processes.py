@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fault.case import HANG, Case, differences, last_line, left_over, status_of, until
-from difflab.experiment.run import Run
+from difflab.experiment.store.run import Run
 from helpers.equal import content
 from helpers.jobs import TOY, start
 from helpers.processes import running

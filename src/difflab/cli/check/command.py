@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from difflab.cli.command import words_of
 from difflab.cli.ending import ends_in_one_line
 from difflab.cli.extensions import outside_of
-from difflab.experiment.errors import user_errors
-from difflab.experiment.extensions import installed
-from difflab.experiment.hardware import keep_heap
-from difflab.experiment.search_path import using
+from difflab.experiment.machine.hardware import keep_heap
+from difflab.experiment.parts.errors import user_errors
+from difflab.experiment.parts.extensions import installed
+from difflab.experiment.parts.search_path import using
 
 if TYPE_CHECKING:
     from difflab.cli.check.laws import Finding

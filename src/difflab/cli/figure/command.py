@@ -11,9 +11,9 @@ from difflab.cli.command import words_of
 from difflab.cli.ending import ends_in_one_line
 from difflab.cli.extensions import outside_of
 from difflab.cli.figure.words import IMAGE, class_of, figure_of, output_of
-from difflab.experiment.errors import UserError, user_errors
-from difflab.experiment.hardware import keep_heap
-from difflab.experiment.search_path import using
+from difflab.experiment.machine.hardware import keep_heap
+from difflab.experiment.parts.errors import UserError, user_errors
+from difflab.experiment.parts.search_path import using
 
 HELP = """\
 difflab-figure NAME [KEY=VALUE ...]

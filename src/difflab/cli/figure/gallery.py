@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from difflab.cli.figure.words import figure_of
 from difflab.cli.sample import main as sample
-from difflab.experiment.files import write_text
+from difflab.experiment.store.files import write_text
 from difflab.report.figure import FIGURES
 
 MORE = (("density", "dimensions=2"),)  # figures that are shown in a second way, too

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 import yaml
 
-from difflab.experiment.errors import UserError, suggestion
+from difflab.experiment.parts.errors import UserError, suggestion
 
 if TYPE_CHECKING:
     from difflab.report.figure import Drawing
@@ -50,7 +50,7 @@ def figure_of(name: str, words: Sequence[str]) -> Drawing:
 def labelled(run: Any, word: str) -> int:  # noqa: ANN401  # as below
     """The label of a class by its name or number. Raises ValueError for one that the run does not have."""
     from difflab.data.labels import label_of
-    from difflab.experiment.facts import facts_of
+    from difflab.experiment.store.facts import facts_of
     from difflab.report.figure.trained import classes_of
 
     names = [str(name) for name in facts_of(run.run).get("names", ())] or [*run.data.images.names]
@@ -65,7 +65,7 @@ def optional(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401  # a type hint may b
 def sorted_words(name: str, cls: type[Drawing], hints: Mapping[str, Any], words: Sequence[str]) -> Asked:
     """The words by what they are for. Raises UserError for those that are for nothing."""
     from difflab.cli.parts import CONTEXTS
-    from difflab.experiment.build import fits
+    from difflab.experiment.parts.build import fits
 
     asked = Asked()
     for word in words:
@@ -97,8 +97,8 @@ def sorted_words(name: str, cls: type[Drawing], hints: Mapping[str, Any], words:
 def parts_of(cls: type[Drawing], hints: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     """The parts that a figure shows, built: those named, or the figure's own choice. One, or several by their names."""
     from difflab.cli.parts import is_setting, options_of, parts
-    from difflab.experiment.build import build
-    from difflab.experiment.config import nodes
+    from difflab.experiment.config.compose import nodes
+    from difflab.experiment.parts.build import build
 
     named = {word.partition("=")[0] for word in words if not is_setting(word)}
     chosen = [*(f"{group}={options}" for group, options in cls.options.items() if group not in named), *words]
@@ -148,9 +148,9 @@ def image_of(word: str) -> Any:  # noqa: ANN401  # torch loads later
 
 def run_of(words: Sequence[str]) -> Any:  # noqa: ANN401  # as above
     """A trained run and its recipe, by the words of `difflab-sample`; the packaged run where none is named."""
-    from difflab.experiment.config import compose_job
-    from difflab.experiment.recipe import trained
+    from difflab.experiment.config.compose import compose_job
     from difflab.experiment.references import with_runs
+    from difflab.experiment.sampling.recipe import trained
 
     named = any(word.startswith("run=") for word in words)
     config, _ = with_runs(

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from difflab.experiment.stored import content, reason
+from difflab.experiment.store.stored import content, reason
 
 BYTES, PIXELS = 64 * 2**20, 50_000_000  # that a picture may have
 LAYOUT = "difflab"  # the text chunk of a PNG that holds the places of its tiles and labels, as JSON

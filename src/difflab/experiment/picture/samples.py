@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from difflab.data.codec import Codec
-from difflab.experiment.identity import line
+from difflab.experiment.parts.identity import line
 from difflab.experiment.picture.points import EXTENT
 from difflab.experiment.picture.sheet import Sheet
 from difflab.experiment.picture.tile import rows_of, tiles
-from difflab.experiment.recipe import Recipe
+from difflab.experiment.sampling.recipe import Recipe
 from difflab.guidance.base import Unguided
 
 SIDE = 400  # pixels of a density that stands alone

@@ -18,16 +18,16 @@ from difflab.data.codec import Codec
 from difflab.data.labels import in_turn, label_of
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
-from difflab.experiment.conditions import Prompts, books
-from difflab.experiment.facts import facts_of
-from difflab.experiment.hardware import autocast
+from difflab.experiment.machine.hardware import autocast
+from difflab.experiment.machine.terminal import Bars, bar
+from difflab.experiment.model.conditions import Prompts, books
 from difflab.experiment.picture.points import EXTENT
 from difflab.experiment.picture.samples import class_names, footer
 from difflab.experiment.picture.sheet import Sheet
 from difflab.experiment.picture.tile import tiles
-from difflab.experiment.recipe import Recipe
-from difflab.experiment.run import Run
-from difflab.experiment.terminal import Bars, bar
+from difflab.experiment.sampling.recipe import Recipe
+from difflab.experiment.store.facts import facts_of
+from difflab.experiment.store.run import Run
 from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise, keyed
 from difflab.sampler.generate import Samples, integrate

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from difflab.experiment.conditions import between
+from difflab.experiment.model.conditions import between
 from difflab.experiment.picture.files import save_png
 from difflab.experiment.picture.sheet import Sheet
 from difflab.experiment.picture.text import number

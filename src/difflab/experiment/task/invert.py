@@ -8,12 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from difflab.experiment.build import build
-from difflab.experiment.config import nodes_of
+from difflab.experiment.config.compose import nodes_of
+from difflab.experiment.machine.terminal import silently
+from difflab.experiment.parts.build import build
 from difflab.experiment.picture.files import save_png
 from difflab.experiment.picture.text import number
 from difflab.experiment.task.base import Job, Outcome, last
-from difflab.experiment.terminal import silently
 from difflab.metric.psnr import psnr
 from difflab.process.noise import SampleNoise
 from difflab.process.schedule import Schedule

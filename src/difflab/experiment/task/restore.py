@@ -10,7 +10,7 @@ from torch import Tensor
 
 from difflab.experiment.picture.files import save_png
 from difflab.experiment.picture.samples import short
-from difflab.experiment.recipe import Recipe
+from difflab.experiment.sampling.recipe import Recipe
 from difflab.experiment.task.base import Job, Outcome, last
 from difflab.experiment.task.invert import COLUMNS
 from difflab.guidance.base import Chain

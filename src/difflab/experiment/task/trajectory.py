@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from difflab.experiment.hardware import autocast
+from difflab.experiment.machine.hardware import autocast
 from difflab.experiment.picture.files import save_gif, save_png
 from difflab.experiment.picture.points import extent_of, paths
 from difflab.experiment.picture.sheet import Sheet

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from difflab.denoiser.likelihood.bounds import DECODABLE, DECODER, MIN_LOG_SNR, limited, prior_term, vlb_term
 from difflab.denoiser.likelihood.decoder import bits
-from difflab.experiment.hardware import autocast
-from difflab.experiment.recipe import Trained
+from difflab.experiment.machine.hardware import autocast
+from difflab.experiment.sampling.recipe import Trained
 from difflab.process.gaussian import scale
 from difflab.process.noise import keyed
 from difflab.process.schedule import derivative

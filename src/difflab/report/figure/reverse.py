@@ -11,8 +11,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from difflab.experiment.hardware import autocast
-from difflab.experiment.recipe import Trained
+from difflab.experiment.machine.hardware import autocast
+from difflab.experiment.sampling.recipe import Trained
 from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise
 from difflab.report.figure.base import Drawing, Picture, grid_height, picture_grid

@@ -10,7 +10,7 @@ from typing import ClassVar
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from difflab.experiment.recipe import Trained
+from difflab.experiment.sampling.recipe import Trained
 from difflab.report.figure.base import Drawing, Picture, grid_height, picture_grid
 from difflab.report.figure.trained import check_labels, drawn, grid_name, many, pictures, repeated
 from difflab.report.text import in_figure

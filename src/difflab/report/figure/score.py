@@ -15,7 +15,7 @@ from torch import Tensor
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.denoiser.exact import Mixture
-from difflab.experiment.recipe import Trained
+from difflab.experiment.sampling.recipe import Trained
 from difflab.process.gaussian import scale
 from difflab.process.schedule import Schedule
 from difflab.report.figure.base import SMALL, WIDTH, Drawing

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from difflab.experiment.picture.tile import tiles
-from difflab.experiment.recipe import Recipe, Trained
+from difflab.experiment.sampling.recipe import Recipe, Trained
 from difflab.report.figure.base import Picture, shortened
 from difflab.report.text import in_figure
 

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 from matplotlib.figure import Figure
 
-from difflab.experiment.identity import line
-from difflab.experiment.recipe import Recipe, Trained
+from difflab.experiment.parts.identity import line
+from difflab.experiment.sampling.recipe import Recipe, Trained
 from difflab.guidance.base import Chain
 from difflab.guidance.classifier_free import ClassifierFree
 from difflab.report.figure.base import Drawing, Picture, grid_height, picture_grid

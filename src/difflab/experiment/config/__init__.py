@@ -1,0 +1,1 @@
+"""From the words that users type to a plain configuration, by Hydra."""

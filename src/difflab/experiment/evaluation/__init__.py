@@ -1,0 +1,1 @@
+"""The evaluation of a run: what is measured, and by which protocol."""

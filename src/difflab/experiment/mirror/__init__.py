@@ -1,0 +1,1 @@
+"""Where jobs are shown beside their files: W&B, TensorBoard, CSV, MLflow."""

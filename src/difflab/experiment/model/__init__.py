@@ -1,0 +1,1 @@
+"""Trained models in use: from runs, as first stages, with conditions, and as measures of others."""

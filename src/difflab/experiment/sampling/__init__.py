@@ -1,0 +1,1 @@
+"""How a trained denoiser is sampled, and what that costs."""

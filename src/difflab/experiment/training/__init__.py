@@ -1,0 +1,1 @@
+"""The training of a run: its parts, the work, and what it goes on from."""
