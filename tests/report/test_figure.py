@@ -117,6 +117,17 @@ def test_a_sampler_that_cannot_pay_for_a_step_has_an_empty_place(made):
     assert pictures[1] is not None
 
 
+def test_the_reverse_process_along_another_path_has_the_times_and_noise_levels_of_that_path(made, subtests):
+    for path, alpha, sigma in (("edm", lambda t: 1, lambda t: 80 * t), ("linear", lambda t: 1 - t, lambda t: t)):
+        drawing = made("reverse", "run=digits", "sampler=ddim", f"schedule@sampler.schedule={path}", "columns=4")
+        with subtests.test(path), themed("light"), np.errstate(divide="ignore"):
+            t = drawing.times.numpy()[drawing.shown[:-1]]
+            shown = [float(s[4:].replace("−", "-")) for s, _ in texts_of(drawing.draw())[0] if s.startswith("λ = ")]
+            assert shown == pytest.approx([*2 * np.log(alpha(t) / sigma(t))], abs=0.06)
+            end = drawing.found["ddim"][1][-1]  # of an exact denoiser of the digits: one of them
+            assert np.abs(drawing.run.data.images.train.x[:, 0].numpy() - end.astype(float)).max((1, 2)).min() <= 1
+
+
 def test_the_two_flows_and_the_flow_map_end_at_the_same_points(made):
     ends = {name: x[-1] for name, x in made("paths", "data=mixture", "particles=16").paths.items()}
     distance = (ends["flow map, 1 step"] - ends["straight schedule"]).norm(dim=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -11,8 +11,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.machine.hardware import autocast
 from difflab.experiment.sampling.recipe import Trained
+from difflab.guidance.base import Chain, Unguided
 from difflab.process.gaussian import scale
 from difflab.process.noise import SampleNoise
 from difflab.report.figure.base import Drawing, Picture, grid_height, picture_grid
@@ -27,7 +29,8 @@ from difflab.sampler.generate import noisiest_start, trajectory
 class Reverse(Drawing):
     """x_t and the estimate of x0 from noise to data, two rows for each sampler, all from the same noise.
 
-    steps: of the run's grid; columns: times that are shown. label: the class. seed: of the noise. Raises ValueError for
+    Along the recipe's path, which is the run's own schedule unless `sampler.schedule` is another. steps: of the run's
+    grid; columns: times that are shown. label: the class. seed: of the noise. Raises ValueError for
     samplers that make their own steps, and for a label that is not there.
     """
 
@@ -51,24 +54,32 @@ class Reverse(Drawing):
     @property
     def caption(self) -> str:
         """What is shown, with its formula."""
+        path = self.run.recipe.path
+        along = f" along the schedule {type(path).__name__}" if path else ""
         return (
             r"Above, $x_t/\sqrt{\alpha_t^2+\sigma_t^2}$, as samples are on their way; below, what the network takes "
             r"them for, $\hat x_0=(x_t-\sigma_t\,\hat\varepsilon)/\alpha_t$, within the run's range, and empty where "
             r"that is mostly the network's error. Early estimates are means of many images; details "
             r"come last. $\lambda$: log-SNR; NFE: network evaluations a sample. "
             f"Run {in_figure(self.run.run.folder.name)}, {self.run.weights}, {self.steps} steps, "
-            f"{grid_name(self.run.recipe)}."
+            f"{grid_name(self.run.recipe)}{along}."
         )
+
+    @cached_property
+    def denoiser(self) -> AnyDenoiser:
+        """The run's, guided and along the recipe's path, whose times all others here are."""
+        return self.run.recipe.guided(self.run.denoiser)
 
     @cached_property
     def times(self) -> Tensor:
         """The falling times that all samplers step down."""
-        return self.run.recipe.grid(self.run.denoiser.schedule, self.steps)
+        return self.run.recipe.grid(self.denoiser.schedule, self.steps)
 
     @cached_property
     def start(self) -> Tensor:
-        """The noisiest time at which the network's estimate is not mostly error."""
-        return noisiest_start(self.run.denoiser)
+        """The noisiest time at which the network's own estimate, without a range, is not mostly error."""
+        plain = replace(self.run.recipe, guidance=Chain((Unguided(),)), range=Unguided())
+        return noisiest_start(plain.guided(self.run.denoiser))
 
     @property
     def shown(self) -> list[int]:
@@ -78,7 +89,7 @@ class Reverse(Drawing):
     @torch.no_grad()
     def follow(self, sampler: Sampler) -> tuple[list[Picture | None], list[Picture | None], float]:
         """The pictures of x_t and of the estimates at the times shown, and the network evaluations."""
-        denoiser, n = self.run.recipe.guided(self.run.denoiser), many(self.run)
+        denoiser, n = self.denoiser, many(self.run)
         like = torch.empty(n, *denoiser.shape, device=denoiser.device)
         noise = SampleNoise(self.seed, range(n))
         x = scale(denoiser.schedule(self.times[0]).sigma, noise(like, 0))
@@ -101,7 +112,7 @@ class Reverse(Drawing):
 
     def draw(self) -> Figure:
         """Draw two rows for each sampler."""
-        schedule = self.run.denoiser.schedule
+        schedule = self.denoiser.schedule
         titles, rows, names = [], [], []
         for k in self.shown:
             t = self.times[k]
