@@ -76,6 +76,9 @@ def test_encoding_is_no_part_of_what_a_loss_costs(there):
 def test_it_is_sampled_under_another_name_and_what_needs_pixels_is_refused(there, capsys):
     first, result = there
     shutil.move(f"runs/{first}", "runs/renamed")
+    for k, damaged in enumerate(("{", "{}", '{"format": 99}', '{"format": 4, "sha256": 1}', "[]")):  # runs of others
+        Path(f"runs/another-{k}").mkdir()
+        Path(f"runs/another-{k}/weights.json").write_text(damaged)
     name = f"run={result['run']}"
     sample(["difflab-sample", name, "n=4"])
     sample(["difflab-sample", name, "task=reconstruct", "n=4"])

@@ -123,12 +123,21 @@ def source_of(config: Mapping[str, Any]) -> Source | None:
         if sha256 is None:
             raise
     for path in sorted(folder.glob("*/weights.json")):
-        if facts_of(Run(path.parent)).get("sha256") == sha256:
+        if _weights_of(Run(path.parent)) == sha256:
             return of_run(Run(path.parent), ema)
     raise ValueError(
         f"first_stage={name}: neither that nor a run in {folder}/ has its weights, whose sha256 is {sha256[:12]}..; "
         f"say first_stage=FOLDER, or put the folder of that run there"
     )
+
+
+def _weights_of(run: Run) -> str | None:
+    """The sha256 of a run's weights; None if they cannot be read, as of a damaged run."""
+    try:
+        found: str = facts_of(run)["sha256"]
+    except (ValueError, OSError):
+        return None
+    return found
 
 
 def stage_identity(source: Source, config: Mapping[str, Any]) -> dict[str, Any]:
