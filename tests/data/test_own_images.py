@@ -8,6 +8,7 @@ from PIL import Image
 
 from difflab.data.folder import Folder
 from difflab.data.layout import count_classes, scan
+from difflab.data.listing import Listing, listed
 
 
 def save(path, seed, size=(20, 16)):
@@ -84,6 +85,22 @@ def test_lists_of_files_and_labels_are_folders_by_another_name(tmp_path):
     assert loaded(tmp_path / "hub").names == ("boot", "shirt")
     (tmp_path / "hub" / "metadata.jsonl").write_text('{"file_name": "boot-00.png", "text": "a boot"}')
     assert loaded(tmp_path / "hub").names == ()  # captions are no labels: the folder as it lies
+
+
+def test_labels_mean_the_same_with_a_head_and_without(tmp_path):
+    """Blanks around a label are none of it, and a label of blanks alone is none at all."""
+    for head in ("", "file,label\n"):
+        path = tmp_path / "list.csv"
+        path.write_text(head + "a.png, boot\nb.png,boot \nc.png,\t2\nd.png,10\n")
+        assert listed(path) == Listing([tmp_path / f"{name}.png" for name in "abcd"], [2, 2, 1, 0], ("10", "2", "boot"))
+        path.write_text(head + "a.png,boot\nb.png,\nc.png,  \nd.png\n")
+        with pytest.raises(ValueError, match=r"3 of 4 files have no label, as b\.png"):
+            listed(path)
+        path.write_text(head + "a.png,\nb.png\nc.png, ")
+        assert not listed(path).labelled
+        path.write_text(head + "a.png,boot\n,boot")
+        with pytest.raises(ValueError, match="a row names no file"):
+            listed(path)
 
 
 def test_arrays_are_the_same_images_whatever_their_layout(tmp_path):

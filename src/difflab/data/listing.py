@@ -32,7 +32,8 @@ def listed(path: Path) -> Listing:
     """What a list says; files are relative to its folder.
 
     Columns by their names (`FILE`, `LABEL`), or of a CSV without such a head the first and the second. Labels are
-    names, or numbers, which are sorted as such. Raises ValueError for a list without files, and for a broken line.
+    names, or numbers, which are sorted as such; blanks around them are left out, and an empty one is none. Raises
+    ValueError for a list without files, for files without a label where others have one, and for a broken line.
     """
     rows = list(_rows(path))
     if not rows:
@@ -64,9 +65,10 @@ def _rows(path: Path) -> Iterator[tuple[str, object]]:
     lines = [row for row in csv.reader(text.splitlines(), delimiter="\t" if path.suffix == ".tsv" else ",") if row]
     head = [cell.strip().lower() for cell in lines[0]] if lines else []
     if {*head} & {*FILE}:
-        yield from (_pair(dict(zip(head, row, strict=False)), path) for row in lines[1:])
+        lines = lines[1:]
     else:
-        yield from ((row[0], row[1] if len(row) > 1 else None) for row in lines)
+        head = [FILE[0], LABEL[0]]
+    yield from (_pair(dict(zip(head, row, strict=False)), path) for row in lines)
 
 
 def _parsed(path: Path, number: int, line: str) -> Mapping[str, object]:
@@ -85,5 +87,5 @@ def _pair(row: Mapping[str, object], path: Path) -> tuple[str, object]:
     file = next((row[key] for key in FILE if row.get(key)), None)
     if file is None:
         raise ValueError(f"{path}: a row names no file: its column is one of {', '.join(FILE)}")
-    label = next((row[key] for key in LABEL if row.get(key) not in (None, "")), None)
-    return str(file), label.strip() if isinstance(label, str) else label
+    labels = [label.strip() if isinstance(label, str) else label for label in map(row.get, LABEL)]
+    return str(file), next((label for label in labels if label not in (None, "")), None)
