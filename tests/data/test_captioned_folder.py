@@ -66,6 +66,20 @@ def test_what_is_missing_is_counted_and_named(folder):
     assert len(images.train) + len(images.test) == 10
 
 
+def test_hidden_folders_are_left_out_with_their_tables_and_images(folder):
+    """A table in a hidden folder says nothing, and would be refused if it was read."""
+    expected = captioned(folder)
+    for hidden in (".cache", ".git/lfs", "more/.trash", "__MACOSX"):
+        (folder / hidden).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(folder / hidden / "a.png")
+        for text in ('{"file_name": "a.png", "text": "x"}', '{"file_name": "gone.png", "text": "x"}', "{"):
+            (folder / hidden / "metadata.jsonl").write_text(text)
+            assert captioned(folder) == expected
+    Image.new("RGB", (8, 8)).save(folder / ".a.png")
+    (folder / ".metadata.jsonl").write_text("{")
+    assert captioned(folder) == expected
+
+
 def test_tables_that_are_wrong_are_refused(folder, subtests):
     table = folder / "metadata.jsonl"
     good = table.read_text()

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from difflab.data.layout import SUFFIXES
+from difflab.data.layout import SUFFIXES, files_in
+
+TABLE = "metadata.jsonl"
 
 
 class Captioned(NamedTuple):
@@ -22,7 +24,7 @@ def captioned(root: str | Path, skip: bool = False) -> Captioned:
 
     A text stands in `metadata.jsonl`, a line `{"file_name": PATH, "text": TEXT}` for each image, its path relative to
     the folder of that file; or else in a file beside the image, of the same name with the suffix `.txt`. Blanks at the
-    ends of a text are left out, and names that begin with a dot.
+    ends of a text are left out, and so are images and tables with hidden names or in hidden folders, as by `scan`.
 
     Raises FileNotFoundError for a missing folder or one without images; and ValueError for a line that is no such
     object, for a line whose file is no image there, and, unless they are to be skipped, for images without a text.
@@ -30,13 +32,14 @@ def captioned(root: str | Path, skip: bool = False) -> Captioned:
     root = Path(root).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}: data.source.root must name a folder of images")
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    every = sorted(files_in(root))
+    files = [path for path in every if path.suffix.lower() in SUFFIXES]
     if not files:
         raise FileNotFoundError(f"no images in {root} or below it; known are {', '.join(sorted(SUFFIXES))}")
-    stated = {path: text for table in sorted(root.rglob("metadata.jsonl")) for path, text in _lines(table)}
+    tables = [path for path in every if path.name == TABLE]
+    stated = {path: text for table in tables for path, text in _lines(table)}
     if lost := sorted(stated.keys() - {*files}):
-        raise ValueError(f"metadata.jsonl names {len(lost)} files that are no images in {root}, {lost[0]} first")
+        raise ValueError(f"{TABLE} names {len(lost)} files that are no images in {root}, {lost[0]} first")
     texts = {}
     for path in files:
         beside = path.with_suffix(".txt")
@@ -47,7 +50,7 @@ def captioned(root: str | Path, skip: bool = False) -> Captioned:
     if without and not skip:
         raise ValueError(
             f"{len(without)} of {len(files)} images have no caption, {without[0]} first: add a line "
-            f'{{"file_name": .., "text": ..}} to metadata.jsonl or a .txt file of the same name, or leave these images '
+            f'{{"file_name": .., "text": ..}} to {TABLE} or a .txt file of the same name, or leave these images '
             f"out with data.source.skip_uncaptioned=true"
         )
     if not texts:

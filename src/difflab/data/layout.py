@@ -94,6 +94,12 @@ def count_classes(root: str | Path) -> int:
     return len(scan(root).names)
 
 
+def files_in(root: Path) -> Iterator[Path]:
+    """The files of a folder and of those below it, in no order; hidden ones are left out, as by `scan`."""
+    for folder in _folders(root):
+        yield from (path for path in folder.iterdir() if not _hidden(path.name) and path.is_file())
+
+
 def _images(folder: Path) -> tuple[list[Path], Counter[str]]:
     """The images directly in a folder, sorted, and the numbers of its other files by suffix."""
     found, others = [], Counter[str]()
@@ -127,4 +133,5 @@ def _folders(folder: Path) -> Iterator[Path]:
 
 
 def _hidden(name: str) -> bool:
+    """Whether a file or a folder is none of the user's images, by its name."""
     return name.startswith(".") or name == "__MACOSX"
