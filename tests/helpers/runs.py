@@ -9,6 +9,7 @@ from helpers.conf import composed
 EXACT = {  # the digits themselves, by their labels, and points
     "digits": ["data=digits"],
     "points": ["experiment=toy", "data=mixture", "denoiser=known"],
+    "few": ["experiment=toy", "data=mixture", "denoiser=known", "data.source.held_out=100"],
     "chain": ["experiment=toy", "data=mixture", "denoiser=known", "schedule=ddpm_linear", "schedule.T=200"],
 }
 

@@ -32,7 +32,7 @@ WORDS = {**{name: [] for name in FIGURES}, **OF_RUNS, "score": ["run=points"]}
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    for name in ("digits", "points", "chain"):
+    for name in ("digits", "points", "few", "chain"):
         write_exact_run(folder, name)
     return folder
 
@@ -97,8 +97,11 @@ def test_beta_of_a_chain_is_its_table_and_of_vp_the_line_of_song_2021():
     assert torch.allclose(beta(VP(), share), 0.1 + share * 19.9, rtol=1e-9)
 
 
-def test_the_score_of_an_exact_denoiser_has_no_error(made):
-    assert max(made("score", "run=points").errors) < 1e-8
+def test_the_score_of_an_exact_denoiser_has_no_error_over_the_held_out_points_that_there_are(made):
+    for run, n in (("points", "2,000"), ("few", "100")):
+        drawing = made("score", f"run={run}")
+        assert max(drawing.errors) < 1e-8
+        assert f"{n} held-out points" in drawing.caption
 
 
 def test_errors_of_a_sampler_fall_with_its_evaluations_to_those_of_the_flow(made):

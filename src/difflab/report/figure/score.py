@@ -22,6 +22,7 @@ from difflab.report.figure.base import SMALL, WIDTH, Drawing
 from difflab.report.figure.plane import law_of, spread_of, square
 
 ARROWS, FINE = 15, 80  # a side: of arrows, and of the log-density
+MOST = 2000  # held-out points over which a network's error is taken
 FADED = 12.0  # nats below the highest log-density at which the shading ends
 
 
@@ -56,7 +57,8 @@ class Score(Drawing):
     @property
     def caption(self) -> str:
         """What is shown, with its formula."""
-        learnt = r" Below, the network's, and its error: $E|s_\theta-s|^2 / E|s|^2$ over $x_t$." if self.run else ""
+        error = r"Below, the network's, and its error: $E|s_\theta-s|^2 / E|s|^2$ over the $x_t$ of"
+        learnt = f" {error} {self.held_out:,} held-out points." if self.run else ""
         return (
             r"Arrows: the score $\nabla_x\log p_t(x)=-E[\varepsilon\,|\,x_t=x]/\sigma_t$, their lengths scaled in each "
             r"panel. Shading: $\log p_t(x)$. In much noise the field points to the mean of all data, in little noise "
@@ -80,12 +82,18 @@ class Score(Drawing):
             axes[1, 0].set_ylabel("learnt")
         return figure
 
+    @property
+    def held_out(self) -> int:
+        """The held-out points of the run over which errors are taken: MOST, or all if there are fewer."""
+        assert self.run
+        return min(MOST, len(self.run.data.images.test))
+
     @cached_property
     def errors(self) -> list[float]:
-        """The relative squared error of the network's score at each level, over 2,000 noisy samples."""
+        """The relative squared error of the network's score at each level, over the noisy `held_out` points."""
         assert self.run
         found, g = [], torch.Generator().manual_seed(0)
-        x0 = self.run.data.encoded(self.run.data.images.test, torch.arange(2000))
+        x0 = self.run.data.encoded(self.run.data.images.test, torch.arange(self.held_out))
         eps = torch.randn(x0.shape, generator=g)
         for level in self.levels:
             t = self.path.time_at(torch.tensor(level, dtype=torch.float64))
