@@ -84,7 +84,7 @@ class OnBatch:
         u = slope(*parts, x, t, self.drive.output(x, t))
         low, high = s.clamp(min=parts[0].t_min) - t, parts[0].t_max - t
         with torch.no_grad(), precision(by, x.device):
-            return by(lambda h: self.flow.fixed(x + scale(h, u), t + h, s), low, high).double()
+            return by(lambda h: self.flow.fixed(x + scale(h, u), t + h, s), low, high, t).double()
 
     @torch.no_grad()
     def residual(self) -> float:

@@ -16,14 +16,17 @@ from difflab.objective import Chain as ChainOfDraws
 from difflab.objective import OptimalTransport
 from difflab.paradigm import (
     EDM,
+    EMA,
     GAN,
     VAE,
     Adversary,
+    Constant,
     Diffusion,
     FlowMapMatching,
     FlowMatching,
     ImprovedDDPM,
     Optimisation,
+    PowerAverages,
 )
 from difflab.process import VP, Eps
 from helpers.classifiers import Sides
@@ -109,6 +112,21 @@ def test_the_parts_of_an_accumulated_batch_have_noise_of_their_own():
     loader = DataLoader(TensorDataset(torch.zeros(32, 2), torch.zeros(32).long()), batch_size=8)
     trainer(accumulate_grad_batches=2).fit(model, loader)
     assert len({eps.sum().item() for eps in model.noises}) == len(model.noises) == 4
+
+
+def test_an_accumulated_step_is_averaged_once_and_its_rate_counts_its_images():
+    """Two batches a step, with two a half as long: averages and rates are those of whole steps."""
+    loader = DataLoader(TensorDataset(torch.zeros(64, 2), torch.zeros(64).long()), batch_size=8)
+    model, ema, kept = VPSDE(mlp(), optimisation=Optimisation(lr_schedule=Constant(warmup=64))), EMA([0.9]), []
+    powers = PowerAverages(2, lambda step, averages: kept.append(step))
+    plain = trainer(accumulate_grad_batches=2, max_steps=4, callbacks=[ema, powers])
+    plain.fit(model, loader)
+    assert plain.global_step == 4
+    assert {int(each.n_averaged) for each in [*ema.averages.values(), *powers.averages.values()]} == {4}
+    assert kept == [2, 4]
+    assert [model.optimisation.factor(step, 4, 16) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    (lambdas,) = [each.scheduler.lr_lambdas for each in plain.lr_scheduler_configs]
+    assert [lambdas[0](step) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
 
 
 def test_what_cannot_work_is_refused_with_a_way_out(subtests):

@@ -17,8 +17,8 @@ from helpers.flow_maps import SHARES
 from helpers.laws import assert_law
 
 
-def networks(second_time=True):
-    """A network of each kind, in float64, whose outputs are not zero."""
+def networks(second_time=True, end=True):
+    """A network of each kind, in float64, whose outputs are not zero; `end`: nor the embedding of the second time."""
     kinds = [
         lambda: UNet((1, 8, 8), 3, width=16, blocks=1, head_channels=8, second_time=second_time),
         lambda: DiT((1, 8, 8), 3, width=32, depth=2, second_time=second_time),
@@ -29,7 +29,8 @@ def networks(second_time=True):
     for make in kinds:
         torch.manual_seed(0)
         net = make().double()
-        for layer in net.modules():  # those that start at zero
+        kept = net.condition.end.linear2 if second_time and not end else None
+        for layer in (each for each in net.modules() if each is not kept):  # those that start at zero
             if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d) and not layer.weight.any():
                 torch.nn.init.kaiming_normal_(layer.weight)
         yield net
@@ -46,7 +47,7 @@ def test_derivatives_in_forward_mode_are_those_of_differences():
             return flow_map.output(x + scale(h, u), t + h, label, s)[0]
 
         with torch.no_grad():
-            exact, near = (way(along, s - t, 1 - t) for way in (ForwardMode(), Difference(1e-5)))
+            exact, near = (way(along, s - t, 1 - t, t) for way in (ForwardMode(), Difference(1e-5)))
         assert exact.abs().max() > 1e-3
         cases.append(close(type(net).__name__, near[1:], exact[1:], atol=1e-6))
     assert_law(cases)
@@ -54,11 +55,9 @@ def test_derivatives_in_forward_mode_are_those_of_differences():
 
 def test_the_weights_of_a_denoiser_give_its_outputs_at_steps_of_no_length():
     label, t = torch.tensor([0, 1, 2, 3]), SHARES[:4, 0]
-    for one, two in zip(networks(second_time=False), networks(), strict=True):
+    for one, two in zip(networks(second_time=False), networks(end=False), strict=True):
         x = normal(4, *one.shape)
         trained, flow_map = Denoiser(one, Linear(), Velocity()), FlowMap(two, Linear(), Velocity())
-        torch.nn.init.zeros_(two.condition.end.linear2.weight)
-        torch.nn.init.zeros_(two.condition.end.linear2.bias)
         flow_map.load_state_dict(trained.state_dict())
         with torch.no_grad():
             for s in (None, t, t / 2):  # the second time starts without a say
@@ -74,13 +73,13 @@ def test_fresh_networks_change_slowly_with_time_by_the_share_of_the_axis_and_fas
     def rate(net, code):
         flow_map, x = FlowMap(net, Linear(), Velocity(), code), normal(4, *net.shape)
         with torch.no_grad():
-            dy = ForwardMode()(lambda h: flow_map.output(x, t + h, label, t / 2)[0], -t, 1 - t)
+            dy = ForwardMode()(lambda h: flow_map.output(x, t + h, label, t / 2)[0], -t, 1 - t, t)
             return (dy.square().mean() / flow_map.output(x, t, label, t / 2)[0].square().mean()).sqrt().item()
 
-    for net in networks():
+    for net in networks(end=False):
         slow, fast = rate(net, Fraction()), rate(net, None)
         assert slow < 1, type(net).__name__
-        assert fast > 10 * slow, type(net).__name__
+        assert fast > 5 * slow, type(net).__name__
 
 
 def test_a_flow_map_needs_a_network_with_two_times():

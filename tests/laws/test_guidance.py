@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from difflab.denoiser.base import Denoiser
 from difflab.denoiser.exact import Gaussian
+from difflab.denoiser.rescheduled import Rescheduled
 from difflab.experiment.parts.build import build
 from difflab.experiment.parts.search_path import conf_dir
 from difflab.guidance.autoguidance import Autoguidance
@@ -186,9 +187,18 @@ def test_guidance_needs_no_gradient_and_keeps_autocast():
     assert all(part.dtype == torch.float32 for part in estimate[:3])
 
 
+def trained_with_guidance():
+    denoiser = Labelled(VP())
+    denoiser.guidance_learned = True
+    return denoiser
+
+
 def test_what_cannot_be_is_refused(subtests):
     for make, message in [
         (lambda: ClassifierFree(1.0)(OTHER), "needs a run with classes"),
+        (lambda: ClassifierFree(2.0)(trained_with_guidance()), "would guide this run twice"),
+        (lambda: ClassifierFree(2.0)(Rescale(0.5)(trained_with_guidance())), "would guide this run twice"),
+        (lambda: ClassifierFree(2.0)(Rescheduled(trained_with_guidance(), VE())), "would guide this run twice"),
         (lambda: Autoguidance(lambda: OTHER)(Labelled(VP())), r"shape \(2,\).* not \(7,\)"),
         (lambda: Interval(2.0, 1.0), "low < high"),
         (lambda: Rescale(1.5), r"\[0, 1\]"),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from difflab.process.discrete import CosineBetas
+from difflab.process.discrete import CosineBetas, GeometricSigmas
 from difflab.process.schedule import VP
 from difflab.sampler import DDIM, Adaptive, Ancestral, DPMSolverPP, Heun, Optimised, generate
 from difflab.sampler.generate import count_nfe, integrate, times_for
@@ -30,6 +30,18 @@ def test_errors_are_those_of_the_best_fixed_grid_or_less():
     worst = max(ratios, key=ratios.get)
     assert ratios[worst] < 1.1, (worst, ratios[worst])
     assert sum(ratios.values()) / len(ratios) < 0.8
+
+
+def test_tables_with_fewer_steps_than_candidates_have_times_too():
+    """Of the steps that they have, each once."""
+    for T in (5, 10, 50, 100):
+        schedule = GeometricSigmas(T=T)
+        for sampler in (DDIM(), DPMSolverPP()):
+            denoiser, grid = mixtures()[0].denoiser(schedule), Optimised(n=8)
+            times = grid.fit(denoiser, sampler, times_for(denoiser, sampler, grid, 4))
+            assert times[-1] == 0
+            assert (times.diff() < 0).all()
+            assert torch.equal(schedule.snap(times), times)
 
 
 def test_generate_samples_at_the_times_found():

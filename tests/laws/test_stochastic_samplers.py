@@ -9,11 +9,13 @@ import torch
 
 from difflab.denoiser.base import Estimate
 from difflab.denoiser.exact import Gaussian
+from difflab.guidance.base import Guided
 from difflab.laws import close
 from difflab.laws.gaussian import impulse
 from difflab.process.discrete import LinearBetas
-from difflab.process.gaussian import transition
+from difflab.process.gaussian import scale, transition
 from difflab.process.schedule import VE, VP, Schedule
+from difflab.sampler.adaptive import Adaptive
 from difflab.sampler.adaptive_sde import AdaptiveSDE, BrownianPath
 from difflab.sampler.consistency import Consistency
 from difflab.sampler.ddim import DDIM
@@ -21,6 +23,7 @@ from difflab.sampler.generate import generate, trajectory
 from difflab.sampler.grid import LogSNR, Uniform
 from difflab.sampler.langevin import Langevin, update
 from difflab.sampler.preconditioner import Preconditioner
+from difflab.sampler.predictor_corrector import PredictorCorrector
 from difflab.sampler.resampling import Resampling
 from helpers.closed_forms import MEAN, VAR, bound, column, f64, gaussian, marginal, moments
 from helpers.conf import schedules
@@ -204,3 +207,26 @@ def test_a_smaller_tolerance_takes_more_steps_of_the_reverse_sde():
     assert nfe[0] < nfe[1]
     with pytest.raises(ValueError, match="must be positive"):
         AdaptiveSDE(0.0)
+
+
+class Broken(Guided):
+    """Has no estimate for label 1, as a network that diverged."""
+
+    def forward(self, x, t, label, s=None):
+        estimate = self.denoiser(x, t, label, s)
+        return estimate._replace(eps=scale(torch.where(label == 1, torch.nan, 1.0), estimate.eps))
+
+
+def test_a_sample_that_is_lost_is_not_followed_without_end_and_the_others_are_as_without_it():
+    sampler, whole = AdaptiveSDE(0.1, 0.1), gaussian(VP())
+    labels = torch.tensor([0, 1, 0])
+    found = generate(Broken(whole), sampler, Uniform(), nfe=0, labels=labels).images
+    expected = generate(whole, sampler, Uniform(), nfe=0, labels=0 * labels).images
+    assert found[1].isnan().all()
+    assert torch.equal(found[::2], expected[::2])
+
+
+def test_nothing_is_corrected_between_steps_that_a_sampler_makes_of_its_own():
+    for predictor in (Adaptive(), AdaptiveSDE()):
+        with pytest.raises(ValueError, match="choose one that steps over a grid"):
+            PredictorCorrector(predictor)

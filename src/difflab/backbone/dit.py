@@ -122,8 +122,9 @@ class Transformer(nn.Module):
             [row[:, None].expand(*self.grid, -1), column.expand(*self.grid, -1)], dim=2
         )  # (H / patch, W / patch, width)
         self.register_buffer("positions", positions.flatten(0, 1), persistent=False)
-        table = self.condition.table
+        table, end = self.condition.table, self.condition.end
         started = {*table.parameters()} if isinstance(table, DataBook) else set()  # by the book itself
+        started |= {*end.linear2.parameters()} if end else set()  # at zero
         for parameter in (each for each in self.condition.parameters() if each not in started):
             nn.init.normal_(parameter, std=0.02) if parameter.ndim == 2 else nn.init.zeros_(parameter)
 

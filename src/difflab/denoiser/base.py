@@ -64,6 +64,11 @@ class AnyDenoiser(nn.Module):
     guidance_learned: bool = False  # whether it was trained to say what guidance would make of it
     learned_encoder: bool = False  # whether its x_t come from an encoder, and are no mixes of x0 and noise
 
+    def resemble(self, other: AnyDenoiser) -> None:
+        """Take over what is known of a denoiser that this one wraps; its schedule and target may be others."""
+        for name in AnyDenoiser.__annotations__.keys() - {"is_network", "schedule", "target"}:  # it is no network
+            setattr(self, name, getattr(other, name))
+
     @property
     def device(self) -> torch.device:
         """Where its weights lie."""

@@ -45,10 +45,8 @@ class Rescheduled(AnyDenoiser):
     def __init__(self, denoiser: AnyDenoiser, schedule: Schedule) -> None:
         super().__init__()
         denoiser.require_mixes(f"{schedule} as the path")
+        self.resemble(denoiser)
         self.denoiser, self.schedule, self.target = denoiser, schedule, X0()
-        self.shape, self.classes = denoiser.shape, denoiser.classes
-        self.learned_variance, self.has_density = denoiser.learned_variance, denoiser.has_density
-        self.guidance_learned = denoiser.guidance_learned
 
     def nfe(self, t: Tensor) -> int:
         """Network evaluations of one call at the time `t`, for each sample."""

@@ -56,9 +56,8 @@ class Guided(AnyDenoiser):
     def __init__(self, denoiser: AnyDenoiser) -> None:
         super().__init__()
         self.denoiser = denoiser
-        self.schedule, self.target, self.shape = denoiser.schedule, denoiser.target, denoiser.shape
-        self.classes, self.learned_variance = denoiser.classes, denoiser.learned_variance
-        self.has_density, self.learned_encoder = denoiser.has_density, denoiser.learned_encoder
+        self.schedule, self.target = denoiser.schedule, denoiser.target
+        self.resemble(denoiser)
 
     def nfe(self, t: Tensor) -> int:
         """Network evaluations of one call at the time `t`, for each sample."""

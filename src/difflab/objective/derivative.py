@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -11,8 +12,10 @@ import torch
 from torch import Tensor
 
 from difflab.process.gaussian import scale
-from difflab.process.ranges import Positive
+from difflab.process.ranges import Bound, Positive
 from difflab.process.schedule import derivative
+
+LEAST = 2e-6  # of a difference in time
 
 
 class Derivative(Protocol):
@@ -20,20 +23,30 @@ class Derivative(Protocol):
 
     mixed: ClassVar[bool]  # whether it bears a network in mixed precision
 
-    def __call__(self, f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
-        """`df/dh` at `h = 0` of a function of `h: (B,)` that is defined on `[low, high]`, which has 0."""
+    def __call__(self, f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, time: Tensor) -> Tensor:
+        """`df/dh` at `h = 0` of a function of `h: (B,)` that is defined on `[low, high]`, which has 0.
+
+        The function is asked at `time + h`.
+        """
 
 
 @dataclass(frozen=True)
 class Difference:
-    """`(f(h2) - f(h1)) / (h2 - h1)` between `-step` and `step`, or as far as f goes. Two evaluations, in float32."""
+    """`(f(h2) - f(h1)) / (h2 - h1)` between `-step` and `step`, or as far as f goes. Two evaluations, in float32.
 
+    The step is at most `share` of the time itself: towards the data sigma may be of the size of the time, or change
+    without bound, as on VP. It is at least 2e-6, below which the rounding of a float32 would be felt.
+    """
+
+    as_before: ClassVar[Mapping[str, object]] = {"share": math.inf}
     step: Positive = 1e-3
+    share: Bound = 0.05
     mixed: ClassVar[bool] = False
 
-    def __call__(self, f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
+    def __call__(self, f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, time: Tensor) -> Tensor:
         """The difference."""
-        h1, h2 = low.clamp(min=-self.step), high.clamp(max=self.step)
+        step = (self.share * time).clamp(min=LEAST).clamp(max=self.step)
+        h1, h2 = torch.maximum(low, -step), torch.minimum(high, step)
         return scale(1 / (h2 - h1), f(h2) - f(h1))
 
 
@@ -43,7 +56,7 @@ class ForwardMode:
 
     mixed: ClassVar[bool] = True
 
-    def __call__(self, f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
+    def __call__(self, f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, time: Tensor) -> Tensor:
         """The derivative."""
         return derivative(f, torch.zeros_like(low))
 

@@ -15,7 +15,10 @@ class Distance(Protocol):
     """A loss of a residual."""
 
     def __call__(self, residual: Tensor, length: Tensor) -> Tensor:
-        """The loss `(B,)` of residuals `(B, *)` of an output that moves the end of its step `length: (B,)` times."""
+        """The loss `(B,)` of residuals `(B, *)` of an output that moves the end of its step `length: (B,)` times.
+
+        Those of samples apart in time are differences, not yet over the time between them: see `Residual.span`.
+        """
 
 
 @dataclass(frozen=True)

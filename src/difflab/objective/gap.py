@@ -37,10 +37,10 @@ class Shrinking:
     def __call__(self, schedule: Schedule, t: Tensor, s: Tensor, progress: float) -> Tensor:
         """The times."""
         stage = min(int(progress * self.stages), self.stages - 1)
-        level = (-schedule.log_snr(t) / 2).exp()
-        kept = 1 - (1 + self.k * (-self.b * level).sigmoid()) / self.q ** (stage + 1)
-        r = schedule.time_at(-2 * (level * kept.clamp(min=1e-9)).log())
-        return torch.where(kept > 0, torch.minimum(torch.maximum(r, s), t), s)
+        low, high = ramp(schedule)
+        level = (-schedule.log_snr(t) / 2).exp().clamp(max=high)
+        below = level * (1 - (1 + self.k * (-self.b * level).sigmoid()) / self.q ** (stage + 1))
+        return time_of(schedule, below, low, s)
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,20 @@ class Share:
         return torch.maximum(t - (schedule.t_max - schedule.t_min) / self.n, s)
 
 
-def ramp(schedule: Schedule, rho: float) -> tuple[Tensor, Tensor]:
+def ramp(schedule: Schedule, rho: float = 1.0) -> tuple[Tensor, Tensor]:
     """The ends of `(sigma / alpha)^(1 / rho)` on a schedule, as far as the log-SNR -9: the least and the largest.
 
     Karras et al. 2022 (arXiv:2206.00364), eq. 5, whose largest noise level, 80, has the log-SNR -8.8.
     """
-    ends = schedule.time(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    ends = torch.tensor([schedule.t_min, schedule.t_max], dtype=torch.float64)
     low, high = (-schedule.log_snr(ends).clamp(min=-9.0) / 2 / rho).exp()
     return low, high
+
+
+def time_of(schedule: Schedule, level: Tensor, low: Tensor, s: Tensor, rho: float = 1.0) -> Tensor:
+    """The times of values of `(sigma / alpha)^(1 / rho)`, `s` at the least; `s` itself where they are `low` or less."""
+    r = schedule.time_at(-2 * rho * level.clamp(min=low).log())
+    return torch.where(level > low, torch.maximum(r, s), s)
 
 
 @dataclass(frozen=True)
@@ -77,17 +83,16 @@ class Karras:
     rho: Positive = 7.0
 
     def steps(self, progress: float) -> int:
-        """`min(first 2^turn, last)`, with one turn more than there are doublings."""
-        turns = math.floor(math.log2(self.last / self.first)) + 1
-        doubled: int = self.first * 2 ** min(int(progress * turns), turns - 1)
+        """`min(first 2^turn, last)`, of which `log2 floor(last / first) + 1` turns take the whole budget."""
+        turns = math.log2(max(self.last // self.first, 1)) + 1
+        doubled: int = self.first * 2 ** int(progress * turns)
         return min(doubled, self.last)
 
     def __call__(self, schedule: Schedule, t: Tensor, s: Tensor, progress: float) -> Tensor:
         """The times."""
         low, high = ramp(schedule, self.rho)
-        below = (-schedule.log_snr(t) / 2 / self.rho).exp() - (high - low) / self.steps(progress)
-        r = schedule.time_at(-2 * self.rho * below.clamp(min=low).log())
-        return torch.where(below > low, torch.minimum(torch.maximum(r, s), t), s)
+        level = (-schedule.log_snr(t) / 2 / self.rho).exp().clamp(max=high)
+        return time_of(schedule, level - (high - low) / self.steps(progress), low, s, self.rho)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class Drive(Protocol):
 
 
 class Residual(Protocol):
-    """What must vanish."""
+    """What must vanish. Classes of residuals derive from it."""
 
     follows: ClassVar[bool]  # whether it asks the drive elsewhere than at the samples themselves
     driven: ClassVar[bool]  # whether it asks it at all
@@ -74,9 +74,13 @@ class Residual(Protocol):
     def __call__(self, flow: TrainedMap, drive: Drive, step: Step) -> Tensor:
         """The residual in the units of the output, `(B, *)`."""
 
+    def span(self, schedule: Schedule, step: Step) -> Tensor:
+        """The time between the two samples that are compared, `(B,)`, which a difference is divided by; or else 1."""
+        return torch.ones_like(step.t)
+
 
 @dataclass(frozen=True)
-class Eulerian:
+class Eulerian(Residual):
     """`A' x + A u + B' y + B dy/dt`, over `B'` at `s = t`: zero where moving the start along the flow moves no end.
 
     `u` is the drive's and `dy/dt` the derivative of the output along `(u, 1)`, at a fixed end and without gradients.
@@ -101,14 +105,14 @@ class Eulerian:
         u = slope(*parts, x, t, z)
         with torch.no_grad(), precision(self.derivative, x.device):
             low, high = s.clamp(min=flow.schedule.t_min) - t, flow.schedule.t_max - t
-            dy = self.derivative(lambda h: flow.fixed(x + scale(h, u), t + h, s), low, high)
+            dy = self.derivative(lambda h: flow.fixed(x + scale(h, u), t + h, s), low, high, t)
         beyond = scale(rate.alpha, x) + scale(a.alpha, u) + scale(a.sigma, dy) + scale(rate.sigma, z)
         grown = min(1.0, step.progress / self.warmup) if self.warmup else 1.0
         return scale(rate.sigma / unit, flow(x, t, s) - z) + scale(grown / unit, beyond)
 
 
 @dataclass(frozen=True)
-class Lagrangian:
+class Lagrangian(Residual):
     """`dA/ds x + dB/ds y + B dy/ds - u(x_s, s)`, over `-B'` at `s`: zero where moving the end follows the flow.
 
     `x_s = A x + B y`, and the derivative has gradients. The drive is asked at `x_s`, so that it cannot be the data's.
@@ -126,7 +130,7 @@ class Lagrangian:
         a, rate, unit = chord(*parts, t, s), from_end(*parts, t, s), from_start(*parts, s, s).sigma
         with precision(self.derivative, x.device):
             y = flow(x, t, s)
-            dy = self.derivative(lambda h: flow(x, t, s + h), flow.schedule.t_min - s, t - s)
+            dy = self.derivative(lambda h: flow(x, t, s + h), flow.schedule.t_min - s, t - s, s)
         end = a(x, y)
         with torch.no_grad():
             u = slope(*parts, end, s, drive.output(end, s))
@@ -159,11 +163,12 @@ class Anywhere:
 
 
 @dataclass(frozen=True)
-class Semigroup:
+class Semigroup(Residual):
     """`y - y'`, where `y'` is the output that goes in one step where the fixed map goes in two, by way of `middle`.
 
-    With the velocity on straight paths `y'` is the mean of the two outputs: Frans et al. 2024 (arXiv:2410.12557). Where
-    the fixed map is a teacher's DDIM step it is Salimans & Ho 2022 (arXiv:2202.00512), algorithm 2.
+    With the velocity on straight paths `y'` is the mean of the two outputs: Frans et al. 2024 (arXiv:2410.12557), who
+    ask the shortest halves at no length; here at their own, which nothing else trains. Where the fixed map is a
+    teacher's DDIM step it is Salimans & Ho 2022 (arXiv:2202.00512), algorithm 2.
     """
 
     middle: Middle = field(default_factory=Half)
@@ -184,7 +189,7 @@ class Semigroup:
 
 
 @dataclass(frozen=True)
-class Paired:
+class Paired(Residual):
     """`y - n_t(x0, eps)` for data and noise that are the two ends of a flow: what the chord between them says.
 
     One-step distillation of a rectified flow from its own pairs: Liu et al. 2023 (arXiv:2209.03003).
@@ -199,13 +204,13 @@ class Paired:
 
 
 @dataclass(frozen=True)
-class EulerianDiscrete:
+class EulerianDiscrete(Residual):
     """`y - y'` over `t - r`, where `y'` leads to where the fixed map leads from a sample a little further on.
 
     `X(x_t, t, s) = X(x_r, r, s)` for the drive's sample `x_r` at `r < t`: with the data's the sample under the same
     noise, consistency training; with a teacher's the end of a solver's step, consistency distillation. Song et al. 2023
-    (arXiv:2303.01469); `gap` chooses r. Song & Dhariwal 2023 (arXiv:2310.14189) weight the distance by
-    `1 / (t - r)`, not the residual: a pseudo-Huber distance then changes from a square to a norm at another size.
+    (arXiv:2303.01469); `gap` chooses r. In the loss the distance is that of the difference `y - y'`, and it is the
+    distance that is divided by `t - r`, the `span`: Song & Dhariwal 2023 (arXiv:2310.14189).
     """
 
     gap: Gap
@@ -220,3 +225,7 @@ class EulerianDiscrete:
         rest = chord(*parts, torch.where(r > s, r, t), s)(x_r, flow.fixed(x_r, r, s))
         end = torch.where((r > s).to(x.device).view(-1, *[1] * (x.ndim - 1)), rest, x_r)
         return scale(1 / (t - r), flow(x, t, s) - output(*parts, x, t, end, s))
+
+    def span(self, schedule: Schedule, step: Step) -> Tensor:
+        """`t - r`."""
+        return step.t - self.gap(schedule, step.t, step.s, step.progress)

@@ -212,8 +212,9 @@ class Paradigm(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, and its learning rate by step."""
         o, steps = self.optimisation, int(self.trainer.estimated_stepping_batches)
+        images = self.batch_size * self.trainer.accumulate_grad_batches  # of a step
         optimizer = joint_optimizer(o, self.players)
-        schedule = LambdaLR(optimizer, lambda step: o.factor(step, steps, self.batch_size))
+        schedule = LambdaLR(optimizer, lambda step: o.factor(step, steps, images))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *_: object, **more: object) -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from difflab.denoiser.base import AnyDenoiser, Denoise, velocity
+from difflab.denoiser.base import AnyDenoiser, Denoise
 from difflab.denoiser.rescheduled import Rescheduled
 from difflab.guidance.base import Chain, Guidance, Unguided
 from difflab.objective.draws import Noised
@@ -19,6 +19,7 @@ from difflab.process.gaussian import scale
 from difflab.process.ranges import Real
 from difflab.process.schedule import Schedule
 from difflab.process.target import Target
+from difflab.sampler.heun import half_way
 
 
 class DriveOf(Protocol):
@@ -69,11 +70,12 @@ class Followed:
 
     @torch.no_grad()
     def back(self, x: Tensor, t: Tensor, r: Tensor) -> Tensor:
-        """A step of Heun's method, two evaluations."""
-        first = velocity(self.denoise, x, t)
-        last = r.clamp(min=self.denoise.schedule.t_min)  # which data have no velocity after
-        second = velocity(self.denoise, x + scale(r - t, first), last)
-        return x + scale((r - t) / 2, first + second)
+        """A step of Heun's method in the levels, two evaluations: see `difflab.sampler.Heun`."""
+        schedule, first = self.denoise.schedule, self.denoise(x, t)
+        last = r.clamp(min=schedule.t_min)  # data have no noise to estimate
+        second = self.denoise(schedule(last)(first.x0, first.eps), last)
+        change = half_way(schedule, t, r)(second.x0 - first.x0, second.eps - first.eps)
+        return schedule(r)(first.x0, first.eps) + change
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Averaging(pl.Callback):
     def __init__(self, rates: Mapping[float, Rate]) -> None:
         self.rates = rates
         self.averages: dict[float, AveragedModel] = {}
+        self.step = 0  # the last one that is averaged in
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Start the averages from the weights as they are, unless there are averages already."""
@@ -61,8 +62,18 @@ class Averaging(pl.Callback):
         """Follow the network to its device."""
         self.follow(pl_module)
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on from the step that training is at."""
+        self.step = trainer.global_step
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
-        """Average in the new weights."""
+        """Average in the weights of a new step, which may take several batches."""
+        if trainer.global_step != self.step:
+            self.step = trainer.global_step
+            self.average_in(trainer, pl_module)
+
+    def average_in(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Average in the weights."""
         for average in self.averages.values():
             average.update_parameters(learned(pl_module))
 

@@ -134,7 +134,7 @@ class FlowMapMatching(Diffusion):
                 f"steps=to_data has no gradient: choose target=v or velocity, or residual=eulerian_discrete"
             )
         self.residual, self.drive, self.steps = residual, drive, steps
-        self.couples = self.needs_pairs = isinstance(residual, Paired)
+        self.needs_pairs = isinstance(residual, Paired)
         self.follows_teacher, self.starts_trained = isinstance(drive, FromTeacher), isinstance(held, Rounds)
         self.rounds = max((each.rounds for each in (steps, held) if isinstance(each, Halved | Rounds)), default=1)
         self.distance = distance or Adaptive()
@@ -171,10 +171,7 @@ class FlowMapMatching(Diffusion):
         return self.rule.network(self.kept, self.denoiser)
 
     def on_train_start(self) -> None:
-        """Hold the weights that training starts from, which may be those of another run; not where it goes on.
-
-        Raises ValueError for fewer steps than rounds.
-        """
+        """Hold the weights that training starts from, not where it goes on. Raises ValueError for too few steps."""
         if (steps := int(self.trainer.estimated_stepping_batches)) < self.rounds:
             raise ValueError(f"{steps} steps are too few: each of {self.rounds} rounds needs one")
         start = self.rule.start(self.denoiser)
@@ -200,9 +197,11 @@ class FlowMapMatching(Diffusion):
                 continue
             part = some(noised, rows)
             step, found = steps_of(part), self.found(part, residual, drive, held, mask)
-            length = chord(schedule, target, step.t, step.s).sigma
-            loss = self.distance(found, length if residual is self.residual else torch.ones_like(length))
-            losses[rows.to(losses.device)] = scale(self.weighting(schedule, target, step.t), loss)
+            length = span = torch.ones_like(step.t)
+            if residual is self.residual:
+                length, span = chord(schedule, target, step.t, step.s).sigma, self.residual.span(schedule, step)
+            loss = self.distance(scale(span, found), length)
+            losses[rows.to(losses.device)] = scale(self.weighting(schedule, target, step.t) / span, loss)
         return {"residual": losses}
 
     def found(

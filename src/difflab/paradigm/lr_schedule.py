@@ -1,7 +1,7 @@
 """Schedules of the learning rate: its factor over the images seen.
 
-Each is called with the images that are seen when a step is done and with the budget, both in images, and gives the rate
-of that step as a share of the peak.
+Each is called with the images that are seen when a step is done, with the budget and with the batch of the step, all in
+images, and gives the rate of that step as a share of the peak.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class LRSchedule(Protocol):
     def warmup(self) -> float:
         """The length of the warm-up: in images, or below 1 as a share of the budget."""
 
-    def __call__(self, images: int, budget: int) -> float:
-        """The factor in [0, 1] of the step after which `images` of `budget` are seen."""
+    def __call__(self, images: int, budget: int, batch: int = 0) -> float:
+        """The factor in [0, 1] of the step of `batch` images after which `images` of `budget` are seen."""
 
 
 def warm(images: int, warmup: int) -> float:
@@ -52,7 +52,7 @@ class Cosine:
                 f"budget; constant, wsd and inverse_sqrt count images"
             )
 
-    def __call__(self, images: int, budget: int) -> float:
+    def __call__(self, images: int, budget: int, batch: int = 0) -> float:
         """The factor; it depends on `images / budget` alone."""
         progress = images / budget
         if progress < self.warmup:
@@ -72,7 +72,7 @@ class Constant:
     def __post_init__(self) -> None:
         check_images("warmup", self.warmup)
 
-    def __call__(self, images: int, budget: int) -> float:
+    def __call__(self, images: int, budget: int, batch: int = 0) -> float:
         """The factor `min(1, images / warmup)`."""
         return warm(images, self.warmup)
 
@@ -94,7 +94,7 @@ class WSD:
         if not 0 < self.decay <= 1:
             raise ValueError(f"lr_schedule.decay={self.decay} must lie in (0, 1]: it is a share of the budget")
 
-    def __call__(self, images: int, budget: int) -> float:
+    def __call__(self, images: int, budget: int, batch: int = 0) -> float:
         """The factor `min(1, images / warmup, (budget - images) / (decay budget))`."""
         return min(warm(images, self.warmup), (budget - images) / (self.decay * budget))
 
@@ -119,7 +119,7 @@ class InverseSquareRoot:
                 f"the decay follows the warm-up"
             )
 
-    def __call__(self, images: int, budget: int) -> float:
+    def __call__(self, images: int, budget: int, batch: int = 0) -> float:
         """The factor `min(1, images / warmup, sqrt(decay_from / images))`."""
         return min(warm(images, self.warmup), math.sqrt(self.decay_from / images))
 
@@ -128,14 +128,15 @@ class InverseSquareRoot:
 class Restarts:
     """Linear decay from the peak to zero in each of `rounds` equal parts of the budget.
 
-    With `u = rounds images / budget`: `1 - (u mod 1)`. For progressive distillation, each round of which has a new
-    teacher: Salimans & Ho 2022 (arXiv:2202.00512). Restarts after Loshchilov & Hutter 2017 (arXiv:1608.03983), whose
-    decay is a cosine.
+    With `u = rounds (images - batch) / (budget - batch)`, where the step starts: `1 - (u mod 1)`. A round begins with
+    the first step that starts in it, as for `Rounds`, which takes over a new teacher there: for progressive
+    distillation, Salimans & Ho 2022 (arXiv:2202.00512). Restarts after Loshchilov & Hutter 2017 (arXiv:1608.03983),
+    whose decay is a cosine.
     """
 
     rounds: Rounds = 6
     warmup: ClassVar[float] = 0.0
 
-    def __call__(self, images: int, budget: int) -> float:
-        """The factor; it depends on `images / budget` alone."""
-        return 1 - self.rounds * images % budget / budget
+    def __call__(self, images: int, budget: int, batch: int = 0) -> float:
+        """The factor; it depends on `(images - batch) / (budget - batch)` alone."""
+        return 1 - (images - batch) / (budget - batch) * self.rounds % 1

@@ -155,4 +155,4 @@ class Optimisation:
 
         The budget is counted one batch longer than it is, so that the last step of a decay to zero moves, too.
         """
-        return self.lr_schedule((step + 1) * batch_size, (steps + 1) * batch_size)
+        return self.lr_schedule((step + 1) * batch_size, (steps + 1) * batch_size, batch_size)

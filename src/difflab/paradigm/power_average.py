@@ -80,9 +80,9 @@ class PowerAverages(Averaging):
         self.count, self.keep = count, keep
 
     @override
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
-        """Average in the new weights, and keep the averages at the end of a part."""
-        super().on_train_batch_end(trainer, pl_module)
+    def average_in(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Average in the weights, and keep the averages at the end of a part."""
+        super().average_in(trainer, pl_module)
         step = trainer.global_step
         if step in parts(int(trainer.estimated_stepping_batches), self.count):
             state = gathered({length: dict(each.module.named_parameters()) for length, each in self.averages.items()})

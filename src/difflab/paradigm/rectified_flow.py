@@ -15,6 +15,7 @@ from difflab.paradigm.batch import place
 from difflab.paradigm.defaults import Defaults, Sampling
 from difflab.paradigm.diffusion import Diffusion
 from difflab.process.gaussian import scale
+from difflab.process.noise import keyed
 from difflab.process.schedule import Linear
 from difflab.process.target import Velocity
 from difflab.sampler.adaptive import Adaptive
@@ -34,11 +35,13 @@ class FlowMatching(Diffusion):
     def on_validation_epoch_end(self) -> None:
         """Log how far from straight the flow is, too."""
         super().on_validation_epoch_end()
-        n = min(self.batch_size // place()[1], 64)
-        label = torch.arange(self.batch_size, device=self.device)[self.rows(n)] % max(self.denoiser.classes, 1)
-        like = torch.empty(n, *self.denoiser.shape, device=self.device)
-        bend = straightness(self.denoiser.bind(label), self.normal(like, HELD_OUT))
-        self.log(f"{self.split}/straightness", bend.mean(), sync_dist=True)
+        rank, world = place()
+        n = min(self.batch_size, max(64, world))  # over all processes, each of which follows a part
+        rows = slice(rank * n // world, (rank + 1) * n // world)
+        label = torch.arange(n, device=self.device)[rows] % max(self.denoiser.classes, 1)
+        eps = torch.randn(self.batch_size, *self.denoiser.shape, generator=keyed(self.seed, HELD_OUT))[rows]
+        bend = straightness(self.denoiser.bind(label), eps.to(self.device))
+        self.log(f"{self.split}/straightness", bend.sum() * world / n, sync_dist=True)
 
 
 class RectifiedFlow(FlowMatching):

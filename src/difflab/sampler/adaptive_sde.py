@@ -72,13 +72,15 @@ class AdaptiveSDE:
             allowed = (self.rtol * torch.maximum(euler.abs(), before.abs())).clamp(min=self.atol)
             error = ((euler - mean) / allowed).flatten(1).square().mean(1).sqrt().to("cpu", torch.float64)
             taken = error <= 1
+            lost = ~error.isfinite()  # such a sample ends here as it is: no step is short enough
+            taken |= lost
             here = taken.to(x.device).reshape(-1, *[1] * (x.ndim - 1))
             x, before = torch.where(here, mean, x), torch.where(here, euler, before)
-            at = torch.where(taken, at - h, at).clamp(min=end)
+            at = torch.where(taken, at - h, at).clamp(min=end).where(~lost, end)
             for path, each, length, rows in zip(paths, taken.tolist(), h.tolist(), w, strict=True):
                 if not each:
                     path.put_back(length, rows)
-            h = torch.minimum(at - end, h * (SAFETY * error**-EXPONENT).clamp(max=GROWTH))
+            h = torch.minimum(at - end, h * (SAFETY * error**-EXPONENT).clamp(max=GROWTH)).where(at > end, 0.0)
         return (denoise(x, end).x0 if schedule(s).sigma == 0 else x), state
 
 

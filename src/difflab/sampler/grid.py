@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from difflab.process.ranges import Count, Positive, Real
 from difflab.process.schedule import Schedule
+from difflab.sampler.distance import Distance, rms_distance
 
 if TYPE_CHECKING:
     from difflab.denoiser.base import AnyDenoiser
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 class Grid:
     """A law of sampling times."""
+
+    finds: ClassVar[bool] = False  # whether its times are found for a run, by `fit`: that is done once, and kept
 
     @property
     def steps(self) -> int | None:
@@ -38,10 +41,10 @@ class Grid:
     def check(self, sampler: Sampler, steps: int) -> None:
         """Raise ValueError for a sampler that it has no times for, or for too many steps."""
 
-    def fit(self, denoiser: AnyDenoiser, sampler: Sampler, times: Tensor) -> Tensor:
+    def fit(self, denoiser: AnyDenoiser, sampler: Sampler, times: Tensor, distance: Distance = rms_distance) -> Tensor:
         """As many times as the given ones, which are the grid's, that suit a denoiser and a sampler: these by default.
 
-        Raises ValueError as `check` does.
+        `distance` is how far samples are from where they should be. Raises ValueError as `check` does.
         """
         return times
 

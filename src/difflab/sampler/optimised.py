@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from difflab.process.noise import SampleNoise, keyed
 from difflab.process.ranges import Count
 from difflab.process.schedule import Schedule
 from difflab.sampler.base import Sampler
+from difflab.sampler.distance import Distance, rms_distance
 from difflab.sampler.dpm_solver import DPMSolverPP
 from difflab.sampler.generate import trajectory
 from difflab.sampler.grid import Grid, Karras, LogSNR, Quadratic, Uniform
@@ -30,13 +31,7 @@ MOVES = 1 / 2, 1 / 4, 1 / 8  # of the way to the next time, tried in turn
 LEAST = math.exp(-7 / 2)  # sigma / alpha at log-SNR 7
 TRIED = 2  # of the first times
 
-Distance = Callable[[Tensor, Tensor], float]
 Start = tuple[int, int]  # the candidate before, or -1, and the candidate that a step begins at
-
-
-def rms_distance(x: Tensor, y: Tensor) -> float:
-    """The root mean square of all differences."""
-    return (x - y).double().square().mean().sqrt().item()
 
 
 class Found(NamedTuple):
@@ -67,6 +62,7 @@ class Optimised(Grid):
     times are found. Raises ValueError unless `n >= 1` and `candidates >= 2`.
     """
 
+    finds: ClassVar[bool] = True
     n: Count = 128
     candidates: Count = 32
 
@@ -108,6 +104,8 @@ class Optimised(Grid):
     def candidates_of(self, denoiser: AnyDenoiser, start: Tensor) -> Tensor:
         """Falling times from `start` to data: equal steps of log-SNR, and as many of time."""
         schedule, half = denoiser.schedule, self.candidates // 2
+        if schedule.discrete:
+            half = min(half, int(schedule.t_max))
         times = torch.cat([FIXED[0](schedule, half), Uniform()(schedule, half), start[None]])
         return falling(times[times <= start])
 
@@ -131,7 +129,7 @@ class Flow:
         start = scale(denoiser.schedule(times[0]).sigma, noise(like, 0))
         share = torch.arange(FINE, dtype=torch.float64) / FINE
         between = [t + (s - t) * share for t, s in itertools.pairwise(times)]
-        fine = falling(denoiser.schedule.snap(torch.cat([*between, times[-1:]])))
+        fine = falling(on_table(denoiser.schedule, torch.cat([*between, times[-1:]])))
         reached = {float(t): x for t, x in trajectory(known, DPMSolverPP(), fine, start, nothing)}
         x = [start, *(reached[float(t)] for t in times[1:])]
         if torch.equal(known(start, times[0]).x0, known(start, times[0], times[-1]).x0):  # it is no flow map
@@ -210,6 +208,11 @@ class Known:
     def __call__(self, x: Tensor, t: Tensor, s: Tensor | None = None) -> Estimate:
         """The estimate."""
         return self.estimates.get((id(x), float(t))) or self.denoise(x, t, s)
+
+
+def on_table(schedule: Schedule, times: Tensor) -> Tensor:
+    """The times as they are, or the steps of a table that are nearest, several of which may be one."""
+    return times.round() if schedule.discrete else times
 
 
 def falling(times: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor
 
@@ -34,11 +34,16 @@ class PredictorCorrector:
     def __post_init__(self) -> None:
         if self.corrections < 1 or not 0 < self.snr < 1:
             raise ValueError(f"sampler.corrections={self.corrections} must be at least 1, snr={self.snr} in (0, 1)")
+        if self.predictor.evaluations is None:
+            raise ValueError(
+                f"sampler.predictor={self.predictor} makes its own way to the data, and there is nothing to correct: "
+                f"choose one that steps over a grid, such as ancestral or ddim"
+            )
 
     @property
-    def evaluations(self) -> int | None:
+    def evaluations(self) -> int:
         """Calls of the denoiser in one step: the predictor's and one for each correction."""
-        return None if self.predictor.evaluations is None else self.predictor.evaluations + self.corrections
+        return cast(int, self.predictor.evaluations) + self.corrections
 
     def init(self, x: Tensor) -> Any:  # noqa: ANN401  # the predictor's
         """The predictor's state."""

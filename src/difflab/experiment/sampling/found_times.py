@@ -13,13 +13,14 @@ from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.machine.hardware import autocast
 from difflab.experiment.parts.build import build
-from difflab.experiment.parts.identity import line
+from difflab.experiment.parts.identity import identity, line
 from difflab.experiment.store.weights import sha256_of
 from difflab.metric.cache import Cache, uncached
 from difflab.metric.distance import frechet
 from difflab.metric.features import Extractor
 from difflab.sampler.base import Sampler
-from difflab.sampler.optimised import Distance, Optimised, rms_distance
+from difflab.sampler.distance import Distance, rms_distance
+from difflab.sampler.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,15 @@ class Seen:
 
 @dataclass(frozen=True)
 class FoundTimes:
-    """How times are found, and where they are kept."""
+    """How the times of a grid that `finds` them are found, and where they are kept."""
 
     cache: Cache = uncached
     seen: Seen | None = None
 
     def __call__(
-        self, grid: Optimised, denoiser: AnyDenoiser, sampler: Sampler, times: Tensor, precision: str, about: str
+        self, grid: Grid, denoiser: AnyDenoiser, sampler: Sampler, times: Tensor, precision: str, about: object
     ) -> Tensor:
-        """As many times as the given ones, which are the grid's, for a denoiser; `about` is how it is guided."""
+        """As many times as the given ones, which are the grid's, for a denoiser; `about` are its guidance and path."""
         distance: Distance = self.seen or rms_distance
         named = self.seen.name if self.seen else "rms"
 
@@ -77,5 +78,6 @@ class FoundTimes:
             with autocast(denoiser.device, precision):
                 return {"times": grid.fit(denoiser, sampler, times, distance)}
 
-        known = [sha256_of(denoiser), line(grid), line(sampler), times.tolist(), precision, about, named]
+        parts = [repr(identity(part)) for part in (grid, sampler, about)]  # of extensions with their sources
+        known = [sha256_of(denoiser), *parts, times.tolist(), precision, named]
         return self.cache("times", known, found)["times"]

@@ -23,7 +23,7 @@ from difflab.experiment.model.first_stage import data_module
 from difflab.experiment.model.from_run import beside
 from difflab.experiment.parts.build import build
 from difflab.experiment.parts.errors import made_from
-from difflab.experiment.parts.identity import RECIPE, line
+from difflab.experiment.parts.identity import RECIPE
 from difflab.experiment.sampling.found_times import FoundTimes, Seen
 from difflab.experiment.store.facts import facts_of
 from difflab.experiment.store.run import Run, find
@@ -38,7 +38,6 @@ from difflab.sampler.base import Sampler
 from difflab.sampler.evaluations import Recorder, tabulated
 from difflab.sampler.generate import integrate, times_for, trajectory, warn_once
 from difflab.sampler.grid import Grid
-from difflab.sampler.optimised import Optimised
 from difflab.sampler.regime import advice
 
 BATCH = 250  # samples that are drawn at once
@@ -92,10 +91,10 @@ class Recipe:
         """The times that samples are drawn at."""
         guided = self.guided(denoiser)
         times = times_for(guided, self.sampler, self.grid, self.nfe)
-        if isinstance(self.grid, Optimised):
-            about = line([*self.chain.parts, self.path])
+        if self.grid.finds:
+            about = [*self.chain.parts, self.path]
             return self.found(self.grid, guided, self.sampler, times, self.precision, about)
-        return times
+        return self.grid.fit(guided, self.sampler, times)
 
     def dry_run(
         self,

@@ -57,7 +57,7 @@ class Teacher:
         words = config.get("teacher") or {}
         if not words.get("run"):
             return None
-        if not student.couples:
+        if not (student.couples or student.needs_pairs):
             run = find(Path(config["runs_dir"]), words["run"], "teacher")
             check_fit(run, load_denoiser(run, words["ema"])[0], student, data)
             return None
@@ -171,7 +171,7 @@ def check_student(config: Mapping[str, Any], student: Paradigm) -> None:
             f"init={start}: this paradigm learns from the weights that it starts from, which are those of "
             f"teacher={words['run']}; leave out one of the two"
         )
-    if not student.couples:
+    if not (student.couples or student.needs_pairs):
         used = ("run", "ema", "guidance") if student.follows_teacher else ("run", "ema")
         if given := [each for each in changed(words) if each.split(".")[1] not in used]:
             raise ValueError(

@@ -43,7 +43,7 @@ def check_words(config: Mapping[str, Any], model: Paradigm, data: DataModule) ->
         raise ValueError("book= is read by backbone=unet, dit, mlp and mmdit: choose one of them, or leave it out")
     if data.selection and not isinstance(model, Diffusion):
         raise ValueError("data.selection= is for models that generate: leave it out")
-    if data.pairs and not model.couples:
+    if data.pairs and not (model.couples or model.needs_pairs):
         raise ValueError("pairs straighten a flow: choose paradigm=rectified_flow, flow_matching or ot_flow")
 
 
