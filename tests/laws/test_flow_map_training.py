@@ -121,7 +121,7 @@ def test_consistency_distillation_ends_at_heuns_solution_and_progressive_distill
 
 
 def test_a_teachers_step_ends_close_to_narrow_data_on_schedules_whose_sigma_rises_without_bound():
-    """Within the noise that is left at log-SNR 6: on VP, Heun's method in time misses them by 60 times as much."""
+    """From log-SNR 6: the trapezoid rule misses by half of the noise at most, and on VP that in time by 60 times it."""
     for schedule, std in itertools.product((VP(), SubVP(), Linear(), EDM()), (1e-4, 3e-3)):
         t = schedule.time_at(torch.tensor([6.0], dtype=torch.float64))
         exact = gaussian(schedule, (3,), mean=0.0, var=std**2)
@@ -129,7 +129,7 @@ def test_a_teachers_step_ends_close_to_narrow_data_on_schedules_whose_sigma_rise
         end = Followed(exact.bind(LABEL[:1]), V()).back(x, t, 0 * t)
         m = schedule(t)
         flow = scale(std / (m.alpha**2 * std**2 + m.sigma**2).sqrt(), x)
-        assert (end - flow).abs().max() < m.sigma, (schedule, std)
+        assert ((end - flow).abs() < 0.6 * x.abs()).all(), (schedule, std)
 
 
 def test_trained_guidance_has_the_guided_velocity_as_its_fixed_point():
