@@ -11,11 +11,14 @@ from pathlib import Path
 
 import difflab
 from difflab.cli.catalogue import table as samplers
-from difflab.experiment.config.files import groups, options, places, read
+from difflab.experiment.config.files import family, groups, options, places, read
 from helpers import claims
 
 DOCS = Path(__file__).parents[2] / "docs"
 COMMANDS = ("train", "sample", "evaluate")
+BASIC = ("images", "batch_size", "lr", "nfe", "precision", "ema", "check_every", "seed", "runs_dir")  # of a training
+HERE = ("train", "evaluate", "load", "generate")  # names whose full entries stand below the vocabulary
+TYPE = re.compile(r"^(in \[\S+ \S+\]|float|str): ")  # before a comment
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -34,6 +37,20 @@ def option_tables():
         yield "| option | what it is |"
         yield "|--|--|"
         yield from (f"| `{option}` | {escaped(read(f'{group}/{option}').about)} |" for option in options(group))
+
+
+def basic_settings():
+    """The settings of a training that are changed most, with their defaults and comments."""
+    known = {setting.key: setting for file in family("train") for setting in file.settings}
+    yield "| setting | default | what it is |"
+    yield "|--|--|--|"
+    for key in BASIC:
+        value, comment = known[key].value, TYPE.sub("", known[key].comment)
+        if key == "lr":
+            chosen = next(choice.option for choice in read("train").choices if choice.place == "optimizer")
+            own = next(setting.value for setting in read(f"optimizer/{chosen}").settings if setting.key == key)
+            value, comment = own, f"peak learning rate of `optimizer={chosen}`; the others have their own defaults"
+        yield f"| `{key}` | `{value}` | {escaped(comment)} |"
 
 
 def sentence(comment):
@@ -55,9 +72,9 @@ def vocabulary():
     for name in difflab.__all__:
         found = getattr(difflab, name)
         folder = ".".join(found.__module__.split(".")[:2])
-        place = f"{found.__module__}.{name}" if folder == "difflab.experiment" else f"{folder}.{name}"
+        place = f"{found.__module__}.{name}" if name in HERE else f"{folder}.{name}"
         yield f"| [`{name}`][{place}] | {escaped(first(found))} |"
-    yield from (f"\n{entry(getattr(difflab, name))}" for name in ("train", "evaluate", "load"))
+    yield from (f"\n{entry(getattr(difflab, name))}" for name in HERE)
 
 
 def first(found):
@@ -78,6 +95,7 @@ def entry(found):
 
 
 PARTS = {"samplers": samplers, "options": lambda: "\n".join(option_tables()).lstrip("\n")}
+PARTS |= {"settings": lambda: "\n".join(basic_settings())}
 PARTS |= {"vocabulary": lambda: "\n".join(vocabulary())}
 PARTS |= {name: lambda name=name: entries(f"difflab.{name}") for name in ("metric", "report")}
 
