@@ -7,10 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from difflab.cli.parts import parts
 from difflab.experiment.config.compose import compose_job
 from difflab.experiment.jobs import train
 from difflab.experiment.store.run import Run
-from difflab.experiment.training.longer import same_rates
+from difflab.experiment.training.longer import follows_budget, same_rates
+from difflab.laws.paradigms import a_loss_that_does_not_follow_the_budget_is_the_same_at_every_share as law
+from difflab.objective.times import Curriculum
+from difflab.paradigm.ddpm import DDPM
 from difflab.paradigm.optimisation import Optimisation
 from helpers.conf import every
 from helpers.jobs import TOY
@@ -76,3 +80,46 @@ def test_budgets_agree_in_the_rate_where_the_schedule_says_so(schedule):
 
     agree = [same_rates(Job, 100, done) for done in (1, 70, 100)]
     assert agree == {"wsd": [True, True, False], "cosine": [False] * 3}.get(schedule, [True] * 3)
+
+
+class Faded(DDPM):
+    """A loss of one's own that fades in, and does not state that it follows the budget."""
+
+    def loss(self, noised):
+        return {key: noised.progress * value for key, value in super().loss(noised).items()}
+
+
+class Plain(DDPM):
+    """A loss of one's own that does not follow the budget, and states it."""
+
+    follows_budget = False
+
+    def loss(self, noised):
+        return {key: 2 * value for key, value in super().loss(noised).items()}
+
+
+class Undeclared(Plain):
+    """The same, whose batches are noised in another way: of it nothing is known."""
+
+    def corrupt(self, x0, label, dropout, *key, eps=None, progress=1.0):
+        return super().corrupt(x0, label, dropout, *key, eps=eps, progress=progress)
+
+
+class Inherited(DDPM):
+    """Nothing of its own that the loss depends on."""
+
+
+def test_a_loss_of_ones_own_is_taken_to_follow_the_budget_unless_it_is_stated():
+    (part,) = parts(["paradigm=ddpm"])
+    for cls, follows in ((DDPM, False), (Faded, True), (Plain, False), (Undeclared, True), (Inherited, False)):
+        part.built.__class__ = cls
+        assert follows_budget(part.built) is follows, cls
+        assert law(part.built).holds is (cls is not Faded), cls  # which must state it
+
+
+def test_paradigms_follow_the_budget_by_their_loss_or_by_their_times():
+    for name, follows in (("autoencoder", True), ("mean_flow", True), ("rectified_flow", False), ("vae", False)):
+        (part,) = parts([f"paradigm={name}"])
+        assert follows_budget(part.built) is follows, name
+    part.built.times = Curriculum()
+    assert follows_budget(part.built)

@@ -98,6 +98,21 @@ def noisy_samples_are_the_mix(model: Paradigm) -> Worst:
     return worst(cases)
 
 
+def a_loss_that_does_not_follow_the_budget_is_the_same_at_every_share(model: Paradigm) -> Worst:
+    """A paradigm whose loss uses the share of the budget that is over must state `follows_budget = True`."""
+    if model.follows_budget:
+        return Worst(f"{name(model)} states it", 0.0, 0.0)
+    model, found = copy.deepcopy(model).float(), []
+    x0, label = samples(model, FEW)
+    batch = model.corrupt(x0.float(), label, 0.5, TRAINING, 0)
+    for share in (0.0, 0.5, 1.0):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            found.append(total(copy.deepcopy(model), batch._replace(progress=share)).detach())
+    case = f"{name(model)}: the loss at another share of the budget"
+    return worst([close(case, each, found[0]) for each in found[1:]])
+
+
 def every_parameter_learns(model: Paradigm) -> Worst:
     """After some steps of training every parameter has a gradient: zeroed layers open one after another."""
     model = copy.deepcopy(model).train().float()
@@ -202,6 +217,7 @@ LAWS: tuple[Law, ...] = (
 TRAINED_LAWS: tuple[Law, ...] = (  # of models with parameters
     losses_are_finite_and_one_for_each_sample,
     held_out_losses_are_the_same_every_time,
+    a_loss_that_does_not_follow_the_budget_is_the_same_at_every_share,
     every_parameter_learns,
 )
 DENSITY_LAWS: tuple[DiffusionLaw, ...] = (bits_per_dim_are_those_of_the_density,)  # of those that generate

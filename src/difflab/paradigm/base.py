@@ -42,6 +42,7 @@ class Paradigm(pl.LightningModule):
 
     learns: ClassVar[str]  # the name of the module that is trained, averaged and exported
     at_times: ClassVar[bool] = True  # whether the loss of a sample is that at its drawn time
+    follows_budget: ClassVar[bool] = True  # whether its loss uses `Noised.progress`: stated by each class with a `loss`
     couples: bool = False  # whether noise may depend on the data
     needs_pairs: bool = False  # whether it is trained on a teacher's pairs alone
     follows_teacher: bool = False  # whether it learns from the flow of a teacher

@@ -34,6 +34,7 @@ class Contrastive(Paradigm):
     """
 
     learns: ClassVar[str] = "contrast"
+    follows_budget: ClassVar[bool] = False
     at_times: ClassVar[bool] = False
     hint: ClassVar[str] = "difflab-evaluate run=... protocol=quick protocol.contrastive={run}"
 

@@ -42,6 +42,7 @@ class DDPM(Diffusion):
     defaults: ClassVar[Defaults] = Defaults(
         LinearBetas(T=1000), Eps(), Sampling(Ancestral(v=1.0), Uniform(), nfe=1000, range=Clip())
     )
+    follows_budget: ClassVar[bool] = False
     hybrid: ClassVar[float] = 0.0  # the default weight of the whole bound, of T terms
     scores: ClassVar[Sequence[str]] = (ChainBound.score,)
     outside_identity: ClassVar[Sequence[str]] = (*Diffusion.outside_identity, "decoder_v")

@@ -62,6 +62,7 @@ class Diffusion(Paradigm):
     defaults: ClassVar[Defaults] = Defaults(VP(), Eps(), Sampling(Ancestral()))
 
     learns: ClassVar[str] = "denoiser"
+    follows_budget: ClassVar[bool] = False
     hint: ClassVar[str] = "difflab-sample run={run} sampler=ddim nfe=20"
     scores: ClassVar[Sequence[str]] = (FlowLikelihood.score, ContinuousBound.score)  # names that `likelihoods` may have
 

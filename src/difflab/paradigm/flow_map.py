@@ -79,6 +79,7 @@ class FlowMapMatching(Diffusion):
     """
 
     defaults: ClassVar[Defaults] = Defaults(Linear(), Velocity(), Sampling(DDIM(), nfe=1), LogitNormal(-0.4, 1.0))
+    follows_budget: ClassVar[bool] = True
     hint: ClassVar[str] = "difflab-sample run={run} sampler=ddim nfe=1"
     denoiser: FlowMap
 

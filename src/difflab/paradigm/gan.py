@@ -33,6 +33,7 @@ class GAN(Diffusion):
     defaults: ClassVar[Defaults] = Defaults(Linear(), X0(), Sampling(DDIM(), nfe=1))
     hint: ClassVar[str] = "difflab-sample run={run} n=100"
     scores: ClassVar[tuple[str, ...]] = ()
+    follows_budget: ClassVar[bool] = False
     at_times: ClassVar[bool] = False
     denoiser: Generator
     adversary: Adversary

@@ -40,6 +40,7 @@ class HierarchicalVAE(Diffusion):
     """
 
     defaults: ClassVar[Defaults] = Defaults(CosineBetas(T=8), V(), Sampling(Ancestral(v=None), nfe=8))
+    follows_budget: ClassVar[bool] = False
     at_times: ClassVar[bool] = False
     hint: ClassVar[str] = "difflab-sample run={run} n=100"
     scores: ClassVar[Sequence[str]] = (HierarchicalBound.score,)

@@ -51,6 +51,7 @@ class KLAutoencoder(Paradigm):
     ValueError for weights below 0, a start outside [0, 1), and a decoder without `readout` under an adversary.
     """
 
+    follows_budget: ClassVar[bool] = True
     at_times: ClassVar[bool] = False
     learns: ClassVar[str] = "first_stage"
     hint: ClassVar[str] = "difflab-train paradigm=rectified_flow first_stage={run}"

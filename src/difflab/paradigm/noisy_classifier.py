@@ -37,6 +37,7 @@ class NoisyClassifier(Paradigm):
     as_before: ClassVar[Mapping[str, object]] = {"schedule": None}  # the classifier's own
     default_schedule: ClassVar[Schedule] = LinearBetas(T=1000)
     learns: ClassVar[str] = "classifier"
+    follows_budget: ClassVar[bool] = False
     hint: ClassVar[str] = "difflab-sample run=... guidance=classifier guidance.classifier.classifier.run={run}"
 
     def __init__(

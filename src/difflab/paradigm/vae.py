@@ -31,6 +31,7 @@ class VAE(Diffusion):
     """
 
     defaults: ClassVar[Defaults] = Defaults(Linear(), X0(), Sampling(DDIM(), nfe=1))
+    follows_budget: ClassVar[bool] = False
     at_times: ClassVar[bool] = False
     hint: ClassVar[str] = "difflab-sample run={run} n=100"
     scores: ClassVar[Sequence[str]] = (ElboBound.score,)

@@ -38,6 +38,7 @@ class VDM(Diffusion):
         times=Stratified(),
         weighting=Likelihood(),
     )
+    follows_budget: ClassVar[bool] = False
     scores: ClassVar[Sequence[str]] = (ContinuousBound.score,)
 
     def check(self) -> None:

@@ -12,12 +12,11 @@ from difflab.experiment.parts.identity import BEST, content, flat, stem
 from difflab.experiment.store.checkpoint import Checkpoint, newest
 from difflab.experiment.store.run import Run
 from difflab.paradigm.base import TRAINING, Paradigm
-from difflab.paradigm.flow_map import FlowMapMatching
-from difflab.paradigm.kl_autoencoder import KLAutoencoder
 from difflab.process.noise import keyed
 
 BUDGET, RATE = "images", "model.optimisation.lr"  # in the content of a run
 LOOKS = 10_000  # steps at most at which the learning rates of two budgets are compared
+MAKES_LOSS = ("loss", "corrupt", "training_step")  # methods of a paradigm
 SHARES = (0.0, 0.3, 0.7, 1.0)  # of the budget, at which the training times of two batches are compared
 
 
@@ -87,7 +86,7 @@ def shorter(job: Job) -> Checkpoint | None:
     The learning rate of every step until then, and of the next, must be the same under both budgets, and nothing else
     may follow the share of the budget.
     """
-    if job.config["snapshots"] or job.config.get("keep") == BEST or follows_budget(job):
+    if job.config["snapshots"] or job.config.get("keep") == BEST or follows_budget(job.model):
         return None
     found = []
     for other in kin(job):
@@ -108,10 +107,13 @@ def same_rates(job: Job, steps: int, done: int) -> bool:
     return all(factor(step, steps, size) == factor(step, job.steps, size) for step in looked)
 
 
-def follows_budget(job: Job) -> bool:
-    """Whether the loss depends on the share of the budget that is over."""
-    model = job.model
-    if isinstance(model, FlowMapMatching | KLAutoencoder):
+def follows_budget(model: Paradigm) -> bool:
+    """Whether the loss, or the law of the training times, depends on the share of the budget that is over.
+
+    Of a class that overrides what makes the loss and states no `follows_budget` of its own it is not known: True.
+    """
+    known = next(vars(cls) for cls in type(model).__mro__ if {"follows_budget", *MAKES_LOSS} & vars(cls).keys())
+    if known.get("follows_budget", True):
         return True
     first, *others = ([*model.draw_times(64, keyed(0), share, TRAINING, 0)] for share in SHARES)
     return any(not torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
