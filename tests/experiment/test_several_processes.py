@@ -14,7 +14,7 @@ from difflab import MLP, DDIM, DataModule, Labels, RectifiedFlow, Sampling
 from difflab.data import Moons, Points
 
 torch.manual_seed(0)
-data = DataModule(Moons(n=64, held_out=11), shape=(2,), classes=0, sigma_data=1.0, batch_size=4, codec=Points())
+data = DataModule(Moons(n=240, held_out=171), shape=(2,), classes=0, sigma_data=1.0, batch_size=80, codec=Points())
 model = RectifiedFlow(MLP((2,), 0, width=16, depth=1), sampling=Sampling(DDIM(), nfe=5))
 devices = int(sys.argv[1])
 trainer = pl.Trainer(max_steps=6, accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto",

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from difflab.denoiser.base import Denoise, Estimate
-from difflab.laws.gaussian import bound, end, gaussian, no_noise
+from difflab.laws.gaussian import bound, end, gaussian
 from difflab.process.schedule import Schedule
 from difflab.sampler.base import Sampler
 from difflab.sampler.evaluations import counting
-from difflab.sampler.generate import trajectory
+from difflab.sampler.generate import no_noise, trajectory
 from difflab.sampler.grid import Uniform
 
 

@@ -12,7 +12,7 @@ from difflab.denoiser.exact import Gaussian
 from difflab.process.gaussian import Mix
 from difflab.process.schedule import Schedule
 from difflab.sampler.base import Sampler
-from difflab.sampler.generate import trajectory
+from difflab.sampler.generate import no_noise, trajectory
 
 MEAN, VAR = 0.3, 0.25
 
@@ -54,11 +54,6 @@ def flow(schedule: Schedule, t: Tensor, s: Tensor, x: Tensor) -> Tensor:
     """The probability flow from `t` to `s`, which keeps the number of standard deviations from the mean."""
     (mean_t, std_t), (mean_s, std_s) = marginal(schedule(t)), marginal(schedule(s))
     return mean_s + std_s * (x - mean_t) / std_t
-
-
-def no_noise(like: Tensor, k: int) -> Tensor:
-    """Zeros in place of the k-th draw."""
-    return torch.zeros_like(like)
 
 
 def impulse(like: Tensor, k: int) -> Tensor:

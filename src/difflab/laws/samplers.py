@@ -11,11 +11,11 @@ from torch import Tensor
 
 from difflab.denoiser.base import AnyDenoiser
 from difflab.laws.calls import Recorded, calls_by_step
-from difflab.laws.gaussian import MEAN, VAR, bound, end, flow, gaussian, marginal, moments, no_noise
+from difflab.laws.gaussian import MEAN, VAR, bound, end, flow, gaussian, marginal, moments
 from difflab.laws.worst import Worst, close, violations, worst
 from difflab.process.schedule import Schedule
 from difflab.sampler.base import Sampler
-from difflab.sampler.generate import count_nfe, generate, times_for, trajectory
+from difflab.sampler.generate import count_nfe, generate, no_noise, times_for, trajectory
 from difflab.sampler.grid import LogSNR, Uniform
 
 

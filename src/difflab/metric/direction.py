@@ -108,7 +108,8 @@ READINGS = {
         False,
         0,
         1,
-        "The share of generated samples that are closer to a training sample than 99 of 100 held-out samples are.",
+        "The share of generated samples that lie closer to one training sample, compared with the ten nearest, than 99 "
+        "of 100 held-out samples do.",
     ),
     "nn_gap": Reading(  # < 0: training ones are nearer
         "Nearest training against held-out sample",

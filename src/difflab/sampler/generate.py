@@ -25,6 +25,11 @@ log = logging.getLogger(__name__)
 GAIN = 20  # times the gain at log-SNR 0: further out an estimate of x0 is mostly the error of the network
 
 
+def no_noise(like: Tensor, k: int) -> Tensor:
+    """Zeros in place of the k-th draw, for a sampler that draws none."""
+    return torch.zeros_like(like)
+
+
 def trajectory(
     denoise: Denoise,
     sampler: Sampler,

@@ -242,3 +242,12 @@ class Explicit(Grid):
             kind = "whole times" if schedule.discrete else "times"
             raise ValueError(f"grid.times={list(self.times)}: {schedule} has {kind} up to {schedule.t_max:g}")
         return ending_in_data(times)
+
+
+NOISY, CLEAN = -9.0, 7.0  # log-SNRs between which the options of `grid=` place noise levels
+GRIDS: Mapping[str, Grid] = {  # as those options are
+    "log_snr": LogSNR(NOISY, CLEAN),
+    "karras": Karras(NOISY, CLEAN),
+    "quadratic": Quadratic(),
+    "uniform": Uniform(),
+}

@@ -20,15 +20,15 @@ from difflab.process.schedule import Schedule
 from difflab.sampler.base import Sampler
 from difflab.sampler.distance import Distance, rms_distance
 from difflab.sampler.dpm_solver import DPMSolverPP
-from difflab.sampler.generate import trajectory
-from difflab.sampler.grid import Grid, Karras, LogSNR, Quadratic, Uniform
+from difflab.sampler.generate import no_noise, trajectory
+from difflab.sampler.grid import CLEAN, GRIDS, Grid, Uniform
 
 TIMES = 5  # the stream of the noise that times are found with, which no sample is measured with
 FINE = 4  # steps of the reference between two candidates
-FIXED: tuple[Grid, ...] = (LogSNR(-9.0, 7.0), Karras(-9.0, 7.0), Quadratic(), Uniform())
+FIXED = (*GRIDS.values(),)
 MOVES = 1 / 2, 1 / 4, 1 / 8  # of the way to the next time, tried in turn
 
-LEAST = math.exp(-7 / 2)  # sigma / alpha at log-SNR 7
+LEAST = math.exp(-CLEAN / 2)  # sigma / alpha at the log-SNR CLEAN
 TRIED = 2  # of the first times
 
 Start = tuple[int, int]  # the candidate before, or -1, and the candidate that a step begins at
@@ -130,7 +130,7 @@ class Flow:
         share = torch.arange(FINE, dtype=torch.float64) / FINE
         between = [t + (s - t) * share for t, s in itertools.pairwise(times)]
         fine = falling(on_table(denoiser.schedule, torch.cat([*between, times[-1:]])))
-        reached = {float(t): x for t, x in trajectory(known, DPMSolverPP(), fine, start, nothing)}
+        reached = {float(t): x for t, x in trajectory(known, DPMSolverPP(), fine, start, no_noise)}
         x = [start, *(reached[float(t)] for t in times[1:])]
         if torch.equal(known(start, times[0]).x0, known(start, times[0], times[-1]).x0):  # it is no flow map
             for t, each in zip(times[:-1], x[:-1], strict=True):
@@ -139,7 +139,7 @@ class Flow:
 
     def error(self, sampler: Sampler, times: Tensor) -> float:
         """The distance of the sampler's ends from those of the flow."""
-        *_, (_, end) = trajectory(self.denoise, sampler, times, self.x[0], nothing)
+        *_, (_, end) = trajectory(self.denoise, sampler, times, self.x[0], no_noise)
         return self.distance(end, self.x[-1])
 
     def step_error(self, sampler: Sampler, i: int, j: int, state: Any) -> float:  # noqa: ANN401  # the sampler's own
@@ -218,8 +218,3 @@ def on_table(schedule: Schedule, times: Tensor) -> Tensor:
 def falling(times: Tensor) -> Tensor:
     """Each of the times once, from noise to data."""
     return torch.tensor(sorted({*times.tolist()}, reverse=True), dtype=torch.float64)
-
-
-def nothing(x: Tensor, k: int) -> Tensor:
-    """No noise."""
-    return torch.zeros_like(x)

@@ -7,7 +7,7 @@ and the ends of the probability flow from the same noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -22,18 +22,12 @@ from difflab.sampler.base import Sampler
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.dpm_solver import DPMSolverPP
 from difflab.sampler.evaluations import tabulated
-from difflab.sampler.generate import times_for, trajectory
-from difflab.sampler.grid import Grid, Karras, LogSNR, Quadratic, Uniform
+from difflab.sampler.generate import no_noise, times_for, trajectory
+from difflab.sampler.grid import GRIDS, Grid
 
 FEW = 50  # evaluations up to which a sampler is tried
 FAR = 1e3  # sigma / alpha from which on a sample is noise, and the flow is followed
 WORSE = 3.0  # times DDIM's error
-GRIDS: dict[str, Grid] = {  # as the options of grid= are
-    "uniform": Uniform(),
-    "quadratic": Quadratic(),
-    "karras": Karras(-9.0, 7.0),
-    "log_snr": LogSNR(-9.0, 7.0),
-}
 
 
 def normal(*shape: int, seed: int) -> Tensor:
@@ -42,11 +36,13 @@ def normal(*shape: int, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def last(denoiser: AnyDenoiser, sampler: Sampler, times: Tensor, x: Tensor) -> Tensor:
-    """The samples to which the steps of a sampler that draws no noise lead from `x`."""
+def last(
+    denoiser: AnyDenoiser, sampler: Sampler, times: Tensor, x: Tensor, noise: Callable[[Tensor, int], Tensor] = no_noise
+) -> Tensor:
+    """The samples to which the steps of a sampler lead from `x`; one that draws none needs no `noise`."""
     denoise = denoiser.bind(torch.zeros(len(x), dtype=torch.long))
     with tabulated(denoiser, times):
-        *_, (_, end) = trajectory(denoise, sampler, times, x, lambda like, k: torch.zeros_like(like))
+        *_, (_, end) = trajectory(denoise, sampler, times, x, noise)
     return end
 
 

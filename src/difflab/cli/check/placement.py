@@ -21,7 +21,6 @@ from difflab.cli.parts import Part, ours
 from difflab.data.fashion16 import Fashion16
 from difflab.denoiser.base import Estimate
 from difflab.denoiser.exact import Mixture
-from difflab.laws.gaussian import no_noise
 from difflab.metric.distance import energy
 from difflab.process.noise import SampleNoise
 from difflab.process.schedule import EDM, VP, Linear, Schedule
@@ -29,15 +28,15 @@ from difflab.sampler.adaptive import Adaptive
 from difflab.sampler.base import Sampler
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.dpm_solver import DPMSolverPP
-from difflab.sampler.generate import times_for, trajectory
-from difflab.sampler.grid import Grid, Karras, LogSNR, Uniform
+from difflab.sampler.generate import times_for
+from difflab.sampler.grid import GRIDS, Grid
 from difflab.sampler.heun import Heun
+from difflab.sampler.regime import FAR, last
 
 STD = 0.1  # of the Gaussians around the images; these lie in [-1, 1]
 EACH = 20  # images of a class
 STARTS, DRAWN = 32, 160  # samples of deterministic and of stochastic samplers
-FAR = 1e3  # sigma / alpha from which on a sample is noise, and the flow is followed
-GRIDS = (Uniform(), LogSNR(-9.0, 7.0), Karras(-9.0, 7.0))
+USUAL = (*GRIDS.values(),)
 SOLVERS: dict[str, Sampler] = {"ddim": DDIM(), "heun": Heun(), "dpm_solver_pp": DPMSolverPP()}
 PATHS: dict[str, Schedule] = {"vp": VP(), "linear": Linear()}
 NFE = (5, 10, 20)
@@ -97,16 +96,6 @@ def flow_end(level: float) -> Tensor:
     return last(Images(schedule), Adaptive(1e-6, 1e-6), torch.tensor([1, 0], dtype=torch.float64), y)
 
 
-@torch.no_grad()
-def last(
-    denoiser: Mixture, sampler: Sampler, times: Tensor, x: Tensor, noise: Callable[[Tensor, int], Tensor] = no_noise
-) -> Tensor:
-    """The samples to which the sampler's steps lead."""
-    bound = denoiser.bind(torch.zeros(len(x), dtype=torch.long))
-    *_, (_, end) = trajectory(bound, sampler, times, x, noise)
-    return end
-
-
 def on_grid(sampler: Sampler, schedule: Schedule, grid: Grid, nfe: int) -> float:
     """The error of a sampler with `nfe` evaluations on a grid; NaN where they do not pay for a step, or it refuses."""
     dtype = torch.float32 if sampler.stochastic else torch.float64
@@ -140,7 +129,7 @@ def noise() -> float:
     return sum(abs(energy(drawn().flatten(1), each.flatten(1))) for each in draws) / len(draws)
 
 
-def error(sampler: Sampler, schedule: Schedule, nfe: int, grids: Sequence[Grid] = GRIDS) -> float:
+def error(sampler: Sampler, schedule: Schedule, nfe: int, grids: Sequence[Grid] = USUAL) -> float:
     """The least error on some grids; NaN if there is none."""
     found = [on_grid(sampler, schedule, grid, nfe) for grid in grids]
     return min((each for each in found if not math.isnan(each)), default=math.nan)

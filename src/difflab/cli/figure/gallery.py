@@ -40,7 +40,8 @@ def gallery(folder: Path, formats: Sequence[str], themes: Sequence[str]) -> Path
         for path in drawing.write(folder, stem, formats, themes):
             print(path, flush=True)
         summary = (inspect.getdoc(type(drawing)) or "").splitlines()[0]
-        page += entry(drawing.title, ["difflab-figure", name, *words], f"{stem}.png", summary)
+        title = f"{drawing.title} ({', '.join(words)})" if words else drawing.title
+        page += entry(title, ["difflab-figure", name, *words], f"{stem}.png", summary)
     page += ["# What can be done with a run", ""]
     for title, asked in SHEETS.items():
         name = f"{asked[0].replace('=', '-')}.png"
