@@ -32,7 +32,7 @@ The `half_` ones tell classes instead: `forward(x, code)` returns logits (B, cla
 from difflab.backbone.autoencoder import Autoencoder
 from difflab.backbone.autoencoder_mlp import AutoencoderMLP
 from difflab.backbone.blend import Blend
-from difflab.backbone.book import Book, Classes, DataBook, Entry, Images, Tokens, Vectors
+from difflab.backbone.book import Book, Classes, DataBook, Entry, Images, Reader, Vectors
 from difflab.backbone.discriminator import ConvDiscriminator, MLPDiscriminator, PatchDiscriminator
 from difflab.backbone.dit import DiT
 from difflab.backbone.generator import ConvGenerator, MLPGenerator

@@ -6,14 +6,14 @@ inside the backbone: a table of class vectors, or captions, vectors and images, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from difflab.backbone.ranges import ClassCount, Depth, Width
-from difflab.backbone.text import END, START, TextTransformer, end_of_text
+from difflab.backbone.ranges import ClassCount, Width
 
 
 class Entry(NamedTuple):
@@ -56,11 +56,27 @@ class Classes(nn.Module):
         return Entry(F.embedding(label, self.weight))
 
 
+class Reader(Protocol):
+    """What a run has to read the texts of prompts with. Its methods raise ValueError for texts that they cannot read."""
+
+    @property
+    def name(self) -> str:
+        """Of the run, for messages."""
+
+    def words(self, texts: Sequence[str]) -> Tensor:
+        """The token ids of captions `(N, context)` in the run's vocabulary."""
+
+    def images(self, texts: Sequence[str], channels: int) -> Tensor:
+        """The images of files, float `(N, channels, H, W)` of the size of the samples, as models see them."""
+
+
 class DataBook(nn.Module):
     """A book whose entries are data: `fill` sets them, and they are no part of the weights.
 
     `rows`, a buffer, has an entry for each label and the null label's last. Before the book is filled every label means
     the null entry, so that a network can be built, counted and loaded without data.
+
+    A new meaning of labels is a subclass with `check`, `forward` and `example`, and with `prompted` if prompts state it.
     """
 
     features, width, channels = 0, 0, 0
@@ -100,6 +116,14 @@ class DataBook(nn.Module):
         """Raise ValueError for rows that are not of the book's kind."""
         raise NotImplementedError
 
+    def prompted(self, texts: Sequence[str], reader: Reader) -> Tensor:
+        """The rows that the texts of prompts state. Raises ValueError for texts that state none, and without prompts."""
+        raise ValueError(f"prompts=: {reader.name} reads its conditions by {type(self).__name__}, which has none")
+
+    def example(self, shape: Sequence[int], g: torch.Generator) -> Tensor:
+        """A row for each label, drawn at random, for samples of a shape `(C, H, W)`: what the laws fill it with."""
+        raise NotImplementedError
+
     def looked_up(self, label: Tensor) -> Tensor:
         """(B,) int64 -> the rows of the labels `(B, ...)`."""
         return self.rows[label if self.filled else torch.zeros_like(label)]
@@ -109,66 +133,6 @@ class DataBook(nn.Module):
         if not self.own_null:
             return torch.zeros_like(label, dtype=torch.bool)
         return label == self.classes if self.filled else torch.ones_like(label, dtype=torch.bool)
-
-
-class Tokens(DataBook):
-    """Captions: a text transformer makes a sequence and a vector of the token ids of each.
-
-    tokens, pooled = encoder(ids);  vector = W2 SiLU(W1 pooled), as Esser et al. 2024 (arXiv:2403.03206), section 4, add
-    pooled text to the embedding of the noise level. Its last layer does not start at zero. The mask is True up to and
-    including the end-of-text token. The null entry is the empty caption: start, end, padding.
-
-    - `classes`, `features`: of the network that it is built for;
-    - `width`, `depth`, `heads`, `vocabulary`, `context`: of the `TextTransformer`.
-
-    It is filled with ids `(N, context)`. Raises ValueError for ids outside the vocabulary or without an end.
-    """
-
-    def __init__(
-        self,
-        classes: ClassCount,
-        features: Width,
-        width: Width = 128,
-        depth: Depth = 2,
-        heads: Width = 4,
-        vocabulary: Width = 2048,
-        context: Width = 24,
-    ) -> None:
-        super().__init__(classes, empty_caption(context))
-        self.features, self.width = features, width
-        self.encoder = TextTransformer(vocabulary, context, width, depth, heads)
-        self.project = nn.Sequential(nn.Linear(width, features), nn.SiLU(), nn.Linear(features, features))
-
-    def blank(self, rows: Tensor) -> Tensor:
-        """The empty caption."""
-        return empty_caption(self.encoder.context)
-
-    def check(self, rows: Tensor) -> None:
-        """Raise ValueError unless the rows are ids of the vocabulary, each with an end, as long as the context."""
-        context, vocabulary = self.encoder.context, self.encoder.vocabulary
-        if rows.is_floating_point() or rows.shape[1:] != (context,):
-            raise ValueError(f"captions are {context} integer ids each (book.context), not {list(rows.shape[1:])}")
-        if rows.min() < 0 or rows.max() >= vocabulary:
-            raise ValueError(f"ids of captions lie in 0..{vocabulary - 1} (book.vocabulary), not up to {rows.max()}")
-        if not (rows == END).any(dim=1).all():
-            raise ValueError(f"each caption must have the end-of-text id {END} within its {context} ids")
-
-    def forward(self, label: Tensor) -> Entry:
-        """(B,) int64 -> a vector (B, features), tokens (B, context, width) and their mask (B, context)."""
-        return self.read(self.looked_up(label))
-
-    def read(self, ids: Tensor) -> Entry:
-        """The entries of captions that need not stand in the book, by their ids (B, L), L at most the context."""
-        tokens, pooled = self.encoder(ids)
-        mask = torch.arange(ids.shape[1], device=ids.device) <= end_of_text(ids)[:, None]
-        return Entry(self.project(pooled), tokens, mask)
-
-
-def empty_caption(context: int) -> Tensor:
-    """(context,): start, end, padding. Raises ValueError for a context without room for them."""
-    if context < 2:
-        raise ValueError(f"context={context} has no room for the start and the end of a caption: use 2 or more")
-    return F.pad(torch.tensor([START, END]), (0, context - 2))
 
 
 class Vectors(DataBook):
@@ -190,6 +154,22 @@ class Vectors(DataBook):
                 f"conditions are {self.dimensions} finite floats each (book.dimensions), "
                 f"not {list(rows.shape[1:])} of {rows.dtype}"
             )
+
+    def prompted(self, texts: Sequence[str], reader: Reader) -> Tensor:
+        """The numbers of texts. Raises ValueError for anything else."""
+        try:
+            rows = [[float(word) for word in text.split()] for text in texts]
+        except ValueError as error:
+            raise ValueError(
+                f"prompts=: this run is conditioned on numbers, and {error}: write prompts=[0.2,0.8]"
+            ) from error
+        if wrong := [text for text, row in zip(texts, rows, strict=True) if len(row) != self.dimensions]:
+            raise ValueError(f"prompts=: {wrong[0]!r} should be {self.dimensions} numbers, with blanks between them")
+        return torch.tensor(rows)
+
+    def example(self, shape: Sequence[int], g: torch.Generator) -> Tensor:
+        """Normal numbers."""
+        return torch.randn(self.classes, self.dimensions, generator=g)
 
     def forward(self, label: Tensor) -> Entry:
         """(B,) int64 -> a vector (B, features)."""
@@ -215,6 +195,14 @@ class Images(DataBook):
                 f"conditions are float images of {self.channels} channels (book.channels), "
                 f"not {list(rows.shape[1:])} of {rows.dtype}"
             )
+
+    def prompted(self, texts: Sequence[str], reader: Reader) -> Tensor:
+        """The images of the files that the texts name."""
+        return reader.images(texts, self.channels)
+
+    def example(self, shape: Sequence[int], g: torch.Generator) -> Tensor:
+        """Normal numbers."""
+        return torch.randn(self.classes, self.channels, *shape[1:], generator=g)
 
     def forward(self, label: Tensor) -> Entry:
         """(B,) int64 -> an image (B, channels, H, W)."""

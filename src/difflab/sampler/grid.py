@@ -245,9 +245,5 @@ class Explicit(Grid):
 
 
 NOISY, CLEAN = -9.0, 7.0  # log-SNRs between which the options of `grid=` place noise levels
-GRIDS: Mapping[str, Grid] = {  # as those options are
-    "log_snr": LogSNR(NOISY, CLEAN),
-    "karras": Karras(NOISY, CLEAN),
-    "quadratic": Quadratic(),
-    "uniform": Uniform(),
-}
+GRIDS: dict[str, Grid] = {"log_snr": LogSNR(NOISY, CLEAN), "karras": Karras(NOISY, CLEAN)}  # as those options are
+GRIDS |= {"quadratic": Quadratic(), "uniform": Uniform()}
