@@ -9,7 +9,7 @@ A backbone is an `nn.Module` with `forward(x, code, label)`:
   interpolation v of Nichol & Dhariwal 2021 (arXiv:2102.09672), eq. 15.
 
 What a label means is looked up inside the backbone, in a `Book`: a table of class vectors, `Classes`, unless another is
-chosen. `Tokens`, `Vectors` and `Images` are filled with data, and are no part of the weights.
+chosen. `Tokens`, `Vectors` and `Images` are filled with data, and are no part of the weights: each is a `DataBook`.
 
 It has the attributes `shape` (of one sample), `classes: int` and `learned_variance: bool`; with `classes = 0` labels
 are ignored. The output is zero at initialisation.
@@ -42,6 +42,7 @@ from difflab.backbone.layers import Block
 from difflab.backbone.mlp import MLP
 from difflab.backbone.mmdit import MMDiT
 from difflab.backbone.text import TextTransformer
+from difflab.backbone.tokens import Tokens
 from difflab.backbone.unet import UNet
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "MLPGenerator",
     "MMDiT",
     "PatchDiscriminator",
+    "Reader",
     "TextTransformer",
     "Tokens",
     "UNet",

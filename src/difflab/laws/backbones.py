@@ -8,28 +8,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from difflab.backbone.book import DataBook, Images, Tokens, Vectors
-from difflab.backbone.text import END, START
+from difflab.backbone.book import DataBook
 from difflab.laws.worst import Worst, close, violations, worst
 
 
-def rows(book: DataBook, shape: Sequence[int]) -> Tensor:
-    """Entries of the book's labels, drawn at random for samples of that shape; captions have several lengths."""
-    n, g = book.classes, torch.Generator().manual_seed(3)
-    if isinstance(book, Tokens):
-        ids = torch.randint(END + 1, book.encoder.vocabulary, (n, book.encoder.context), generator=g)
-        ids[:, 0], ids[:, -1] = START, END
-        ids[torch.arange(n), 2 + torch.arange(n) % (ids.shape[1] - 2)] = END
-        return ids
-    size = (book.dimensions,) if isinstance(book, Vectors) else (book.channels, *shape[1:])
-    return torch.randn(n, *size, generator=g)
-
-
 def filled(net: nn.Module) -> nn.Module:
-    """The network, with data in the books whose entries are data."""
+    """The network, with examples in the books whose entries are data."""
     for book in net.modules():
-        if isinstance(book, Tokens | Vectors | Images):
-            book.fill(rows(book, net.shape))  # type: ignore[arg-type]  # an attribute of every backbone
+        if isinstance(book, DataBook):
+            book.fill(book.example(net.shape, torch.Generator().manual_seed(3)))  # type: ignore[arg-type]  # an attribute of every backbone
     return net
 
 

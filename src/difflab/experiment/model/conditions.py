@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from difflab.backbone import Blend, Book, Images, Tokens, Vectors
+from difflab.backbone import Blend, Book, Reader
 from difflab.data.codec import Pixels
 from difflab.data.module import DataModule
 from difflab.data.picture import read as decode
@@ -35,6 +35,9 @@ class Filled(Protocol):
 
     def fill(self, rows: Tensor, null: Tensor | None = None) -> None:
         """Hold these rows `(classes, ...)`, one for each label, and another one for the null label if it is given."""
+
+    def prompted(self, texts: Sequence[str], reader: Reader) -> Tensor:
+        """The rows that the texts of prompts state."""
 
 
 def books(module: nn.Module) -> Iterator[Filled]:
@@ -148,46 +151,36 @@ class Prompts:
                 f"prompts={every}: {name} was trained on classes: label= chooses one. Runs with captions take "
                 f"prompts, as those of data=emoji_captions"
             )
+        reader = Texts(name, facts, getattr(module, "shape", ()))
         for book in wanted:
-            rows = read(book, every, facts, name, getattr(module, "shape", ()))
+            rows = book.prompted(every, reader)
             book.fill(rows[: len(self.texts)], None if self.negative is None else rows[-1])
 
 
-def read(book: Filled, texts: Sequence[str], facts: Mapping[str, Any], name: str, shape: Sequence[int]) -> Tensor:
-    """Texts as rows of a book: the ids of their words, the numbers that they state, or the images that they name."""
-    match book:
-        case Tokens():
-            return read_words(texts, vocabulary_of(facts), name)
-        case Vectors():
-            return read_numbers(texts, book.dimensions)
-        case Images():
-            images = [read_image(text, (book.channels, *shape[1:])) for text in texts]
-            return Pixels().encode(torch.stack(images))
-    raise ValueError(f"prompts=: {name} reads its conditions by {type(book).__name__}, which has none")
+@dataclass(frozen=True)
+class Texts:
+    """What reads the texts of prompts as rows of a run's books: see `difflab.backbone.Reader`."""
 
+    name: str  # of the run
+    facts: Mapping[str, Any]  # of its weights
+    shape: Sequence[int]  # of its samples
 
-def read_words(texts: Sequence[str], vocabulary: Vocabulary | None, name: str) -> Tensor:
-    """The ids of texts. Prints what is left out; raises ValueError for a text without any known word."""
-    if vocabulary is None:
-        raise ValueError(f"prompts=: {name} keeps no vocabulary; train it again with data that have captions")
-    if empty := [text for text in texts if text and not vocabulary.known(text)]:
-        raise ValueError(f"prompts=: {name} knows {len(vocabulary.words):,} words, and none of {empty[0]!r}")
-    for remark in remarks(vocabulary, texts):
-        print(f"prompts: {remark}", flush=True)
-    return vocabulary(texts)
+    def words(self, texts: Sequence[str]) -> Tensor:
+        """The ids of texts. Prints what is left out; raises ValueError for a text without any known word."""
+        vocabulary = vocabulary_of(self.facts)
+        if vocabulary is None:
+            raise ValueError(f"prompts=: {self.name} keeps no vocabulary; train it again with data that have captions")
+        if empty := [text for text in texts if text and not vocabulary.known(text)]:
+            known = f"{self.name} knows {len(vocabulary.words):,} words"
+            raise ValueError(f"prompts=: {known}, and none of {empty[0]!r}")
+        for remark in remarks(vocabulary, texts):
+            print(f"prompts: {remark}", flush=True)
+        return vocabulary(texts)
 
-
-def read_numbers(texts: Sequence[str], dimensions: int) -> Tensor:
-    """The numbers of texts, float `(n, dimensions)`. Raises ValueError for anything else."""
-    try:
-        rows = [[float(word) for word in text.split()] for text in texts]
-    except ValueError as error:
-        raise ValueError(
-            f"prompts=: this run is conditioned on numbers, and {error}: write prompts=[0.2,0.8]"
-        ) from error
-    if wrong := [text for text, row in zip(texts, rows, strict=True) if len(row) != dimensions]:
-        raise ValueError(f"prompts=: {wrong[0]!r} should be {dimensions} numbers, with blanks between them")
-    return torch.tensor(rows)
+    def images(self, texts: Sequence[str], channels: int) -> Tensor:
+        """The images of files, of the samples' size. Raises ValueError if one is none."""
+        shape = (channels, *self.shape[1:])
+        return Pixels().encode(torch.stack([read_image(text, shape) for text in texts]))
 
 
 def read_image(text: str, shape: Sequence[int]) -> Tensor:
