@@ -57,7 +57,7 @@ class Classes(nn.Module):
 
 
 class Reader(Protocol):
-    """What a run has to read the texts of prompts with. Its methods raise ValueError for texts that they cannot read."""
+    """What a run has to read the texts of prompts with; raises ValueError for texts that cannot be read."""
 
     @property
     def name(self) -> str:
@@ -76,7 +76,7 @@ class DataBook(nn.Module):
     `rows`, a buffer, has an entry for each label and the null label's last. Before the book is filled every label means
     the null entry, so that a network can be built, counted and loaded without data.
 
-    A new meaning of labels is a subclass with `check`, `forward` and `example`, and with `prompted` if prompts state it.
+    A new meaning of labels is a subclass with `check`, `forward` and `example`, and `prompted` if prompts can state it.
     """
 
     features, width, channels = 0, 0, 0
@@ -117,12 +117,12 @@ class DataBook(nn.Module):
         raise NotImplementedError
 
     def prompted(self, texts: Sequence[str], reader: Reader) -> Tensor:
-        """The rows that the texts of prompts state. Raises ValueError for texts that state none, and without prompts."""
+        """The rows that the texts of prompts state. Raises ValueError for texts that state none, and by default."""
         raise ValueError(f"prompts=: {reader.name} reads its conditions by {type(self).__name__}, which has none")
 
     def example(self, shape: Sequence[int], g: torch.Generator) -> Tensor:
         """A row for each label, drawn at random, for samples of a shape `(C, H, W)`: what the laws fill it with."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} needs example(shape, g), a random row for each label")
 
     def looked_up(self, label: Tensor) -> Tensor:
         """(B,) int64 -> the rows of the labels `(B, ...)`."""
