@@ -4,6 +4,7 @@ import pytest
 
 from difflab.metric import higher_is_better, title
 from difflab.metric.dinov2 import DINOv2
+from difflab.metric.direction import scored
 from difflab.metric.features import EfficientNetLite0
 from difflab.metric.inception import Inception
 from difflab.metric.points import Points
@@ -29,3 +30,10 @@ def test_other_scores_have_one_too_and_counts_have_none():
     for key in ("n", "n_floor", "fd_", "precision_lite1", "bits_per_dim_se", "fd_lite0_vs_all"):
         with pytest.raises(ValueError, match=f"{key} is no score"):
             higher_is_better(key)
+
+
+def test_numbers_beside_a_score_are_known_by_the_end_of_their_names():
+    for name in ("fd_lite0", "bits_per_dim_bound", "precision_lite0_vs_train"):
+        assert scored(name) == name
+        for suffix in ("floor", "se", "reconstruction"):
+            assert scored(f"{name}_{suffix}") == name

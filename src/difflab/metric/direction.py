@@ -17,6 +17,11 @@ class Reading(NamedTuple):
     meaning: str = ""  # one sentence: what it measures
 
 
+BESIDE = {  # how the names of numbers end that stand beside a score, and what they are
+    "_floor": "What real samples get against real ones: ",
+    "_se": "The standard error: ",
+    "_reconstruction": "What real samples get once the first stage has encoded and decoded them: ",
+}
 READINGS = {
     "fd": Reading(
         "Fréchet distance",
@@ -151,6 +156,11 @@ def declare_features(suffix: str, title: str) -> None:
     """
     if FEATURES.setdefault(suffix, title) != title:
         raise ValueError(f"scores in _{suffix} are of {FEATURES[suffix]} already: choose another suffix")
+
+
+def scored(key: str) -> str:
+    """The score that a number belongs to: a key without what the names of the numbers beside a score end with."""
+    return key.removesuffix(next((suffix for suffix in BESIDE if key.endswith(suffix)), ""))
 
 
 def higher_is_better(key: str) -> bool:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from difflab.experiment.store.typed import TRAINED
-from difflab.metric.direction import better, meaning, title
+from difflab.metric.direction import BESIDE, better, meaning, scored, title
 from difflab.report.study import Study
 from difflab.report.tables import tidy
 from difflab.report.text import csv_cell
@@ -99,14 +99,8 @@ def factor(column: str) -> str:
 
 def score(column: str) -> str:
     """The meaning of a score, of its floor or of its standard error; else a setting of the training."""
-    beside = {
-        "_floor": "What real samples get against real ones: ",
-        "_se": "The standard error: ",
-        "_reconstruction": "What real samples get once the first stage has encoded and decoded them: ",
-    }
-    for suffix, words in beside.items():
-        if column.endswith(suffix):
-            return words + score(column.removesuffix(suffix))
+    if (own := scored(column)) != column:
+        return BESIDE[column.removeprefix(own)] + score(own)
     try:
         return f"{title(column)}, {better(column)}. {meaning(column)}"
     except ValueError:

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from difflab.metric.card import digest
+from difflab.metric.direction import scored
 from difflab.report.cell import Cell
 from difflab.report.floor import Floor, floor_of
 from difflab.report.record import Record
-
-BESIDE = ("_floor", "_se", "_reconstruction")  # how the names of numbers end that stand beside a metric
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Group:
     def metrics(self) -> tuple[str, ...]:
         """The metrics that any cell has, those with a real-versus-real floor first."""
         keys = tuple(dict.fromkeys(key for cell in self.cells for key in cell.metrics))
-        values = [key for key in keys if not key.endswith(BESIDE) and not re.match("n(_|$)", key)]
+        values = [key for key in keys if scored(key) == key and not re.match("n(_|$)", key)]
         return tuple(sorted(values, key=lambda key: f"{key}_floor" not in keys))
 
     @property

@@ -14,7 +14,7 @@ from difflab.experiment.parts.identity import seeds
 from difflab.experiment.picture.files import check_png
 from difflab.experiment.store.run import Run
 from difflab.experiment.store.stored import check_entries, check_fields, is_number
-from difflab.experiment.store.stored_evaluation import load_evaluation
+from difflab.experiment.store.stored_evaluation import PICTURES, load_evaluation
 from difflab.experiment.store.summary import Summary, summary_of
 from difflab.metric.card import ProtocolCard, digest
 from difflab.report.identity import typed_identity
@@ -22,7 +22,6 @@ from difflab.report.statistics import Seeds
 from difflab.report.text import as_text
 from difflab.report.words import sampling_words
 
-PICTURES = ("samples", "steps", "pairs")
 RESULT = {  # types of what a report reads of the result of a training
     **{"training": Mapping[str, float], "denoising_error": Mapping[str, float], "straightness": float},
     "residual": list[list[float | None]],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from difflab.experiment.store.stored_evaluation import PICTURES
 from difflab.metric.direction import better, meaning, title
 from difflab.report.cell import Cell
 from difflab.report.charts import Chart, quality_chart
@@ -16,7 +17,6 @@ from difflab.report.gallery import Gallery, gallery
 from difflab.report.group import Group
 from difflab.report.ranking import Place, ranking
 from difflab.report.reached import Reached, Target, reached, target_of
-from difflab.report.record import PICTURES
 from difflab.report.study import Study
 from difflab.report.text import as_text, nfe_text, repetitions_text
 from difflab.report.words import in_words

@@ -10,13 +10,13 @@ from difflab.experiment.mirror.wandb_job import WandbJob, protocol_tag
 from difflab.experiment.mirror.wandb_mirror import Wandb
 from difflab.experiment.mirror.wandb_server import attempt
 from difflab.experiment.store.files import write_json
+from difflab.experiment.store.stored_evaluation import PICTURES
 from difflab.experiment.store.typed import TRAINED
 from difflab.experiment.store.wandb_download import BEST, PREFIX
 from difflab.metric.direction import higher_is_better, title
 from difflab.report.cell import Cell
 from difflab.report.costs import COSTS
 from difflab.report.group import Group
-from difflab.report.record import PICTURES
 from difflab.report.study import Study
 from difflab.report.words import SAMPLED
 

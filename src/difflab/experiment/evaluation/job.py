@@ -30,7 +30,7 @@ from difflab.experiment.sampling.drawing_cost import drawing_cost
 from difflab.experiment.sampling.recipe import BATCH, Recipe
 from difflab.experiment.store.files import write_json
 from difflab.experiment.store.run import Run
-from difflab.experiment.store.stored_evaluation import read_evaluation, stored_likelihoods
+from difflab.experiment.store.stored_evaluation import PICTURES, read_evaluation, stored_likelihoods
 from difflab.metric.cache import Cache
 from difflab.metric.card import ProtocolCard, digest
 from difflab.metric.memorisation import Memorisation
@@ -40,7 +40,6 @@ from difflab.process.noise import VERSION as NOISE
 from difflab.sampler.evaluations import timing
 
 PARTS = ("model", "data", *RECIPE[:3], "protocol")  # the keys of a configuration whose classes make a number
-PICTURES = ("samples", "steps", "pairs")
 TICK = 1e-9  # seconds that pass at least, also by a clock that stands still
 MEASURED = 512  # samples that are measured at once
 

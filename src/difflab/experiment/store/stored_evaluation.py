@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 
 from difflab.experiment.store.stored import check_fields, is_number, load_json, no_number, short
 from difflab.metric.card import ProtocolCard
-from difflab.metric.direction import possible
+from difflab.metric.direction import possible, scored
 
 FIELDS = {
     "metrics": Mapping[str, float],
@@ -24,10 +24,10 @@ LATER = {"notes": Mapping[str, str], "study": str | None}  # which the evaluatio
 COSTS = {"nfe": float, "seconds": float, "seconds_per_sample": float, "network_share": float}
 LATER_COSTS = {"peak_memory": float, "device": str}
 COUNTS = re.compile(r"n(_reference|_floor|_floor_from)?(_vs_(train|test))?")
-BESIDE = re.compile("(_se|_reconstruction)$")  # how the names of numbers end that stand beside a score
 LIKELIHOOD = (  # the fields of a card that a likelihood depends on
     *("likelihood", "n_likelihood", "reference_sha256", "weights", "precision", "noise", "extensions"),
 )
+PICTURES = ("samples", "steps", "pairs")  # the kinds that may stand beside it
 LONGEST = 4000  # characters of a text of the card, a cost or a note
 
 
@@ -79,7 +79,7 @@ def check_metrics(metrics: Mapping[str, float], path: Path) -> None:
             raise ValueError(f"{path} is refused: its {name} is {short(value)}")
         if not COUNTS.fullmatch(name):
             try:
-                possible(BESIDE.sub("", name))
+                possible(scored(name))
             except ValueError as error:
                 raise ValueError(f"{path} is refused: {str(error)[:200]}") from error
 
