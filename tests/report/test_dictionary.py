@@ -7,6 +7,7 @@ import dataclasses
 
 from difflab.metric.card import ProtocolCard
 from difflab.metric.direction import READINGS, meaning
+from difflab.report.costs import MEANINGS
 from difflab.report.dictionary import CARD, described, dictionary, write_dictionary
 from difflab.report.study import Study
 from difflab.report.tables import write_csv
@@ -43,3 +44,7 @@ def test_settings_are_named_as_they_are_typed():
     assert entries["range.limit"] == ("", "The setting range.limit of sampling.")
     assert described("cost_seconds") == ("s", "Time of drawing all samples.")
     assert "the runs that it is made from" in described("training_seconds_before")[1]
+    assert described("training_evaluations") == ("evaluations", MEANINGS["training NFE"])
+    assert (
+        "backward passes are not counted" in MEANINGS["training NFE"]
+    )  # as tests/experiment/test_network_cost.py has it

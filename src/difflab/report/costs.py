@@ -12,6 +12,7 @@ from difflab.report.text import counted
 
 COSTS = {"nfe": "network evaluations a sample", "seconds_per_sample": "seconds a sample"}  # by the keys of `cost`
 SPENT = {"training images": "images_seen", "training NFE": "evaluations", "training s": "seconds"}
+EVALUATIONS = "The network evaluations that the losses of the training took; backward passes are not counted."
 MEANINGS = {
     "NFE": "The network evaluations that a sample may take.",
     "NFE counted": "The network evaluations that a sample took.",
@@ -19,7 +20,7 @@ MEANINGS = {
     "network share": "The share of the drawing time that was spent in the network.",
     "peak memory, MiB": "The most memory that was in use while drawing.",
     "training images": "The images that the training saw, repeated ones each time.",
-    "training NFE": "The network evaluations of the training, backward passes included.",
+    "training NFE": EVALUATIONS,
     "training s": "The seconds that the training took.",
     "seeds": "The number of trainings, which differ in their seed alone.",
 }

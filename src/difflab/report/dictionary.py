@@ -8,6 +8,7 @@ from pathlib import Path
 
 from difflab.experiment.store.typed import TRAINED
 from difflab.metric.direction import BESIDE, better, meaning, scored, title
+from difflab.report.costs import EVALUATIONS
 from difflab.report.study import Study
 from difflab.report.tables import tidy
 from difflab.report.text import csv_cell
@@ -38,7 +39,7 @@ COSTS = {
 }
 TRAINING = {
     "images_seen": ("samples", "Samples that the training saw, repeated ones each time."),
-    "evaluations": ("evaluations", "Network evaluations of the training, backward passes included."),
+    "evaluations": ("evaluations", EVALUATIONS),
     "seconds": ("s", "Time of the training."),
 }
 CARD = {
