@@ -1,16 +1,18 @@
 """What commands print: what a job is about, how far it is, and first the three scores that matter."""
 
+import json
 import re
 import time
 from pathlib import Path
 
 import pytest
 
-from difflab.cli.console import headline, headline_rows
+from difflab.cli.console import headline, headline_rows, metric_rows
 from difflab.experiment.machine import terminal
 from difflab.experiment.machine.terminal import bar, duration, job_of_study, phase, remark
 from difflab.experiment.parts.identity import label
-from difflab.experiment.training.job import opening
+from difflab.experiment.store.stored_evaluation import load_evaluation
+from difflab.experiment.training import opening
 from helpers.jobs import TOY, run_here, said_here
 
 
@@ -60,6 +62,22 @@ def test_the_headline_is_a_distance_what_is_missed_and_copies():
     assert headline(found(w2=1.0, energy=2.0)) == ["w2", "energy"]
     assert headline({"loss": 1.0}) == []
     assert headline_rows(found(w2=1.0))[0] == ("w2", "1", "0", "Wasserstein-2: lower is better")
+
+
+def test_an_evaluation_of_an_earlier_version_is_shown_without_what_it_lacks(told):
+    """Those costs, notes, texts of the card and scores that version 0.1 did not write."""
+    _, _, _, folder = told
+    (path,) = folder.glob("runs/*/evaluations/*.json")
+    found = json.loads(path.read_text())
+    complete = dict(row[:2] for row in metric_rows(found))
+    assert complete["peak memory"].endswith(" GiB")
+    for key in ("peak_memory", "device"):
+        del found["cost"][key]
+    found.pop("notes", None)
+    path.with_name("earlier.json").write_text(json.dumps(found))
+    earlier = dict(row[:2] for row in metric_rows(load_evaluation(path.with_name("earlier.json"))))
+    gone = {"peak memory", *(key for key in complete if key.startswith("note on"))}
+    assert earlier == {key: value for key, value in complete.items() if key not in gone}
 
 
 def test_the_jobs_of_a_study_print_a_line_each_and_a_remark_once(tmp_path):

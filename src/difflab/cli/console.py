@@ -61,7 +61,7 @@ def metric_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("NFE", f"{cost['nfe']:g}", ""),
         ("sampling seconds", f"{cost['seconds']:.1f}", ""),
         ("of the measuring in the network", f"{cost['network_share']:.0%}", ""),
-        ("peak memory", f"{cost['peak_memory'] / 2**30:.1f} GiB", ""),
+        *(("peak memory", f"{cost[key] / 2**30:.1f} GiB", "") for key in ["peak_memory"] if key in cost),
     ]
 
 
