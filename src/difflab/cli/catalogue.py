@@ -1,4 +1,4 @@
-"""The README's table of samplers, made from the samplers themselves: `difflab catalogue`."""
+"""The table of samplers in docs/samplers.md, made from the samplers themselves: `difflab catalogue`."""
 
 from __future__ import annotations
 
