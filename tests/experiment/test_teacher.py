@@ -112,6 +112,29 @@ def test_a_student_that_no_teacher_can_teach_is_refused_before_the_teacher_is_tr
     assert not names(runs)
 
 
+def test_each_process_must_have_held_out_samples_of_the_set_that_is_validated_on(here):
+    """The last tenth of the pairs, made or still to be made, whose parts of a batch of 128 are 64; not of the data."""
+    save_pairs("few.safetensors", torch.zeros(500, 2), torch.zeros(500, 2), torch.zeros(500, dtype=torch.long))
+    save_pairs("more.safetensors", torch.zeros(700, 2), torch.zeros(700, 2), torch.zeros(700, dtype=torch.long))
+    two = [*FLOW, "batch_size=128", "trainer.devices=2", "dry_run=true"]
+    words = f'teacher="{" ".join([*FLOW, "seed=1"])}"'  # of one that is still to be trained
+    for wrong, said in [
+        ([words, "teacher.pairs=500"], "50 held-out pairs, of teacher.pairs=500, leave one of 2 processes without any"),
+        (["teacher=rectified", "teacher.pairs=500"], "give a batch_size of 98 or less"),
+        (["data.pairs=few.safetensors"], "50 held-out samples leave one of 2 processes without any"),
+        (["data.source.held_out=64"], "64 held-out samples leave one of 2 processes without any"),
+        ([words, "teacher.pairs=9", "batch_size=2"], "teacher.pairs=9: .* 10 are needed"),
+    ]:
+        with pytest.raises(UserError, match=said):
+            train(composed(*two, *wrong))
+    for right in (
+        ["teacher=rectified", "teacher.pairs=650"],
+        ["data.pairs=more.safetensors", "data.source.held_out=9"],
+    ):
+        assert train(composed(*two, *right))["plan"]
+    assert len(names(here)) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

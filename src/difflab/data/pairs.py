@@ -19,6 +19,11 @@ def save_pairs(path: str | Path, x: Tensor, eps: Tensor, y: Tensor) -> None:
     save_file({"x": x.contiguous(), "eps": eps.contiguous(), "y": y.contiguous()}, path)
 
 
+def held_out(n: int) -> int:
+    """How many of `n` pairs are held out: the last tenth."""
+    return n // 10
+
+
 def load_pairs(path: str | Path, shape: Sequence[int], classes: int) -> tuple[Split, Split]:
     """The pairs of a file to train on, and the last tenth, which is held out.
 
@@ -37,17 +42,17 @@ def load_pairs(path: str | Path, shape: Sequence[int], classes: int) -> tuple[Sp
     x, eps, y = tensors["x"], tensors["eps"], tensors["y"]
     if not x.ndim:
         raise ValueError(f"{path} holds no pairs, but single numbers")
-    cut = len(x) - len(x) // 10
+    cut = len(x) - held_out(len(x))
     try:
-        training, held_out = (Split(x[part], y[part], eps[part]) for part in (slice(cut), slice(cut, None)))
+        training, last = (Split(x[part], y[part], eps[part]) for part in (slice(cut), slice(cut, None)))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if training.shape != tuple(shape):
         raise ValueError(f"{path} holds pairs of shape {list(training.shape)}, the data have {list(shape)}")
-    if not len(held_out):
+    if not len(last):
         raise ValueError(f"{path} holds {len(x)} pairs: at least 10 are needed, for the last tenth is held out")
     if not (x.isfinite().all() and eps.isfinite().all()):
         raise ValueError(f"{path} holds values that are not finite")
     if not 0 <= y.min() <= y.max() <= classes:
         raise ValueError(f"{path} holds labels {y.min()}..{y.max()}, the data have 0..{classes}")
-    return training, held_out
+    return training, last

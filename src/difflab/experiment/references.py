@@ -74,7 +74,8 @@ def refuse(config: Config, check: Check) -> None:
 
 def check_training(config: Config, rest: Config) -> None:
     """Build a training without what it needs from others, and see that it could use a teacher."""
-    check_student(config, Training.of(rest).model)
+    job = Training.of(rest)
+    check_student(config, job.model, len(job.devices))
 
 
 def words_in(config: Config) -> Iterator[tuple[Place, str]]:

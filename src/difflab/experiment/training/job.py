@@ -79,7 +79,7 @@ class Training:
         config = {**config, "precision": settle_precision(config["precision"], device)}
         data = data_module(config, device)
         model = initial_model(config)
-        teacher = Teacher.of(config, model, data)
+        teacher = Teacher.of(config, model, data, len(devices))
         origins = origins_of(config, data, model, teacher)
         run = Run.of(Path(config["runs_dir"]), label(config), fingerprint(config, origins))
         sampling = None

@@ -14,7 +14,7 @@ from torch import Tensor
 from difflab.data.labels import in_turn
 from difflab.data.latents import space_name
 from difflab.data.module import DataModule
-from difflab.data.pairs import save_pairs
+from difflab.data.pairs import held_out, save_pairs
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.config.files import read
 from difflab.experiment.machine.lock import locked
@@ -25,6 +25,7 @@ from difflab.experiment.sampling.recipe import Trained, trained
 from difflab.experiment.store.files import atomic
 from difflab.experiment.store.run import Run, find
 from difflab.experiment.store.weights import kept_of, load_denoiser, weights_identity
+from difflab.experiment.training.batches import check_held_out
 from difflab.metric.card import digest
 from difflab.paradigm.base import Paradigm
 from difflab.process.noise import VERSION, SampleNoise, keyed
@@ -46,14 +47,14 @@ class Teacher:
     starts: bool  # whether the student starts from the teacher's weights
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], student: Paradigm, data: DataModule) -> Teacher | None:
+    def of(cls, config: Mapping[str, Any], student: Paradigm, data: DataModule, devices: int) -> Teacher | None:
         """The teacher that draws pairs for a student, which is measured on `data`; None where there is none.
 
         A student that follows the flow of its teacher takes no pairs.
 
         Raises ValueError as `check_student` and `check` do.
         """
-        check_student(config, student)
+        check_student(config, student, devices)
         words = config.get("teacher") or {}
         if not words.get("run"):
             return None
@@ -144,10 +145,11 @@ def check_fit(run: Run, teacher: AnyDenoiser, student: Paradigm, data: DataModul
         raise ValueError(f"teacher={name} has no network: choose a trained rectified_flow, flow_matching or ot_flow")
 
 
-def check_student(config: Mapping[str, Any], student: Paradigm) -> None:
+def check_student(config: Mapping[str, Any], student: Paradigm, devices: int) -> None:
     """Raise ValueError for a student without the teacher that it needs, or with one that it has no use for.
 
-    Raise it also for pairs that would not fill a batch, and for settings of a teacher that are not used.
+    Raise it also for pairs that would not fill a batch, of which one of as many processes as `devices` would validate
+    on none, and for settings of a teacher that are not used.
     """
     words, start = config.get("teacher") or {}, config["init"]
     if not words.get("run"):
@@ -181,11 +183,12 @@ def check_student(config: Mapping[str, Any], student: Paradigm) -> None:
         return
     if pairs := config["data"].get("pairs"):
         raise ValueError(f"data.pairs={pairs}: a teacher draws the pairs; leave out one of the two")
-    n = words["pairs"]
-    if n - n // 10 < config["batch_size"]:
-        raise ValueError(
-            f"teacher.pairs={n}: nine tenths of them are trained on, and must fill a batch of {config['batch_size']}"
-        )
+    n, batch = words["pairs"], config["batch_size"]
+    if not (last := held_out(n)):
+        raise ValueError(f"teacher.pairs={n}: at least 10 are needed, for the last tenth is held out")
+    if n - last < batch:
+        raise ValueError(f"teacher.pairs={n}: nine tenths of them are trained on, and must fill a batch of {batch}")
+    check_held_out(last, f"{last} held-out pairs, of teacher.pairs={n},", batch, devices)
 
 
 def changed(words: Mapping[str, Any]) -> list[str]:
