@@ -32,7 +32,7 @@ from difflab.guidance.base import Chain
 from difflab.guidance.clip import Clip
 from difflab.guidance.problem import Operator
 from difflab.guidance.restoration import Restoration
-from difflab.metric.psnr import psnr
+from difflab.objective.nearness import psnr
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.generate import generate
 from difflab.sampler.grid import LogSNR

@@ -17,7 +17,7 @@ from difflab.experiment.store.run import Run
 from difflab.experiment.task.base import Job
 from difflab.experiment.task.invert import Invert, decode, encode, rising, smoothed
 from difflab.guidance.base import Chain
-from difflab.metric.psnr import psnr
+from difflab.objective.nearness import psnr
 from difflab.process.discrete import CosineBetas
 from difflab.process.schedule import VP, Linear
 from difflab.sampler.ancestral import Ancestral

@@ -18,7 +18,7 @@ from difflab.guidance.interval import Interval
 from difflab.guidance.problem import InpaintPixels, SuperResolution
 from difflab.guidance.restoration import DPS, PiGDM, PublishedDPS, Replacement
 from difflab.laws import close, violations
-from difflab.metric.psnr import psnr
+from difflab.objective.nearness import psnr
 from difflab.process.discrete import CosineBetas
 from difflab.process.schedule import EDM, VP, Linear
 from difflab.process.target import V

@@ -9,10 +9,10 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from difflab.denoiser.first_stage import FirstStage, check_size, drawn, first_numbers, kl_to_standard_normal
 from difflab.objective.draws import Noised
+from difflab.objective.nearness import nearness
 from difflab.objective.reconstruction import L1, Maps, Reconstruction, perceptual
 from difflab.objective.times import Times, Uniform
 from difflab.paradigm.adversary import Adversary, adaptive_weight
@@ -22,8 +22,6 @@ from difflab.paradigm.optimisation import Optimisation
 from difflab.process.ranges import Chance, Seed, Size
 
 log = logging.getLogger(__name__)
-
-SSIM_SIDE = 11  # pixels of the window of SSIM, which images must have
 
 
 class KLAutoencoder(Paradigm):
@@ -137,11 +135,7 @@ class KLAutoencoder(Paradigm):
 
     def nearness(self, x: Tensor, truth: Tensor) -> dict[str, Tensor]:
         """How near images are to the true ones, by name; each of shape `(B,)`."""
-        each = tuple(range(1, x.ndim))
-        found = {"psnr": peak_signal_noise_ratio(x, truth, 2.0, reduction="none", dim=each)}
-        if x.ndim == 4 and min(x.shape[2:]) >= SSIM_SIDE:
-            ssim = structural_similarity_index_measure(x, truth, data_range=2.0, reduction="none")
-            found["ssim"] = cast(Tensor, ssim).reshape(-1)
+        found = nearness(x, truth)
         if self.maps is not None:
             found["perceptual"] = perceptual(self.maps, x, truth)
         return found

@@ -25,9 +25,9 @@ from difflab.metric.cache import Cache
 from difflab.metric.distance import thinned
 from difflab.metric.features import Extractor, widths
 from difflab.metric.memorisation import calibration
-from difflab.metric.psnr import psnr
 from difflab.metric.reference import floor, real_features, remarks
 from difflab.metric.sample_size import FEW
+from difflab.objective.nearness import psnr
 from difflab.process.noise import keyed
 
 SPLITS = ("test", "train")

@@ -14,7 +14,7 @@ from difflab.experiment.parts.build import build
 from difflab.experiment.picture.files import save_png
 from difflab.experiment.picture.text import number
 from difflab.experiment.task.base import Job, Outcome, last
-from difflab.metric.psnr import psnr
+from difflab.objective.nearness import psnr
 from difflab.process.noise import SampleNoise
 from difflab.process.schedule import Schedule
 from difflab.sampler.base import is_noise

@@ -14,7 +14,7 @@ from difflab.experiment.picture.files import save_png
 from difflab.experiment.picture.sheet import Sheet
 from difflab.experiment.picture.tile import tiles
 from difflab.experiment.task.base import Job, Outcome, last
-from difflab.metric.psnr import psnr
+from difflab.objective.nearness import psnr
 from difflab.process.noise import SampleNoise
 
 COLUMNS = 16  # samples that are shown

@@ -16,7 +16,7 @@ from difflab.experiment.task.invert import COLUMNS
 from difflab.guidance.base import Chain
 from difflab.guidance.problem import Operator
 from difflab.guidance.restoration import Restoration
-from difflab.metric.psnr import SSIM_SIDE, psnr, ssim
+from difflab.objective.nearness import nearness
 from difflab.process.noise import keyed
 from difflab.process.ranges import Size
 from difflab.sampler.generate import Samples
@@ -70,9 +70,8 @@ class Restore:
         y = self.measure(job, x0)
         x, evaluations = self.restored(job, y)
         plain = self.problem.pinv(y)
-        measured = {"psnr": psnr(x, x0).mean().item(), "psnr_pinv": psnr(plain, x0).mean().item()}
-        if min(x0.shape[2:]) >= SSIM_SIDE:
-            measured |= {"ssim": ssim(x, x0).mean().item(), "ssim_pinv": ssim(plain, x0).mean().item()}
+        near = {"": nearness(x, x0), "_pinv": nearness(plain, x0)}
+        measured = {f"{name}{of}": near[of][name].mean().item() for name in near[""] for of in near}
         rows = {
             "held-out": x0,
             f"measured (pseudo-inverse)\nPSNR {measured['psnr_pinv']:.1f} dB": plain,

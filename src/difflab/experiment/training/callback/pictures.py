@@ -26,7 +26,7 @@ from difflab.experiment.picture.sheet import Sheet
 from difflab.experiment.picture.similarity import similarity_sheet
 from difflab.experiment.picture.tile import tiles
 from difflab.experiment.sampling.recipe import Recipe
-from difflab.metric.psnr import psnr
+from difflab.objective.nearness import psnr
 from difflab.paradigm.divergence import Diverged
 
 log = logging.getLogger(__name__)
