@@ -24,7 +24,8 @@ def check_batches(config: Mapping[str, Any], model: Paradigm, data: DataModule, 
     if steps < model.rounds:
         raise ValueError(
             f"images={images} in batches of batch_size={batch} are too few for {model.rounds} rounds, "
-            f"each of which needs one: give images={model.rounds * batch} or more, or a smaller batch_size or steps.rounds"
+            f"each of which needs one: give images={model.rounds * batch} or more, a smaller batch_size, or fewer "
+            f"steps.rounds"
         )
     if not pairs:
         check_held_out(n := len(data.held_out), f"{n} held-out samples", batch, devices)
