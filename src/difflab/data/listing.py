@@ -62,7 +62,8 @@ def _rows(path: Path) -> Iterator[tuple[str, object]]:
             if line.strip():
                 yield _pair(_parsed(path, number, line), path)
         return
-    lines = [row for row in csv.reader(text.splitlines(), delimiter="\t" if path.suffix.lower() == ".tsv" else ",") if row]
+    mark = "\t" if path.suffix.lower() == ".tsv" else ","
+    lines = [row for row in csv.reader(text.splitlines(), delimiter=mark) if row]
     head = [cell.strip().lower() for cell in lines[0]] if lines else []
     if {*head} & {*FILE}:
         lines = lines[1:]
