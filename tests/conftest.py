@@ -21,6 +21,7 @@ hypothesis.settings.load_profile("suite")  # the same examples each time, whatev
 FIRST = ["cli/test_sweep_on_processes", "cli/test_readme", "cli/test_wandb_sweeps", "experiment/test_conf_options"]
 FIRST += ["experiment/test_fsdp", "experiment/test_few_steps", "experiment/test_stopped_anywhere", "cli/test_search"]
 FIRST += ["experiment/test_resume", "experiment/test_processes", "report/test_figure", "experiment/test_reuse"]
+FIRST += ["experiment/test_benchmarks", "experiment/test_ddp", "cli/test_claims", "cli/test_check"]
 FIRST += ["experiment/test_latent_run", "laws/test_sampler_moments", "experiment/test_equal_processes"]
 
 

@@ -9,6 +9,7 @@ from difflab.cli import check
 from difflab.cli.check.laws import FINDINGS
 from difflab.cli.check.placement import Placement, on_grid
 from difflab.cli.parts import CONTEXTS, options_of, parts
+from difflab.data import Moons
 from difflab.process.schedule import VP
 from difflab.sampler.ddim import DDIM
 from difflab.sampler.dpm_solver import DPMSolverPP
@@ -62,7 +63,7 @@ def test_parts_are_what_difflab_trains_with():
     assert "held to the laws with width=32 depth=2 heads=2" in dit.notes[0]
     (auto,) = parts(["guidance=autoguidance"])
     assert auto.notes == ("weak is an exact one, in place of a run",)
-    assert type(only("data=moons").source) is type(only("data=moons").source)
+    assert type(only("data=moons").source) is Moons
     assert {*CONTEXTS} == {*FINDINGS}
     assert composed("schedule=vp")["schedule"]["beta_max"] == 20.0
 

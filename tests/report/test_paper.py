@@ -30,8 +30,10 @@ def test_environments_and_braces_are_balanced(sources):
     for tex in sources:
         open_ones = []
         for word, name in environments(tex):
-            open_ones.append(name) if word == "begin" else open_ones.remove(open_ones[-1])
-            assert word == "begin" or name not in open_ones
+            if word == "begin":
+                open_ones.append(name)
+            else:
+                assert open_ones.pop() == name
         assert open_ones == []
         bare = re.sub(r"\\[{}]", "", tex)
         assert bare.count("{") == bare.count("}")
