@@ -8,6 +8,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import IO, Literal, NamedTuple
 from zipfile import BadZipFile, ZipFile
@@ -86,8 +87,7 @@ class Emoji:
 
     def load(self) -> Images:
         """Read the file inside the package and check its pixels."""
-        with files("difflab.data").joinpath("emoji32.zip").open("rb") as file:
-            pixels, drawings = read(file)
+        pixels, drawings = packaged()
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2)
         held_out = torch.tensor([drawing.held_out for drawing in drawings])
         if self.labels == "caption":
@@ -113,6 +113,13 @@ def captions_of(drawings: Sequence[Drawing]) -> Captions:
     kinds = torch.tensor([styles.index(drawing.style) for drawing in drawings]).repeat_interleave(FORMS)
     texts = [text for drawing in drawings for text in drawing.prompts]
     return Captions(texts, FORMS, concepts, [f"{style} style" for style in styles], kinds)
+
+
+@cache
+def packaged() -> tuple[NDArray[np.uint8], Sequence[Drawing]]:
+    """What `read` finds in the package; it is decoded once in a process, and must not be changed."""
+    with files("difflab.data").joinpath("emoji32.zip").open("rb") as file:
+        return read(file)
 
 
 def read(file: IO[bytes]) -> tuple[NDArray[np.uint8], Sequence[Drawing]]:
