@@ -70,6 +70,7 @@ def test_lists_of_files_and_labels_are_folders_by_another_name(tmp_path):
     files = {
         "head.csv": "label,file\n" + "\n".join(f"{label},{name}" for name, label in rows),
         "bare.csv": "\n".join(",".join(row) for row in rows),
+        "CAPITALS.TSV": "\n".join("\t".join(row) for row in rows),
         "lines.jsonl": "\n".join(lines),
     }
     for name, text in files.items():

@@ -107,9 +107,10 @@ def test_text_stands_for_itself_in_a_setting():
 
 
 def test_the_next_command_works_as_it_stands(capsys):
-    """Also where the runs lie in a folder that needs quotes."""
-    for folder in ("runs", "scratch", "a=b (c), d"):
-        words = shlex.split(train({**TOY, "runs_dir": folder})["next"])
+    """Also where the runs lie in a folder that needs quotes, and of a table of ten steps."""
+    short = {"paradigm": "ddpm", "schedule": "ddpm_cosine", "schedule.T": 10, "sampler": "ddim", "grid": "uniform"}
+    for more in ({"runs_dir": "runs"}, {"runs_dir": "scratch"}, {"runs_dir": "a=b (c), d"}, short):
+        words = shlex.split(train({**TOY, **more})["next"])
         assert words[0] == "difflab-sample"
         run_here("sample", *words[1:], "n=2")
         assert "2 points" in capsys.readouterr().out

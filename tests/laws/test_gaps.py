@@ -63,6 +63,12 @@ def test_a_gap_reaches_its_last_number_of_steps_whatever_the_ratio():
         assert (numbers[0], numbers[-1]) == (first, last)
 
 
+def test_a_gap_with_more_steps_at_first_than_at_last_is_refused():
+    for kind in (Karras, KarrasRoot):
+        with pytest.raises(ValueError, match=r"first=3 must be residual\.gap\.last=2 or less"):
+            kind(first=3, last=2)
+
+
 def test_the_loss_of_consistency_training_is_that_of_the_paper():
     """`(sqrt(|f(x_t, t) - f(x_r, r)|^2 + c^2) - c) / (t - r)` with `c = 0.00054 sqrt(d)`: Song & Dhariwal 2023."""
     torch.manual_seed(0)

@@ -65,7 +65,7 @@ class AnyDenoiser(nn.Module):
     learned_encoder: bool = False  # whether its x_t come from an encoder, and are no mixes of x0 and noise
 
     def resemble(self, other: AnyDenoiser) -> None:
-        """Take over what is known of a denoiser that this one wraps; its schedule and target may be others."""
+        """Copy the facts of a denoiser that this one wraps, except its schedule and target, which may differ."""
         for name in AnyDenoiser.__annotations__.keys() - {"is_network", "schedule", "target"}:  # it is no network
             setattr(self, name, getattr(other, name))
 

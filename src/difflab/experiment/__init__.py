@@ -4,13 +4,13 @@ The folders, each of which imports those before it alone:
 
 - `parts`: objects from a configuration's nodes, their identity, errors in what users write
 - `machine`: devices, processes, locks, signals, the terminal
-- `store`: what is on disk: runs, weights, checkpoints, stored evaluations
+- `store`: the files of runs: weights, checkpoints, stored evaluations
 - `model`: trained models in use: from runs, as first stages, as measures of others
 - `sampling`: how a trained denoiser is sampled
 - `picture`: sheets of samples
 - `mirror`: W&B, TensorBoard, CSV, MLflow
 - `config`: from the words that users type to a plain configuration
-- `evaluation`: what is measured, by which protocol
+- `evaluation`: scores of a run by a protocol
 - `training`: from a configuration to a finished run
 - `task`: what `difflab-sample` does with a run
 

@@ -33,6 +33,7 @@ from difflab.experiment.training.fitting import finished, load
 from difflab.experiment.training.job import Training
 from difflab.experiment.training.opening import opening_lines
 from difflab.experiment.training.trainer import placed
+from difflab.paradigm.diffusion import Diffusion
 
 Requested = Literal["train", "evaluate"]  # what a command was started for; the other job it only needs
 Result = dict[str, Any]  # plain values
@@ -123,7 +124,10 @@ def trained_and_measured(training: Training, requested: Requested, shown: Mirror
     shown.log_cached(job, result, {})
     folder = training.run.folder
     name = word_for(folder.name if training.config["runs_dir"] == "runs" else str(folder))  # what commands find it by
-    said = {"run": folder.name, "folder": str(folder), "next": training.model.hint.format(run=name)}
+    model = training.model
+    table = isinstance(model, Diffusion) and model.schedule.discrete  # which has room for as many steps
+    following = model.hint.format(run=name, nfe=min(20, int(model.schedule.t_max)) if table else 20)
+    said = {"run": folder.name, "folder": str(folder), "next": following}
     return {**said, **result, "evaluations": found}
 
 

@@ -76,11 +76,16 @@ class Karras:
 
     Their number doubles in turns of equal length: Song & Dhariwal 2023 (arXiv:2310.14189), whose times lie on the grid.
     Here a step leads down from any time, and the last one to `s`. Grid: Karras et al. 2022 (arXiv:2206.00364), eq. 5.
+    Raises ValueError unless `first <= last`.
     """
 
     first: Count = 10
     last: Count = 1280
     rho: Positive = 7.0
+
+    def __post_init__(self) -> None:
+        if self.first > self.last:
+            raise ValueError(f"residual.gap.first={self.first} must be residual.gap.last={self.last} or less")
 
     def steps(self, progress: float) -> int:
         """`min(first 2^turn, last)`, of which `log2 floor(last / first) + 1` turns take the whole budget."""

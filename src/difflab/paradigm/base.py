@@ -48,7 +48,7 @@ class Paradigm(pl.LightningModule):
     follows_teacher: bool = False  # whether it learns from the flow of a teacher
     starts_trained: bool = False  # whether it learns from the weights that it starts from
     rounds: int = 1  # equal parts of the budget, each of which needs a step
-    hint: ClassVar[str]  # the command that makes use of a trained run, with `{run}` for its name
+    hint: ClassVar[str]  # the command that uses a trained run, with `{run}` for its name and `{nfe}` for 20 or less
     coupling: Coupling = Independent()
     label_dropout: float = 0.0  # the share of training labels replaced by the null label
     adversary: Adversary | None  # a discriminator that is trained against what is learned

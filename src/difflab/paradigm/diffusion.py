@@ -63,7 +63,7 @@ class Diffusion(Paradigm):
 
     learns: ClassVar[str] = "denoiser"
     follows_budget: ClassVar[bool] = False
-    hint: ClassVar[str] = "difflab-sample run={run} sampler=ddim nfe=20"
+    hint: ClassVar[str] = "difflab-sample run={run} sampler=ddim nfe={nfe}"
     scores: ClassVar[Sequence[str]] = (FlowLikelihood.score, ContinuousBound.score)  # names that `likelihoods` may have
 
     def __init__(

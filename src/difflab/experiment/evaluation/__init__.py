@@ -1,1 +1,1 @@
-"""The evaluation of a run: what is measured, and by which protocol."""
+"""The evaluation of a run: its scores, by a protocol."""

@@ -166,7 +166,7 @@ class Texts:
     shape: Sequence[int]  # of its samples
 
     def words(self, texts: Sequence[str]) -> Tensor:
-        """The ids of texts. Prints what is left out; raises ValueError for a text without any known word."""
+        """The token ids of texts; unknown words are printed and left out. Raises ValueError where none is known."""
         vocabulary = vocabulary_of(self.facts)
         if vocabulary is None:
             raise ValueError(f"prompts=: {self.name} keeps no vocabulary; train it again with data that have captions")
