@@ -14,6 +14,7 @@ from PIL import Image
 
 from difflab.experiment.mirror.wandb_mirror import QUIET, TrainingMirror, Wandb
 from difflab.experiment.mirror.wandb_server import mode
+from difflab.experiment.picture.files import picture_at, save_png
 from helpers.wandb_jobs import FOUND, at_server, evaluation, measure, offline, train, training
 
 server = pytest.fixture(at_server)
@@ -29,18 +30,18 @@ def test_a_resumed_training_stays_one_run(server, tmp_path):
 
 
 def test_what_a_killed_process_had_not_sent_is_sent_by_the_next(server, tmp_path):
-    """Its rows and pictures are in the files; of what has arrived nothing is sent again."""
-    folder = tmp_path / "samples"
-    folder.mkdir()
+    """Its rows and pictures of any kind are in the files; of what has arrived nothing is sent again."""
+    kinds = "samples", "reconstructions"
     train(tmp_path, (1.0,))
     rows = [{"step": step, "images_seen": 4 * step + 4, "train/loss": step + 0.5} for step in (0, 19, 20)]
     (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    Image.new("L", (8, 8)).save(folder / "step-0000020.png")
+    for kind in kinds:
+        save_png(Image.new("L", (8, 8)), picture_at(tmp_path / kind, 20))
     train(tmp_path, (0.25,), start=3)
     ((_, run),) = server.runs.items()
     found = [(row["_step"], row["images_seen"], row["train/loss"]) for row in run.history if "train/loss" in row]
     assert found == [(0, 4, 1.0), (19, 80, 19.5), (20, 84, 20.5), (30, 124, 0.25)]
-    assert "samples" in run.history[[row["_step"] for row in run.history].index(19)]
+    assert {*kinds} <= run.history[[row["_step"] for row in run.history].index(19)].keys()
 
 
 def test_an_evaluation_that_is_told_again_is_there_once(server, tmp_path):

@@ -14,9 +14,10 @@ from PIL.Image import Image
 from PIL.Image import open as open_image
 
 from difflab.experiment.mirror.wandb_server import attempt, finish
+from difflab.experiment.picture.files import picture_at
 from difflab.experiment.store.metrics_file import parsed
 
-LOGGED = ("train/*", "val/*", "final/*", "selection/*", "gradients/*", "weights/*", "samples")  # over the images seen
+LOGGED = ("train/*", "val/*", "final/*", "selection/*", "gradients/*", "weights/*")  # over the images seen
 COUNTED = ("step", "images_seen")  # in a row of the file; the mirror counts them itself
 TITLE = 63  # letters of an alert's title that W&B takes
 
@@ -69,9 +70,9 @@ class TrainingMirror(Logger):
         for at, rows in groupby((row for row in found if step_of(row) >= first), step_of):
             for row in rows:
                 self.log_metrics({key: value for key, value in row.items() if key not in COUNTED}, row["step"])
-            if (picture := folder / "samples" / f"step-{at + 1:07d}.png").exists():
+            for picture in sorted(folder.glob(str(picture_at(Path("*"), at + 1)))):
                 with open_image(picture) as image:
-                    self.log_picture("samples", image, at + 1)
+                    self.log_picture(picture.parent.name, image, at + 1)
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # Lightning's signature
         """Nothing: the configuration was given at the start."""
@@ -79,6 +80,7 @@ class TrainingMirror(Logger):
     def log_picture(self, key: str, image: Image, step: int) -> None:
         """Mirror a picture."""
         seen, at = step * self.batch_size, max(0, step - 1)
+        self.tell(lambda run: run.define_metric(key, step_metric="images_seen"))
         self.tell(lambda run: run.log({key: wandb.Image(image), "images_seen": seen}, step=at))
 
     def tell(self, action: Callable[[wandb.Run], object]) -> None:

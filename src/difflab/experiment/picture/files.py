@@ -26,6 +26,11 @@ def save_png(image: Image.Image, path: Path) -> Path:
     return path
 
 
+def picture_at(folder: Path, step: int) -> Path:
+    """The picture of a training's step, in the folder of its kind."""
+    return folder / f"step-{step:07d}.png"
+
+
 def save_gif(frames: Sequence[Image.Image], path: Path, milliseconds: int = 80) -> Path:
     """Write an endless GIF, with its folder; return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from difflab.experiment.machine.processes import agreed, rank, several
 from difflab.experiment.machine.terminal import phase
 from difflab.experiment.mirror.base import Mirrors, mirrors
 from difflab.experiment.parts.identity import BEST
-from difflab.experiment.picture.files import save_png
+from difflab.experiment.picture.files import picture_at, save_png
 from difflab.experiment.store.checkpoint import Checkpoint, newest
 from difflab.experiment.store.facts import facts_of
 from difflab.experiment.store.files import write_json, write_text
@@ -33,7 +33,7 @@ from difflab.experiment.store.summary import computed, keep
 from difflab.experiment.store.weights import load_into, save_weights
 from difflab.experiment.training.callback.checkpoint import Resumable
 from difflab.experiment.training.callback.levels import LossByLevel
-from difflab.experiment.training.callback.pictures import Pictures, picture_at
+from difflab.experiment.training.callback.pictures import Pictures
 from difflab.experiment.training.callback.progress import RunProgress
 from difflab.experiment.training.callback.selection import Selection, best_in
 from difflab.experiment.training.job import Training

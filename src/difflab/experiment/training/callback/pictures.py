@@ -20,7 +20,7 @@ from difflab.denoiser.contrast import Contrast
 from difflab.denoiser.first_stage import Reconstructs
 from difflab.experiment.machine.terminal import opening
 from difflab.experiment.mirror.base import PictureLogger
-from difflab.experiment.picture.files import save_png
+from difflab.experiment.picture.files import picture_at, save_png
 from difflab.experiment.picture.samples import SEPARATOR, WIDEST, class_names, footer, sample_sheet
 from difflab.experiment.picture.sheet import Sheet
 from difflab.experiment.picture.similarity import similarity_sheet
@@ -35,11 +35,6 @@ ROWS = 8  # of a sample grid; its columns, too, where classes have no columns
 POINTS = 2000  # in a picture of points
 COMPARED = 16  # images and texts of a similarity matrix
 RECONSTRUCTED = 10  # columns of a sheet of reconstructions, which has two rows of them
-
-
-def picture_at(folder: Path, step: int) -> Path:
-    """The picture of a step."""
-    return folder / f"step-{step:07d}.png"
 
 
 class Pictures(pl.Callback):
