@@ -10,6 +10,8 @@ import yaml
 
 import difflab
 from difflab import guidance, paradigm
+from difflab.cli.line import Line
+from difflab.experiment.config.compose import composition
 from difflab.experiment.parts.search_path import conf_dir
 from helpers import generated_pages
 from helpers.conf import options
@@ -93,12 +95,29 @@ def first_trainings():
     return [f'{key}="{words} backbone.width=16"' for key, words in first.items()]
 
 
+def commands():
+    """The commands of the pages in their order, each once, as words."""
+    return [shlex.split(line) for line in dict.fromkeys(lines("bash")) if line.startswith("difflab-")]
+
+
+def test_the_words_of_the_pages_commands_exist(subtests):
+    """Every option and every setting, of the first job where there are several."""
+    assert {program for program, *_ in commands()} == {*BUDGETS}
+    for program, *words in commands():
+        name = program.removeprefix("difflab-")
+        if name == "evaluate" and not any(word.startswith("run=") for word in words):
+            name = "train"
+        if name in ("train", "evaluate", "sample", "reflow"):
+            with subtests.test(shlex.join([program, *words])):
+                line = Line.of(program, name, words)
+                composition(name, [w.partition(",")[0] if w in line.sweeps else w for w in line.overrides])
+
+
+@pytest.mark.long
 def test_every_command_of_the_pages_runs(tmp_path, monkeypatch, capsys):
     """In their order, each once with a budget of moments; and what is said of the report is there."""
     monkeypatch.chdir(tmp_path)
-    ours = [shlex.split(line) for line in dict.fromkeys(lines("bash")) if line.startswith("difflab-")]
-    assert {program for program, *_ in ours} == set(BUDGETS)
-    for program, *words in ours:
+    for program, *words in commands():
         run_here(program.removeprefix("difflab-"), *lessened(program, words))
     assert (tmp_path / "report" / "index.html").stat().st_size > 1e6
     assert {path.suffix for path in (tmp_path / "report").iterdir()} >= {".html", ".csv", ".md", ".tex"}
@@ -131,6 +150,7 @@ def test_the_tests_that_prove_a_promise_exist():
             assert f"def {test}(" in (README.parent / file).read_text(), (file, test)
 
 
+@pytest.mark.long
 def test_the_notebook_of_the_pages_runs(tmp_path, monkeypatch):
     """Its training with fewer points, which take less time to compare with."""
     monkeypatch.chdir(tmp_path)

@@ -20,7 +20,7 @@ from difflab.experiment.training import fitting
 from difflab.experiment.training.callback.checkpoint import Resumable
 from difflab.experiment.training.callback.pictures import Pictures
 from difflab.experiment.training.callback.progress import RunProgress
-from helpers.equal import content, same
+from helpers.equal import content, unlike
 from helpers.jobs import TOY, said_here, share_cache, the_run
 
 WORDS = [*TOY, "images=1920", "check_every=640", "nfe=4"]  # 30 steps, validated after each 10
@@ -91,7 +91,7 @@ def test_the_same_command_goes_on(uninterrupted, tmp_path, monkeypatch, place):
                 said_here("train", *WORDS, cwd=tmp_path)
     said_here("train", *WORDS, cwd=tmp_path)
     ours, theirs = content(the_run(tmp_path)), content(the_run(uninterrupted))
-    assert [key for key in theirs if not same(ours[key], theirs[key])] == []
+    assert not [*unlike(ours, theirs)]
     assert not [path for path in tmp_path.rglob(".*") if path.name.endswith(str(os.getpid()))], "nothing is left over"
 
 
@@ -106,7 +106,7 @@ def test_a_row_of_the_step_at_which_a_signal_arrives_is_not_lost(tmp_path, monke
         said_here("train", *words, cwd=tmp_path / "stopped", status=143)
     assert "gone or damaged" not in said_here("train", *words, cwd=tmp_path / "stopped")
     rows = {name: content(the_run(tmp_path / name))["rows"] for name in ("uninterrupted", "stopped")}
-    assert same(rows["stopped"], rows["uninterrupted"])
+    assert not [*unlike(rows["stopped"], rows["uninterrupted"])]
 
 
 def test_a_mirror_that_was_not_told_of_an_evaluation_is_told_by_the_next_call(uninterrupted, tmp_path, monkeypatch):
@@ -152,7 +152,7 @@ def test_a_flipped_bit_in_the_last_checkpoint_is_told_and_the_one_before_serves(
     said = said_here("train", *WORDS, cwd=tmp_path)
     assert "last.ckpt is damaged: the training goes on from previous.ckpt, step 20" in said
     ours, theirs = content(run), content(the_run(uninterrupted))
-    assert [key for key in theirs if not same(ours[key], theirs[key])] == []
+    assert not [*unlike(ours, theirs)]
 
 
 def test_two_damaged_checkpoints_are_refused_with_the_way_out(stopped, tmp_path):
@@ -172,7 +172,7 @@ def test_weights_of_a_finished_run_that_are_damaged_or_gone_are_told_and_made_ag
     assert "weights.safetensors" in said
     assert "made again" in said
     assert run.weights.read_bytes() == before
-    assert same(content(run)["rows"], content(the_run(uninterrupted))["rows"])
+    assert not [*unlike(content(run)["rows"], content(the_run(uninterrupted))["rows"])]
 
 
 def test_a_clock_that_stands_still_stops_nothing(uninterrupted, tmp_path, monkeypatch):
@@ -180,7 +180,7 @@ def test_a_clock_that_stands_still_stops_nothing(uninterrupted, tmp_path, monkey
     monkeypatch.setattr(time, "monotonic", lambda: 1e6)
     said_here("train", *WORDS, cwd=tmp_path)
     ours, theirs = content(the_run(tmp_path)), content(the_run(uninterrupted))
-    assert [key for key in theirs if not same(ours[key], theirs[key])] == []
+    assert not [*unlike(ours, theirs)]
 
 
 def test_rows_that_are_damaged_or_gone_are_told(uninterrupted, stopped, tmp_path):
@@ -190,7 +190,7 @@ def test_rows_that_are_damaged_or_gone_are_told(uninterrupted, stopped, tmp_path
     whole = content(the_run(uninterrupted))["rows"]
     path.write_text("\n".join([first[:20], *others]) + "\n")
     assert "metrics.jsonl: 1 of its rows before step 23 are gone or damaged" in said_here("train", *WORDS, cwd=tmp_path)
-    assert same(content(run)["rows"], whole[1:]), "only the damaged row is gone"
+    assert not [*unlike(content(run)["rows"], whole[1:])], "only the damaged row is gone"
 
 
 @pytest.mark.parametrize("name", ["weights.json", "result.json", "evaluations/*.json"])
@@ -202,4 +202,4 @@ def test_damaged_json_is_told_and_made_again(uninterrupted, tmp_path, name):
     said = said_here("train", *WORDS, cwd=tmp_path)
     assert f"{path.name} is damaged" in said or f"{path.name} is gone or is damaged" in said
     after = content(run)
-    assert [key for key in before if not same(after[key], before[key])] == []
+    assert not [*unlike(after, before)]

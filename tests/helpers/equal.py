@@ -21,10 +21,19 @@ def content(run):
     }
 
 
-def same(one, other):
-    """Whether two nested values are equal, tensors bit by bit."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+def unlike(one, other, where=""):
+    """Where two nested values differ, tensors bit by bit: the keys that lead there, and both ends unless long."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in {**one, **other}:
+            if key in one and key in other:
+                yield from unlike(one[key], other[key], f"{where} {key}")
+            else:
+                yield f"{where} {key} is only in the {'first' if key in one else 'second'}"
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for k, pair in enumerate(zip(one, other, strict=True)):
+            yield from unlike(*pair, f"{where} {k}")
+    elif isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
+        if not torch.equal(one, other):
+            yield f"{where} differs"
+    elif one != other:
+        yield f"{where} is {str(one)[:60]} and {str(other)[:60]}"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 from typing import Any
+
+version = cache(metadata.version)  # of a package; reading its files takes milliseconds
 
 NOISE_BEFORE = 1  # the version of the noise law that cards without one mean
 # What is compared; all else is the protocol.

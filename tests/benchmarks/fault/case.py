@@ -14,12 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from helpers.equal import content, same
+from helpers.equal import content, unlike
 from helpers.jobs import TOY, Forked, the_run
 from helpers.processes import running
 
 WORDS = (*TOY, "images=1920", "check_every=640", "nfe=4")  # 30 steps, validated after each 10
 CALLS = 3  # of the same command, in which it must come to its end
+SHOWN = 8  # places that differ, in a report
 HANG = 300.0  # seconds after which a process is said to hang
 WARM = ("cli.evaluate", "cli.report", "cli.sample", "cli.train", "experiment.jobs", "report.output", "report.study")
 LEFT = 60.0  # seconds that other processes have to end after the one that was stopped
@@ -97,9 +98,10 @@ def compared(folder: Path, *words: str) -> str:
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """Which parts of the contents of two runs differ."""
-    different = [key for key in theirs if not same(ours[key], theirs[key])]
-    return f"differs in {', '.join(different)}" if different else "equal"
+    """Where the contents of two runs differ."""
+    different = [place.strip() for place in unlike({key: ours[key] for key in theirs}, theirs)]
+    more = f"; and {len(different) - SHOWN} more" * (len(different) > SHOWN)
+    return f"differs: {'; '.join(different[:SHOWN])}{more}" if different else "equal"
 
 
 def again(folder: Path, *words: str) -> str:
