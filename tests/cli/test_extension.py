@@ -86,6 +86,7 @@ def test_a_class_enters_the_identity_by_package_and_source(on, trained):
     assert card["extensions"] == f"mypkg {expected['source_sha256'][:12]}"
 
 
+@pytest.mark.long
 def test_its_parts_are_held_to_the_laws(on, site, tmp_path):
     """By name, which switches it on; and faults in copies of its parts are found."""
     from mypkg import ExtrapolatedDDIM, Laplace  # as it is installed here

@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 from helpers.jobs import TOY, finish, job, said_here, start, wait_for
 from helpers.processes import running
 
+pytestmark = pytest.mark.long
+
 SWEEP = [*(word for word in TOY if word not in ("trainer=cpu", "logger=local")), "seed=0", "study=card"]
 SWEEP += ["schedule=ddpm_linear,ddpm_cosine", "nfe=4,6", "optimizer=adamw"]  # by Muon weights differ by 1e-4
 TWO = ["trainer=ddp", "trainer.accelerator=cpu"]

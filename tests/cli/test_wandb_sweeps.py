@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from difflab.experiment.parts.build import check
@@ -82,6 +83,7 @@ def test_agrees_with_its_hydra_twin(subtests):
             assert {key: entry["values"] for key, entry in sweep["parameters"].items()} == written
 
 
+@pytest.mark.long
 def test_every_point_can_be_trained(tmp_path, subtests):
     """Each once: several files have the points of one study."""
     alone, tried = [path for path in SWEEPS if path.stem not in TAUGHT], set()
@@ -101,6 +103,7 @@ def test_every_sampler_can_be_asked_of_a_run():
             check(composed(f"experiment={experiment(path)}", *words, "run=RUN", name="evaluate")["sampler"])
 
 
+@pytest.mark.long
 def test_wandbs_agent_starts_the_command_and_hears_the_score(tmp_path):
     """With each job on two processes."""
     (path,) = (path for path in SWEEPS if path.stem == "schedules_by_nfe_ddp")
@@ -124,6 +127,7 @@ def test_wandbs_agent_starts_the_command_and_hears_the_score(tmp_path):
         assert (run.about["groupName"], run.exitcode) == ("schedules_by_nfe", 0), "one group"
 
 
+@pytest.mark.long
 def test_a_sweep_ends_trainings_early_by_a_distance_to_images_that_were_set_aside(tmp_path):
     """W&B's agent stops the first run once it has a distance; its state is kept, and no final score exists."""
     (path,) = EARLY

@@ -90,6 +90,7 @@ def words_of(case):
     return [f"{key}={str(value).replace(' ', '')}" for key, value in whole.items()]
 
 
+@pytest.mark.long
 def test_a_training_that_is_stopped_and_resumed_is_the_uninterrupted_one(runs, tmp_path, monkeypatch):
     """Both players, bit for bit."""
     found, folder = runs

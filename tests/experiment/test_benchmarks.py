@@ -13,6 +13,7 @@ from helpers.pictures import tiles_of
 from helpers.runs import write_exact_run
 
 
+@pytest.mark.long
 def test_training_steps_are_measured_for_every_variant(capsys):
     """The operations counted are those of each image."""
     words = ["--width=16", "--rounds=1", "--steps=1", "--matrix=32"]
@@ -24,6 +25,7 @@ def test_training_steps_are_measured_for_every_variant(capsys):
     assert f"{many.images_per_s:.0f} images/s, {many.flop * many.images_per_s / 2 / many.peak:.0%} of" in said[-1]
 
 
+@pytest.mark.long
 def test_everything_is_measured_and_compared_with_the_run_before(tmp_path, capsys):
     """In a table, a JSON and a figure; of two runs the second names how much faster it is."""
     words = ["--small", "--rounds=1", "--window=0.001", f"--out={tmp_path}"]
@@ -38,6 +40,7 @@ def test_everything_is_measured_and_compared_with_the_run_before(tmp_path, capsy
     assert all(each["flop_per_s"] > 0 for each in steps)
 
 
+@pytest.mark.long
 def test_every_part_of_the_script_for_accelerators_runs():
     """Here on the CPU: no part fails, outputs are those of the CPU, and noise is."""
     found = gpu.main(["--small"])
@@ -48,6 +51,7 @@ def test_every_part_of_the_script_for_accelerators_runs():
     assert all(error < (1e-5 if "fp32" in name else 0.1) for name, error in errors.items()), errors
 
 
+@pytest.mark.long
 def test_derivatives_are_timed_and_compared(capsys):
     """Both are near that in float64, and so are the networks after four steps."""
     found = derivatives.main(["--width=16", "--batch=4", "--steps=4"])
@@ -58,6 +62,7 @@ def test_derivatives_are_timed_and_compared(capsys):
     assert 0 < difference.residual == pytest.approx(forward.residual, rel=0.05)
 
 
+@pytest.mark.long
 def test_inverse_problems_are_solved_by_every_method(tmp_path, capsys):
     """With the exact denoiser of the digits, which knows more of random pixels than the pseudo-inverse does."""
     write_exact_run(tmp_path, "digits")
@@ -78,6 +83,7 @@ def test_inverse_problems_are_solved_by_every_method(tmp_path, capsys):
     assert picture_faults(picture) == []
 
 
+@pytest.mark.long
 def test_faults_are_tried_and_told(capsys):
     """One random point, which W&B sees, and one exact moment."""
     assert faults.main(["points", "--points=1"]) == []

@@ -153,6 +153,7 @@ def test_students_of_the_seeds_of_one_teacher_are_repetitions_and_are_measured_w
     assert seeds(configs[0]) != seeds(configs[1])
 
 
+@pytest.mark.long
 def test_progressive_distillation_that_was_killed_goes_on_in_its_round(folder, tmp_path):
     """Bit by bit: the weights of the last round are in the checkpoint."""
     said_here("train", *TOY, "paradigm=rectified_flow", cwd=folder)
@@ -172,6 +173,7 @@ def test_progressive_distillation_that_was_killed_goes_on_in_its_round(folder, t
     assert all(torch.equal(resumed[key], value) for key, value in whole.items())
 
 
+@pytest.mark.long
 def test_the_guidance_of_a_teacher_is_distilled(folder):
     """It takes two of the teacher's evaluations for one; the student is then refused another guidance."""
     labelled = [*TINY, "images=64", "logger=local"]

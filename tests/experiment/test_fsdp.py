@@ -35,7 +35,9 @@ def trained(words, folder):
     return the_run(folder)
 
 
-@pytest.fixture(scope="module", params=[DIT, UNET], ids=["dit", "unet"])
+@pytest.fixture(
+    scope="module", params=[pytest.param(DIT, id="dit"), pytest.param(UNET, id="unet", marks=pytest.mark.long)]
+)
 def runs(request, tmp_path_factory):
     """One process, and two that shard; with their words."""
     folder, words = tmp_path_factory.mktemp("runs"), [*request.param, *FEWER]
@@ -152,6 +154,7 @@ def test_a_process_holds_half_of_everything_and_steps_that_are_not_finite_are_pa
     assert_same(the_run(tmp_path / "two"), the_run(tmp_path / "one"))
 
 
+@pytest.mark.long
 def test_a_training_that_diverges_says_where_and_keeps_its_last_finite_state(tmp_path):
     words = [*DIT, *SHARDED, f"runs_dir={tmp_path / 'runs'}"]
     with pytest.raises(UserError, match=r"not finite in 10 steps in a row, the last of them step 26; log-SNR"):

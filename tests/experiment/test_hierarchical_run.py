@@ -97,6 +97,7 @@ def test_words_of_another_paradigm_are_refused_before_any_work(tmp_path, monkeyp
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.long
 def test_killed_and_resumed_is_uninterrupted(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):

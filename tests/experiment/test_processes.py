@@ -108,6 +108,7 @@ def test_all_wait_together_for_another_job(tmp_path):
         thread.join()
 
 
+@pytest.mark.long
 def test_a_program_is_not_run_again_by_the_processes_that_it_starts(tmp_path):
     """`multiprocessing` alone would import it in each of them, and refuses one without a guard."""
     (tmp_path / "program.py").write_text(
@@ -119,6 +120,7 @@ def test_a_program_is_not_run_again_by_the_processes_that_it_starts(tmp_path):
     assert done.stdout == "here [0, 2]\n", done.stderr
 
 
+@pytest.mark.long
 def test_torchrun_trains_by_the_same_words(tmp_path):
     words = [*TOY, "protocol.n=0", "nfe=4"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -26,7 +26,13 @@ def comparable(run):
     return [{k: v for k, v in row.items() if "per_s" not in k} for row in rows]
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+STOPS = [
+    (signal.SIGTERM, 143),
+    *(pytest.param(*each, marks=pytest.mark.long) for each in [(signal.SIGKILL, -9), (signal.SIGINT, 130)]),
+]
+
+
+@pytest.mark.parametrize(("signum", "status"), STOPS)
 def test_stopped_and_resumed_is_uninterrupted(uninterrupted, tmp_path, signum, status):
     folder, whole = uninterrupted
     process = job("train", *LONG, cwd=tmp_path)
@@ -48,6 +54,7 @@ def test_stopped_and_resumed_is_uninterrupted(uninterrupted, tmp_path, signum, s
     assert read_json(run.facts) == {**read_json(whole.facts), "training": read_json(run.facts)["training"]}
 
 
+@pytest.mark.long
 def test_two_jobs_that_ask_for_the_same_run_train_it_once(uninterrupted, tmp_path):
     """And measure it once: the one that comes later says that it waits, and finds what the other made."""
     words = [*TINY, "images=800", "logger=local"]

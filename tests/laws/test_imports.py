@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import difflab
 
 ROOT = Path(difflab.__file__).parent
@@ -105,6 +107,7 @@ def test_no_module_imports_itself_by_way_of_others():
     assert not arrows, f"a circle among {sorted(arrows)}"
 
 
+@pytest.mark.long
 def test_every_module_can_be_the_first_to_be_imported():
     """In a fresh interpreter, from which the modules of its folder are removed before each import.
 

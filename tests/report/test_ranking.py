@@ -62,6 +62,7 @@ def test_unlike_protocols_are_not_compared():
         ranking([a, b], "fd_lite0", 20)
 
 
+@pytest.mark.long
 def test_equals_are_seldom_called_worse():
     trials = 200
     for cells in (2, 6, 18):

@@ -137,7 +137,7 @@ def in_context(group: str, option: str, settings: Sequence[str], context: Sequen
         stand_in(whole.guidance)
     if group == "backbone":
         whole.backbone.classes = 3
-    config = plain(OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]))[node]
+    config = plain(whole)[node]
     built, notes = of(group, option, config)
     return Part(group, option, built, tuple(settings), tuple(notes))
 

@@ -135,7 +135,7 @@ def compose_job(command: str, words: Sequence[str] = ()) -> dict[str, Any]:
 def as_plain(command: str, words: Sequence[str], whole: DictConfig) -> dict[str, Any]:
     """The plain configuration of a composed one, with the options chosen, the command and the study's name."""
     choices = chosen(OmegaConf.to_container(whole.hydra.runtime.choices))
-    config = plain(OmegaConf.masked_copy(whole, [str(key) for key in whole if key != "hydra"]))
+    config = plain(whole)
     check_ranges(command, config)
     line = shlex.join([f"difflab-{command}", *words])
     return {**config, "choices": choices, "command": line, "study": config.get("study") or choices.get("experiment")}
@@ -148,15 +148,19 @@ def chosen(choices: Any) -> dict[str, Any]:  # noqa: ANN401  # what Hydra says w
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain resolved dicts, lists and values.
+    """The configuration as plain resolved dicts, lists and values, without Hydra's own settings.
 
     Raises ValueError for values that are still to be given.
     """
-    raw = OmegaConf.to_container(config)
+    raw: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]  # a DictConfig gives a dict
+    raw.pop("hydra", None)
     if missing := [f"{key}=..." for key in keys_of(raw, "???")]:
         raise ValueError(f"please give a value: {', '.join(missing)}")
     try:
-        return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]  # a DictConfig gives a dict
+        values = {key: config[key] for key in raw}
+        return {
+            key: OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for key, v in values.items()
+        }
     except InterpolationKeyError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from difflab.experiment.config.files import groups, is_group, own_keys, own_settings, places, settings_at
+from difflab.experiment.config.files import is_group, options, own_keys, own_settings, places, settings_at
 from difflab.experiment.config.settings import is_list, is_text
 from difflab.experiment.parts.earlier_words import no_option, refuse_earlier
 from difflab.experiment.parts.errors import UserError, suggestion
@@ -74,7 +74,7 @@ def is_single(value: str) -> bool:
 def check_option(command: str, key: str, value: str) -> None:
     """Raise UserError for no option of a group, and for a number or the path of a file, of which Hydra has a view."""
     choice = places(command).get(key)
-    valid = groups()[choice.group if choice else key]
+    valid = options(choice.group if choice else key)
     if value in ("[]", "null"):
         way = f"or say {key}=none" if "none" in valid else f"or choose one of {', '.join(valid)}"
         raise UserError(f"{key}={value} chooses nothing: leave it out, {way}")
