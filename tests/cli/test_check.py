@@ -49,6 +49,7 @@ def test_samplers_take_settings_and_hold():
     assert part.title == "sampler=ddim sampler.eta=0.5"
 
 
+@pytest.mark.long
 def test_of_a_whole_group_what_needs_a_value_is_left_out_and_said_so():
     left = [part for part in parts(["data"]) if part.built is None]
     assert [part.option for part in left] == ["captioned_folder", "folder"]

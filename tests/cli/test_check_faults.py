@@ -67,6 +67,7 @@ class Between(Heun):
         return super().step(denoise, x, t, s, state, noise)
 
 
+@pytest.mark.long
 def test_faults_in_copies_of_samplers_are_found_and_named(subtests):
     for sampler, said in [
         (Heun(), None),

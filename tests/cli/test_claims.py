@@ -8,6 +8,7 @@ import pytest
 
 import difflab
 from helpers.claims import book, claims
+from helpers.commands import composes
 from helpers.jobs import run_here
 
 TRAINING = ["images=64", "batch_size=32", "protocol.n=0", "protocol.n_likelihood=0", "logger=local", "trainer=cpu"]
@@ -65,7 +66,17 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("claims")
 
 
-@pytest.mark.parametrize("command", dict.fromkeys(claim.command for claim in claims()))
+COMMANDS = dict.fromkeys(claim.command for claim in claims())
+
+
+def test_the_words_of_each_command_exist(subtests):
+    for command in COMMANDS:
+        with subtests.test(command):
+            composes(*shlex.split(command))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_command_of_a_claim_runs(command, folder, monkeypatch):
     monkeypatch.chdir(folder)
     program, *words = shlex.split(command)

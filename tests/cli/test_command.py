@@ -47,6 +47,7 @@ def parsed(name, words):
         return Line.of(f"difflab-{name}", name, words)
 
 
+@pytest.mark.long
 def test_hydras_flags_work_in_any_position_of_every_command(tmp_path, subtests):
     """A flag makes the same line of the words in each position of each command.
 

@@ -43,6 +43,7 @@ def only_run(here):
     return Run(path.parent)
 
 
+@pytest.mark.long
 def test_its_parts_work_in_every_command(trained, monkeypatch):
     """One training, and then evaluate, sample, search, multirun and report of it, without training it again."""
     run = only_run(trained)

@@ -62,6 +62,7 @@ def test_a_mistyped_option_is_refused_before_any_job(capsys, here):
     assert not list(here.glob("runs/*/config.yaml"))
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_and_issued_again_it_does_the_rest(here, capsys):
     words = ["-m", *TOY, "seed=0,1,2", "nfe=4,6"]
     process = job("evaluate", *words, cwd=here)
@@ -74,6 +75,7 @@ def test_killed_in_the_middle_and_issued_again_it_does_the_rest(here, capsys):
     assert counts(capsys) == [6, 3 - finished, 6 - done, done, 0]
 
 
+@pytest.mark.long
 def test_a_run_is_measured_by_many_samplers(here, capsys):
     """One of them is its own, by which it was measured when it was trained."""
     run_here("train", *TOY, "nfe=4")

@@ -10,10 +10,9 @@ import yaml
 
 import difflab
 from difflab import guidance, paradigm
-from difflab.cli.line import Line
-from difflab.experiment.config.compose import composition
 from difflab.experiment.parts.search_path import conf_dir
 from helpers import generated_pages
+from helpers.commands import composes
 from helpers.conf import options
 from helpers.jobs import run_here
 
@@ -104,13 +103,8 @@ def test_the_words_of_the_pages_commands_exist(subtests):
     """Every option and every setting, of the first job where there are several."""
     assert {program for program, *_ in commands()} == {*BUDGETS}
     for program, *words in commands():
-        name = program.removeprefix("difflab-")
-        if name == "evaluate" and not any(word.startswith("run=") for word in words):
-            name = "train"
-        if name in ("train", "evaluate", "sample", "reflow"):
-            with subtests.test(shlex.join([program, *words])):
-                line = Line.of(program, name, words)
-                composition(name, [w.partition(",")[0] if w in line.sweeps else w for w in line.overrides])
+        with subtests.test(shlex.join([program, *words])):
+            composes(program, *words)
 
 
 @pytest.mark.long

@@ -47,6 +47,7 @@ def test_page_tables_and_figures_are_written(tmp_path, monkeypatch, capsys):
     assert "≤ 5.5 (as asked)" in page
 
 
+@pytest.mark.long
 def test_a_report_of_summarised_runs_loads_no_heavy_library(tmp_path):
     """The first report summarises runs of an earlier difflab, with torch; later ones read what it kept."""
     write_record(record(config(), card(), tmp_path / "runs", fd_lite0=1.0), pictures=False)

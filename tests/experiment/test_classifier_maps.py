@@ -32,6 +32,7 @@ def test_the_last_map_leads_to_the_logits_and_all_maps_to_the_image(tmp_path, mo
         maps(torch.zeros(1, 1, 16, 16))
 
 
+@pytest.mark.long
 def test_it_is_what_an_autoencoder_trains_by(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_here("train", "paradigm=classifier", "backbone=half_unet", *SMALL)

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
+from difflab.experiment.config import compose
 from difflab.experiment.config.compose import as_plain, conf_dir
 from difflab.experiment.parts.build import check
 from difflab.experiment.training.job import Training
 from difflab.experiment.training.opening import opening_lines
-from helpers.conf import composed, options, settings, with_option
+from helpers.conf import composed, options, own_file, with_option
 
 GROUPS = sorted(folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir())
 ELSEWHERE = ("task", "problem", "restoration")  # groups of difflab-sample
@@ -19,6 +21,7 @@ SIZES += ["logger=local", "trainer=cpu", "precision=fp32"]
 IMAGES = ["data=digits", "backbone.width=16", "backbone.multipliers=[1,2]", "backbone.attention=[4]"]
 IMAGES += ["backbone.head_channels=null", "backbone.blocks=1"]
 POINTS = ["data=moons", "data.source.n=64", "data.source.held_out=64", "backbone=mlp", "protocol=toy"]
+CHOOSE = ("paradigm", "experiment", "data", "guidance")
 MEASURED = ("data", "experiment", "protocol")
 OF_ANY_SHAPE = (  # tried on points
     "coupling",
@@ -143,15 +146,17 @@ def test_every_option_composes_builds_and_takes_a_step(group, tmp_path, monkeypa
                 takes_a_step(group, option, tmp_path)
 
 
-def test_options_of_any_shape_are_what_hydra_composes():
-    """The k-th option of every group in one composition."""
-    names = {group: options(group) for group in OF_ANY_SHAPE}
+def test_options_are_what_hydra_composes():
+    """The k-th option of every group in one composition; but of those whose options choose others."""
+    groups = [group for group in GROUPS if group not in (*ELSEWHERE, *CHOOSE)]
+    names = {group: [option for option in options(group) if (group, option) not in NOT_HERE] for group in groups}
     for k in range(max(map(len, names.values()))):
-        chosen = {group: some[k % len(some)] for group, some in names.items()}
-        config = composed(*(f"{group}={option}" for group, option in chosen.items()))
+        chosen = {group: some[k] for group, some in names.items() if k < len(some)}
+        whole = compose.composed("train", [f"{group}={option}" for group, option in chosen.items()])
         for group, option in chosen.items():
-            assert config["choices"][group] == option
-            assert config[group] == settings(group, option), f"{group}={option}"
+            assert whole.hydra.runtime.choices[group] == option
+            if (own := own_file(group, option)) is not None:
+                assert OmegaConf.to_container(whole[group]) == OmegaConf.to_container(own), f"{group}={option}"
 
 
 def base(group, needs):
@@ -168,10 +173,11 @@ def base(group, needs):
 def takes_a_step(group, option, folder):
     """An option composes with what it needs, builds, and gives a finite loss with gradients and finite samples."""
     needs = NEEDS.get((group, option), [])
-    if group in OF_ANY_SHAPE and not needs:
-        config = as_plain("train", POINTS, with_option(group, option, *SIZES, *POINTS))
+    words = [*base(group, needs), *needs]
+    if any(word.startswith((f"{group}.", f"{group}=")) for word in words):
+        config = composed(f"{group}={option}", *words)
     else:
-        config = composed(*base(group, needs), f"{group}={option}", *needs)
+        config = as_plain("train", words, with_option(group, option, *words))
     job = Training.of(config)
     if group == "paradigm":
         assert any("parameters" in line for line in opening_lines(job)) == job.learns

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from difflab.experiment import evaluate
 from helpers.jobs import TINY, measured, said_here, share_cache, the_run
 
+pytestmark = pytest.mark.long
+
 # Dropout is drawn for the images of a process, as torch draws it, and so it is left out.
 # Muon rounds to bf16 between its steps, by which weights differ 1e-4 after 30 of them.
 WORDS = [

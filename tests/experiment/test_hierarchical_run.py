@@ -14,6 +14,8 @@ from difflab.cli.sample import main as sample
 from difflab.paradigm import HierarchicalVAE
 from helpers.jobs import TINY, finish, job, said_here, share_cache, the_run, wait_for
 
+pytestmark = pytest.mark.long
+
 NETWORK = {"backbone.width": 16, "backbone.multipliers": [1, 2], "backbone.attention": []}
 BUDGET = {
     "images": 320,
@@ -97,7 +99,6 @@ def test_words_of_another_paradigm_are_refused_before_any_work(tmp_path, monkeyp
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.long
 def test_killed_and_resumed_is_uninterrupted(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):

@@ -136,6 +136,7 @@ def test_without_a_first_stage_nothing_changes():
     assert config["range"]["limit"] == 1.0
 
 
+@pytest.mark.long
 def test_a_report_ranks_it_beside_runs_of_pixels(there, capsys):
     _, result = there
     train({"data": "digits", "trainer": "cpu", "nfe": 4, **BUDGET, "backbone": {"width": 16}})
@@ -146,6 +147,7 @@ def test_a_report_ranks_it_beside_runs_of_pixels(there, capsys):
     assert result["run"] in page
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("paradigm", ["ddpm", "mean_flow"])
 def test_every_kind_of_paradigm_takes_a_step_in_latents(there, paradigm):
     first, _ = there

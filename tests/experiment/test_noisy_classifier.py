@@ -21,6 +21,8 @@ from difflab.sampler.grid import Uniform
 from helpers.conf import composed
 from helpers.networks import perturbed
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):

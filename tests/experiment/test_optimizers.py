@@ -53,6 +53,7 @@ def test_callbacks_log_beside_the_run(uninterrupted):
         assert rate == pytest.approx(0.005 * WSD(240)(16 * (step + 1), 16 * 31))
 
 
+@pytest.mark.long
 def test_a_run_by_muon_that_is_interrupted_goes_on_bit_for_bit(uninterrupted, tmp_path):
     whole, _ = uninterrupted
     process = job("train", *MUON, cwd=tmp_path)
@@ -70,6 +71,7 @@ def test_a_run_by_muon_that_is_interrupted_goes_on_bit_for_bit(uninterrupted, tm
     assert rows(run) == rows(whole)
 
 
+@pytest.mark.long
 def test_two_processes_step_by_muon_as_one_does(uninterrupted, tmp_path):
     whole, _ = uninterrupted
     said_here("train", *MUON, "trainer.devices=2", "trainer.strategy=ddp", cwd=tmp_path)

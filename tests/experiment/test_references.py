@@ -43,6 +43,7 @@ def test_words_train_a_run_once_even_when_two_processes_ask_at_once(here):
     assert trained(here) == before
 
 
+@pytest.mark.long
 def test_words_may_stand_in_words(here):
     """A flow that starts from a flow that starts from a flow."""
     flow = {"experiment": "toy", "data": "moons", "paradigm": "rectified_flow", "images": 640, "batch_size": 64}
@@ -61,6 +62,7 @@ def test_words_may_stand_in_words(here):
     assert spent[2]["seconds_before"] == spent[0]["seconds"] + spent[1]["seconds"]
 
 
+@pytest.mark.long
 def test_a_guide_is_trained_by_words_in_every_command(here, capsys):
     """And then found from any folder, beside the run that it guides."""
     run_here("train", *DIGITS, *GUIDED)
@@ -80,6 +82,7 @@ def test_a_guide_is_trained_by_words_in_every_command(here, capsys):
     assert trained(here) == before
 
 
+@pytest.mark.long
 def test_what_measures_is_trained_by_words(here):
     """A judge of classes and an extractor of features, for a run that was trained without them."""
     run = train({**composed(*DIGITS, "protocol.n=0")})["run"]
@@ -148,6 +151,7 @@ def test_names_are_told_from_words(here):
         assert find(runs, ".").folder.name == "flow"
 
 
+@pytest.mark.long
 def test_the_processes_of_a_training_that_is_needed_meet_no_others(here):
     """Words of two processes, for a job of two processes."""
     several = [*FLOW, "trainer.devices=2", "trainer.strategy=ddp"]

@@ -11,13 +11,14 @@ from safetensors.torch import load_file
 from difflab.experiment.store.files import read_json
 from helpers.jobs import TINY, finish, job, measured, said_here, share_cache, the_run, wait_for
 
-LONG = [*TINY, "images=480", "check_every=160", "snapshots=5", "logger=local"]
+pytestmark = pytest.mark.long
+WORDS = [*TINY, "images=480", "check_every=160", "snapshots=5", "logger=local"]
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
-    said_here("train", *LONG, cwd=folder)
+    said_here("train", *WORDS, cwd=folder)
     return folder, the_run(folder)
 
 
@@ -26,16 +27,10 @@ def comparable(run):
     return [{k: v for k, v in row.items() if "per_s" not in k} for row in rows]
 
 
-STOPS = [
-    (signal.SIGTERM, 143),
-    *(pytest.param(*each, marks=pytest.mark.long) for each in [(signal.SIGKILL, -9), (signal.SIGINT, 130)]),
-]
-
-
-@pytest.mark.parametrize(("signum", "status"), STOPS)
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_and_resumed_is_uninterrupted(uninterrupted, tmp_path, signum, status):
     folder, whole = uninterrupted
-    process = job("train", *LONG, cwd=tmp_path)
+    process = job("train", *WORDS, cwd=tmp_path)
     wait_for("runs/*/checkpoints/last.ckpt", tmp_path, process)
     process.send_signal(signum)
     finish(process, status)
@@ -45,7 +40,7 @@ def test_stopped_and_resumed_is_uninterrupted(uninterrupted, tmp_path, signum, s
     assert 0 < reached < 30
     assert run.result is None
     share_cache(folder, tmp_path)
-    said_here("train", *LONG, cwd=tmp_path)
+    said_here("train", *WORDS, cwd=tmp_path)
     ours, theirs = load_file(run.weights), load_file(whole.weights)
     assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
     assert measured(run)["metrics"] == measured(whole)["metrics"]
@@ -54,7 +49,6 @@ def test_stopped_and_resumed_is_uninterrupted(uninterrupted, tmp_path, signum, s
     assert read_json(run.facts) == {**read_json(whole.facts), "training": read_json(run.facts)["training"]}
 
 
-@pytest.mark.long
 def test_two_jobs_that_ask_for_the_same_run_train_it_once(uninterrupted, tmp_path):
     """And measure it once: the one that comes later says that it waits, and finds what the other made."""
     words = [*TINY, "images=800", "logger=local"]

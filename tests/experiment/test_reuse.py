@@ -23,6 +23,7 @@ def finished(tmp_path_factory):
     return folder, the_run(folder)
 
 
+@pytest.mark.long
 def test_the_same_weights_under_another_preset_are_the_same_run(finished):
     """DDIM trains what DDPM trains: the run is found by its fingerprint, and only measured in another way."""
     folder, run = finished
@@ -58,6 +59,7 @@ def copy_at_first_checkpoint(source, target, over):
         shutil.copyfile(run / name, path)
 
 
+@pytest.mark.long
 def test_what_learns_besides_the_network_is_resumed_and_kept(tmp_path, subtests):
     """Importance's history of losses and VDM's schedule: interrupted and resumed = uninterrupted, and then loaded."""
     for own in [["paradigm=improved_ddpm_vlb", "times.bins=4", "times.history=2"], ["paradigm=vdm"]]:
@@ -81,6 +83,7 @@ def test_what_learns_besides_the_network_is_resumed_and_kept(tmp_path, subtests)
             assert parts.result["loss"] == whole.result["loss"]
 
 
+@pytest.mark.long
 def test_a_flow_is_straightened_by_one_command(tmp_path):
     """Pairs are drawn once, trained on, and the second run is straighter than the first."""
     flow = ["paradigm=rectified_flow", "images=19200", "nfe=4", "optimizer=adamw"]

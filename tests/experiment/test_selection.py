@@ -73,6 +73,7 @@ def best(tmp_path_factory):
     return said_here("train", *BEST, cwd=folder), the_run(folder)
 
 
+@pytest.mark.long
 def test_the_best_weights_are_those_that_a_training_up_to_their_check_ends_with(best, tmp_path):
     said, run = best
     rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
@@ -93,6 +94,7 @@ def test_their_card_says_so_and_keeps_them_out_of_the_ranking_of_others(best):
     assert chosen.protocol != ProtocolCard(**{**card, "selection": ""}).protocol
 
 
+@pytest.mark.long
 def test_a_killed_training_keeps_the_same_weights(best, tmp_path):
     process = job("train", *BEST, cwd=tmp_path)
     wait_for("runs/*/checkpoints/last.ckpt", tmp_path, process)

@@ -78,7 +78,12 @@ def uninterrupted(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("place", PLACES)
+SOME = ("in writing a checkpoint", "SIGTERM in a validation", "between weights and their JSON")
+
+
+@pytest.mark.parametrize(
+    "place", [pytest.param(name, marks=() if name in SOME else pytest.mark.long) for name in PLACES]
+)
 def test_the_same_command_goes_on(uninterrupted, tmp_path, monkeypatch, place):
     owner, name, instead, status = PLACES[place]
     share_cache(uninterrupted, tmp_path)

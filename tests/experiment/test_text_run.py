@@ -14,6 +14,8 @@ from difflab.experiment import UserError, evaluate
 from difflab.experiment.store.run import find
 from helpers.captioned import write_captioned
 
+pytestmark = pytest.mark.long
+
 BUDGET = {"images": 320, "batch_size": 32, "logger": "local", "trainer": "cpu", "precision": "fp32", "nfe": 4}
 BOOK = {"width": 16, "depth": 1, "heads": 2}
 NARROW = {"width": 16, "multipliers": [1, 2], "attention": [], "head_channels": None}

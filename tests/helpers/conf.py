@@ -34,14 +34,20 @@ def unresolved(*words):
     return whole
 
 
+def own_file(group, option):
+    """The file of an option; None where it is not all that Hydra puts in the group's place."""
+    path = Path(conf_dir(), group, f"{option}.yaml")
+    own = OmegaConf.load(path)
+    return None if "defaults" in own or path.read_text().startswith("# @package") else own
+
+
 def with_option(group, option, *words):
     """The same with an option of a group in place of the one that the words choose.
 
     It is what Hydra composes, as a test of conf/ states, and takes a twentieth of the time.
     """
-    path = Path(conf_dir(), group, f"{option}.yaml")
-    own = OmegaConf.load(path)
-    if "defaults" in own or path.read_text().startswith("# @package"):  # which only Hydra follows
+    own = own_file(group, option)
+    if own is None:
         return config.composed("train", [*words, f"{group}={option}"])
     return OmegaConf.merge(unresolved(*words), {group: None}, {group: own})
 

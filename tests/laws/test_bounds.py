@@ -134,6 +134,7 @@ class Off(AnyDenoiser):
         return estimate._replace(eps=self.scaled * estimate.eps + self.shifted)
 
 
+@pytest.mark.long
 def test_the_continuous_bound_lies_above_the_likelihood_of_the_reverse_sde():
     """Of VE, VP and sub-VP, whose density for a linear score is a known Gaussian; the truth reaches it."""
     x0 = draw(4000, (1, 4, 4))

@@ -3,6 +3,7 @@
 import re
 from functools import cache
 
+import pytest
 import torch
 
 from difflab.denoiser.exact import Mixture
@@ -49,6 +50,7 @@ def defaults():
     return {name: (build(each["schedule"]), build(each["grid"])) for name, each in found.values()}
 
 
+@pytest.mark.long
 def test_errors_are_those_of_their_kind_and_fall_with_the_evaluations(monkeypatch):
     """At most the spread of the data, or three times that of DDIM; and less at 20 evaluations than at 5."""
     named, known = set(), {}

@@ -43,6 +43,7 @@ def made(runs):
     return lambda name, *words: figure_of(name, [*words, *([f"runs_dir={runs}"] if "run=" in " ".join(words) else [])])
 
 
+@pytest.mark.long
 def test_every_word_of_every_figure_can_be_read_and_no_picture_is_blank(made, subtests):
     for name, words in WORDS.items():
         drawing = made(name, *words)
@@ -176,6 +177,7 @@ def test_an_image_of_ones_own_is_taken_as_it_is(tmp_path, made):
         made("targets", f"image={tmp_path / 'own.png'}", "columns=3").draw()
 
 
+@pytest.mark.long
 def test_an_animation_has_its_frames(tmp_path, made, monkeypatch):
     monkeypatch.setattr("difflab.report.figure.paths.FRAMES", 3)
     made("paths", "particles=3", "steps=4", "animate=true").write(tmp_path, "paths", ("png",), ("light",))

@@ -67,10 +67,11 @@ def done(command: str, *words: str, cwd: Path, fault: Callable[[], object] | Non
 
 
 def goes_on(folder: Path, *words: str, command: str = "train") -> str:
-    """What the same command comes to, given again as often as it may be."""
+    """What the same command comes to, given again as often as it may be; what it says of W&B is printed."""
     said = ""
     for _ in range(CALLS):
         status, said = done(command, *words, cwd=folder)
+        print(*(line for line in said.splitlines() if "W&B" in line), sep="\n", end="")
         if status == 0:
             return "goes on"
     return f"does not go on: {last_line(said)}"
