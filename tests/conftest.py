@@ -1,5 +1,6 @@
 """The environment of all tests."""
 
+import gc
 import logging
 import os
 from pathlib import Path
@@ -18,17 +19,25 @@ from difflab.metric.card import digest
 hypothesis.settings.register_profile("suite", deadline=None, database=None, derandomize=True)
 hypothesis.settings.load_profile("suite")  # the same examples each time, whatever the load of the machine
 
-FIRST = ["cli/test_sweep_on_processes", "cli/test_readme", "cli/test_wandb_sweeps", "experiment/test_conf_options"]
-FIRST += ["experiment/test_fsdp", "experiment/test_few_steps", "experiment/test_stopped_anywhere", "cli/test_search"]
-FIRST += ["experiment/test_resume", "experiment/test_processes", "report/test_figure", "experiment/test_reuse"]
-FIRST += ["experiment/test_benchmarks", "experiment/test_ddp", "cli/test_claims", "cli/test_check"]
-FIRST += ["experiment/test_latent_run", "laws/test_sampler_moments", "experiment/test_equal_processes"]
+FIRST = ["cli/test_sweep_on_processes", "cli/test_readme", "cli/test_wandb_sweeps", "cli/test_claims"]
+FIRST += ["experiment/test_conf_options", "experiment/test_fsdp", "experiment/test_ddp", "experiment/test_benchmarks"]
+FIRST += ["experiment/test_resume", "experiment/test_processes", "experiment/test_equal_processes"]
+FIRST += ["experiment/test_few_steps", "experiment/test_train", "experiment/test_reuse", "cli/test_extension"]
+FIRST += ["experiment/test_stopped_anywhere", "experiment/test_latent_run", "experiment/test_adversarial_runs"]
+FIRST += ["laws/test_optimised_grids", "laws/test_samplers", "laws/test_sampler_moments", "laws/test_objectives"]
+FIRST += ["laws/test_exponential", "laws/test_bounds", "laws/test_backbones", "laws/test_combinations"]
 
 
 def pytest_collection_modifyitems(items):
     """The files that take longest come first, so that no worker is left with one of them at the end."""
     order = {Path(__file__).parent / f"{name}.py": k for k, name in enumerate(FIRST)}
     items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
+def pytest_collection_finish():
+    """What imports leave is not searched for garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

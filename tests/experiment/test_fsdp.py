@@ -35,9 +35,7 @@ def trained(words, folder):
     return the_run(folder)
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(DIT, id="dit"), pytest.param(UNET, id="unet", marks=pytest.mark.long)]
-)
+@pytest.fixture(scope="module", params=[DIT, UNET], ids=["dit", "unet"])
 def runs(request, tmp_path_factory):
     """One process, and two that shard; with their words."""
     folder, words = tmp_path_factory.mktemp("runs"), [*request.param, *FEWER]
@@ -78,11 +76,13 @@ def compare(ours, theirs, where=""):
             assert ours == pytest.approx(theirs), where
 
 
+@pytest.mark.long
 def test_weights_averages_and_logs_are_those_of_one_process(runs):
     _, one, two = runs
     assert_same(two, one)
 
 
+@pytest.mark.long
 def test_a_checkpoint_is_that_of_one_process(runs):
     _, one, two = runs
     ours, theirs = (torch.load(run.checkpoint, weights_only=True) for run in (two, one))
@@ -94,6 +94,7 @@ def test_a_checkpoint_is_that_of_one_process(runs):
             assert all(mine["state"][k][name].stride() == value.stride() for name, value in state.items())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("begun", ["one", "two"])
 @pytest.mark.parametrize("by", [[], SHARDED, ["trainer.devices=2"]], ids=["one", "fsdp", "ddp"])
 def test_a_training_goes_on_by_other_processes(runs, tmp_path, begun, by):

@@ -37,6 +37,7 @@ def losses(run):
     return {row["step"]: row["train/loss"] for row in rows(run) if "train/loss" in row}
 
 
+@pytest.mark.long
 def test_tensorboard_has_rows_pictures_settings_and_scores(trained):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -101,6 +101,7 @@ def test_a_flow_is_straightened_by_one_command(tmp_path):
     assert "pairs need the flow alone" in said
 
 
+@pytest.mark.long
 def test_a_sweep_ends_in_a_table(tmp_path):
     points = ["data=moons", "backbone=mlp", "protocol=toy", "range=clip_points", "data.source.n=512"]
     points += ["data.source.held_out=128"]

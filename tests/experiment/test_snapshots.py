@@ -24,6 +24,7 @@ def finished(tmp_path_factory):
     return folder, the_run(folder)
 
 
+@pytest.mark.long
 def test_a_sweep_over_lengths_is_one_line(finished):
     folder, run = finished
     said_here("evaluate", "-m", "ema=0.05,0.15", f"run={run.folder.name}", "n=24", "logger=local", cwd=folder)

@@ -177,6 +177,7 @@ def test_evaluating_writes_metrics_with_their_card(finished):
     assert found["metrics"]["fd_lite0"] > found["metrics"]["fd_lite0_floor"]
 
 
+@pytest.mark.long
 def test_times_are_found_once_for_a_run_and_a_sampler(finished):
     folder, run, _ = finished
     words = [f"run={run.folder}", "n=24", "nfe=3", "sampler=ddim", "grid=optimised", "grid.n=8", "grid.candidates=6"]

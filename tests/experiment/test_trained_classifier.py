@@ -56,6 +56,7 @@ def untrained(folder, *words):
 # Training
 
 
+@pytest.mark.long
 def test_a_short_training_tells_held_out_digits(trained):
     assert trained.result["accuracy"] > 0.9  # chance: 0.1
     assert [key for key in trained.result if key.startswith("accuracy@")] == []  # all samples are of one noise level

@@ -32,6 +32,7 @@ def test_the_discrete_bound_lies_above_the_exact_value_and_closes_as_the_chain_g
     assert gaps[0] > 4 * max(gaps[1:])
 
 
+@pytest.mark.long
 def test_the_discrete_bound_of_a_gaussian_s_pixels_closes_too():
     """By the denoiser of the Gaussian itself, which knows nothing of the bins."""
     law = {"mean": 0.1, "var": 0.25**2}

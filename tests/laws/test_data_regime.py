@@ -86,7 +86,8 @@ def test_errors_are_those_of_their_kind_and_fall_with_the_evaluations(monkeypatc
 
 
 def test_an_outlier_is_named_with_a_choice_that_is_none():
-    schedule, grid = defaults()["edm"]
+    preset = compose("train", ["paradigm=edm"])
+    schedule, grid = build(preset["schedule"]), build(preset["grid"])
     line = advice(Heun(), schedule, grid, 5)
     found = re.search(r"Heun.* off by (\S+), DDIM's by (\S+), .* is (\S+); (.*) is off by (\S+)$", line)
     error, ddim, spread, words, better = found.groups()

@@ -134,6 +134,7 @@ for folder, names in {folders!r}.items():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 def test_entries_load_what_they_need_and_no_more(subtests):
     for entry, heavy in [
         ("import difflab", ("torch", "lightning", "hydra", "wandb", "numpy")),

@@ -37,6 +37,7 @@ def test_the_recursion_gives_each_step_its_share():
     torch.testing.assert_close(average.module.weight[0], edges.diff(), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.long
 def test_other_lengths_are_made_of_snapshots():
     """Weights that wander: the combination of what was kept is the average that would have been tracked."""
     steps = 4096

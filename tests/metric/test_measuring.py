@@ -52,6 +52,7 @@ def test_the_cache_tells_data_and_counts_apart(lite0, cache):
     assert all(any(torch.equal(row, own) for own in all_) for row in few)
 
 
+@pytest.mark.long
 def test_noise_is_far_from_the_floor_and_real_images_are_near_it(lite0, fashion16, cache):
     train, test = fashion16
     noise = measure(lite0, random_images(150, channels=1, size=16), test, train, cache)

@@ -123,7 +123,7 @@ def test_a_sampler_that_cannot_pay_for_a_step_has_an_empty_place(made):
 
 def test_the_reverse_process_along_another_path_has_the_times_and_noise_levels_of_that_path(made, subtests):
     for path, alpha, sigma in (("edm", lambda t: 1, lambda t: 80 * t), ("linear", lambda t: 1 - t, lambda t: t)):
-        drawing = made("reverse", "run=digits", "sampler=ddim", f"schedule@sampler.schedule={path}", "columns=4")
+        drawing = made("reverse", "run=digits", "sampler=ddim", f"sampler.schedule={path}", "columns=4")
         with subtests.test(path), themed("light"), np.errstate(divide="ignore"):
             t = drawing.times.numpy()[drawing.shown[:-1]]
             shown = [float(s[4:].replace("−", "-")) for s, _ in texts_of(drawing.draw())[0] if s.startswith("λ = ")]

@@ -92,6 +92,7 @@ def test_two_cells_are_compared_by_the_paired_t_test_of_their_logarithms():
         assert (last.outcome == "worse") == (p < 0.05 and last.verdict.difference.mean > 0)
 
 
+@pytest.mark.long
 def test_unlike_noise_is_held_to_the_stated_rate():
     """The cheap form of `benchmarks.verdicts`, which has the figures of `ranking`."""
     studies = 150

@@ -65,15 +65,19 @@ def optional(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401  # a type hint may b
 def sorted_words(name: str, cls: type[Drawing], hints: Mapping[str, Any], words: Sequence[str]) -> Asked:
     """The words by what they are for. Raises UserError for those that are for nothing."""
     from difflab.cli.parts import CONTEXTS
+    from difflab.experiment.config.words import placements
     from difflab.experiment.parts.build import fits
 
     asked = Asked()
+    of_the_run = {place for place, _ in placements("sample") if "." in place and "run" in hints}  # sampler.schedule
     for word in words:
         key, equals, text = word.partition("=")
         head = key.partition(".")[0]
         if not equals:
             raise UserError(f"{word} is no KEY=VALUE; difflab-figure {name} --help lists the words")
-        if head in hints and head in CONTEXTS:
+        if key in of_the_run:
+            asked.run.append(word)
+        elif head in hints and head in CONTEXTS:
             asked.parts.append(word)
         elif key == "image" and "image" in hints:
             asked.image = text
