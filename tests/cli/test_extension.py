@@ -15,6 +15,7 @@ from difflab.experiment.parts.extensions import named
 from difflab.experiment.parts.identity import identity
 from difflab.experiment.parts.search_path import Outside, using
 from difflab.experiment.store.run import Run
+from difflab.experiment.training.job import Training
 from difflab.process import Mix
 from helpers.extensions import ON, matches, on_path
 from helpers.jobs import said_here
@@ -83,6 +84,7 @@ def test_a_class_enters_the_identity_by_package_and_source(on, trained):
     assert identity(schedule) == {**expected, "t_min": 1e-5, "t_max": 0.99999}
     assert identity(build(schedule)) == identity(schedule)
     assert only_run(trained).config["extensions"] == {"mypkg": expected["source_sha256"]}
+    assert Training.of(only_run(trained).config).cache.extensions == {"mypkg": expected["source_sha256"]}
     card = json.loads(next(trained.glob("runs/*/evaluations/*.json")).read_text())["card"]
     assert card["extensions"] == f"mypkg {expected['source_sha256'][:12]}"
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from difflab.experiment.store.tensor_cache import TensorCache
 from difflab.metric.cache import uncached
 from difflab.metric.distance import energy, frechet
 from difflab.metric.extrapolated import frechet_and_limit
@@ -42,6 +43,13 @@ def test_a_damaged_cache_is_replaced(lite0, tmp_path, cache):
     for damaged in (path.read_bytes()[:-100], b"", b"no tensors"):
         path.write_bytes(damaged)
         assert torch.equal(real_features(lite0, real, 5, cache)["pool"], fresh["pool"])
+
+
+def test_what_an_extension_computes_is_computed_again_when_its_source_changes(lite0, tmp_path):
+    real = split(random_images(5))
+    for sources in ({}, {"mypkg": "0"}, {"mypkg": "1"}, {"mypkg": "1"}):
+        real_features(lite0, real, 5, TensorCache(tmp_path, sources))
+    assert len([*tmp_path.glob("*.safetensors")]) == 3
 
 
 def test_the_cache_tells_data_and_counts_apart(lite0, cache):

@@ -164,6 +164,24 @@ def test_between_single_trainings_only_samplers_are_compared():
     assert trained[1].verdict.reason == "one training of each: only the noise was repeated"
 
 
+def elsewhere(measured, folder):
+    """The same cell of other runs."""
+    runs = [Run(each.run.folder.with_name(folder + each.run.folder.name)) for each in measured.records]
+    moved = (dataclasses.replace(each, run=run) for each, run in zip(measured.records, runs, strict=True))
+    return Cell(measured.factors, tuple(moved))
+
+
+def test_a_cell_of_one_training_leaves_the_verdicts_on_the_others_alone():
+    values = ({(s, z): base + 0.01 * s + 0.003 * z for s in range(5) for z in range(2)} for base in (1, 3))
+    one, other = (elsewhere(cell(each, name), name) for each, name in zip(values, "ab", strict=True))
+    single = elsewhere(cell({(0, z): 9 + 0.02 * z for z in range(2)}, "c"), "c")
+    first, second, third = ranking([one, other, single], "fd_lite0", 20)
+    assert (second.cell, second.outcome) == (other, "worse")
+    assert second.verdict.reason == "over 5 training seeds"
+    assert third.verdict.reason == "one training of each: only the noise was repeated"
+    assert first.verdict is None
+
+
 def test_a_mean_that_is_not_finite_comes_last_and_is_never_the_best():
     for metric in ("fd_lite0", "precision_lite0"):
         places = ranking([cell(seeded([math.nan, 1, 1])), cell(seeded([2, 2.1, 2.2]))], metric, 20)

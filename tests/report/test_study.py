@@ -47,6 +47,14 @@ def test_trainings_and_samplings_have_labels_of_their_own(study):
     }
 
 
+def test_trainings_that_their_samplers_tell_apart_are_named_too():
+    """Each training with a sampler of its own is one training, and not the same as the other."""
+    ways = [(10_000, "Heun()"), (20_000, "DDIM(eta=0.0)")]
+    records = [record(config(seed=s, images=n), card(sampler=by), fd_lite0=1.0) for n, by in ways for s in (0, 1)]
+    study = Study.of(records)
+    assert {label: len(runs) for label, runs in study.trainings().items()} == {"images=10000": 2, "images=20000": 2}
+
+
 def test_noise_seeds_are_repetitions_too():
     records = [record(config(seed=s), card(seed=z), fd_lite0=1.0) for s in (0, 1) for z in (0, 1)]
     (cell,) = Study.of(records).cells

@@ -221,11 +221,11 @@ def evaluations_of(config: Mapping[str, Any]) -> tuple[Run, list[Evaluation], di
     model = build(untaught, denoiser=denoiser)
     choices = {**own.get("choices", {}), **config["choices"]}
     home = Run(Path(config["out"]) / run.folder.name) if config["out"] else run
-    about, cache = provenance({**config, "choices": choices}), TensorCache(home.folder.parent / ".cache")
+    about = provenance({**config, "choices": choices})
     parts = {**own, **{key: config[key] for key in (*RECIPE, "protocol") if config[key] is not None}}
     known = run, model, weights, data, recipe, protocol
     extensions = sources([parts[key] for key in PARTS])
-    context = cache, about, extensions, chosen_by(own), home
+    context = TensorCache(home.folder.parent / ".cache", extensions), about, extensions, chosen_by(own), home
     evaluations = [Evaluation(*known, seed, *context) for seed in protocol.seeds]
     sampling = {key: config[key] for key in RECIPE if config[key] is not None}
     return run, evaluations, {**own, **sampling, "choices": choices}

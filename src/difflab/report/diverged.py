@@ -10,8 +10,8 @@ import numpy as np
 
 from difflab.report.variance import Array
 
-FACTOR = 2.0  # times worse than each sibling, of scores that are positive
-NOISES = 6.0  # standard deviations of the median cell that it lies beyond each sibling
+FACTOR = 2.0  # times worse than each sibling
+NOISES = 12.0  # standard deviations of the median cell that it lies beyond each sibling
 SPREADS = 3.0  # and times the distance of its siblings from each other
 
 
@@ -45,24 +45,31 @@ class Diverged:
 def diverged(y: Array, logarithms: bool) -> list[int | None]:
     """Of each cell in `y` (k, n), larger being worse, which of its n seeds diverged, if one did.
 
-    That is its worst seed if it is worse than each sibling by a factor of 2 (of scores that are compared by their
-    logarithms), by 6 standard deviations of the median cell (of two, the quieter), and by 3 times the distance between
-    its siblings, once the median effect of each seed is taken off. The median cell is the measure because a diverged
-    seed does not move it; of a single cell no seed is named. In a cell of two seeds the worse one is named.
+    That is its worst seed if it is worse than each sibling by a factor of 2, by 12 standard deviations of the median
+    cell, and by 3 times the distance between its siblings, once the median effect of each seed is taken off. The factor
+    is one of the scores, whose `logarithms` are compared if all are positive. The median cell is the measure because a
+    diverged seed does not move it. Of two seeds the worse one is named, and the measure is the upper quartile of the
+    cells. Too few values tell nothing: of two seeds there must be four cells, of scores that are not all positive three
+    cells of three seeds.
 
-    Of 18 equal cells with 3 seeds and Gaussian noise of 5 % a seed is named in less than one of 1,000 studies.
+    Simulated with 2 to 18 equal cells, a seed is named in at most 0.1 % of studies with 3 seeds and Gaussian noise of
+    5 %, 0.2 % with noise of 20 %, 0.7 % with noise of 40 %, 1.3 % of scores of both signs and of rare counts, and in
+    0.7 % of studies with 2 seeds and noise of 20 %, 3 % with noise of 40 %.
     """
     k, n = y.shape
-    if k < 2 or n < 2:
+    if k < (4 if n == 2 else 2 if logarithms else 3) or n < (2 if logarithms else 3):
         return [None] * k
     if k > 2:
         y = y - np.median(y - np.median(y, 1, keepdims=True), 0)
-    usual = math.sqrt(float(np.quantile(y.var(1, ddof=1), 0.5, method="lower")))
+    usual = math.sqrt(float(np.quantile(y.var(1, ddof=1), 0.75 if n == 2 else 0.5, method="lower")))
+    if not usual:
+        return [None] * k
     found: list[int | None] = []
     for row in y:
         *siblings, near, worst = sorted(row)
         spread = near - min([*siblings, near])
-        least = max(NOISES * usual, SPREADS * spread, math.log(FACTOR) if logarithms else 0.0)
+        factor = math.log(FACTOR) if logarithms else (1 - 1 / FACTOR) * max(abs(near), abs(worst))
+        least = max(NOISES * usual, SPREADS * spread, factor)
         found.append(int(row.argmax()) if worst - near > least else None)
     return found
 

@@ -109,8 +109,9 @@ def ranking(cells: Sequence[Cell], metric: str, nfe: float) -> list[Place]:
     its cell; the place that its cell has with it is kept beside. Each cell has its variance, moderated by those of all
     (see `noise`); if the differences of a pair vary more, their own variance is used. As the first was chosen by its
     value, a difference counts only beyond the range of k equals (Tukey), at 1 - 0.05 / r if `cells` are of r NFE, so
-    that this holds for all NFE of the metric together (Bonferroni). If not all cells share two seeds, each is compared
-    with the first by a paired t test, corrected for all pairs.
+    that this holds for all NFE of the metric together (Bonferroni). If not all cells share two seeds, or these are seeds
+    of noise although one of the cells has several trainings, each is compared with the first by a paired t test,
+    corrected for all pairs.
 
     That an equal is called worse, at any NFE of a metric, should happen in at most 5 % of studies. Simulated with 3
     seeds and 6 or 18 cells (`python -m benchmarks.verdicts` in tests): 3.2 and 0.8 % with like noise, 6.2 and 5.2 % if
@@ -142,12 +143,17 @@ def table_of(cells: Sequence[Cell], metric: str) -> tuple[list[dict[tuple[int, .
     return values, rows[0][1], all(value > 0 for row in values for value in row.values())
 
 
+def shares_repetitions(cells: Sequence[Cell], rows: Sequence[Mapping[tuple[int, ...], float]], over: str) -> bool:
+    """Whether all cells share two repetitions of what they repeat: not noise seeds where one of them has trainings."""
+    return len(rows[0]) > 1 and not (over == NOISE and any(len(cell.folders) > 1 for cell in cells))
+
+
 def seeds_that_diverged(cells: Sequence[Cell], metric: str) -> dict[int, Diverged]:
     """The diverged seed of each cell that has one, by the cell's index."""
     if len(cells) < 2:
         return {}
     rows, over, positive = table_of(cells, metric)
-    if len(rows[0]) < 2:
+    if not shares_repetitions(cells, rows, over):
         return {}
     y = np.array([[*row.values()] for row in rows])
     y = np.log(y) if positive else y
@@ -176,7 +182,7 @@ def against_first(
     if k < 2:
         return []
     rows, over, positive = table_of(order, metric)
-    if len(rows[0]) < 2:
+    if not shares_repetitions(order, rows, over):
         return [compare(cell, order[0], metric, math.comb(k, 2) * rankings) for cell in order[1:]]
     y = np.array([[*row.values()] for row in rows])
     y = np.log(y) if positive else y

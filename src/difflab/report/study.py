@@ -47,10 +47,14 @@ class Study:
 
     @cached_property
     def distinguishing(self) -> tuple[str, ...]:
-        """The varied factors that distinguish the cells: without those that the others imply."""
+        """The varied factors that distinguish the cells: without those that the others imply.
+
+        A factor of the training is implied by others of the training alone, so that these name each training.
+        """
         kept = [key for key in self.varied if key in ALWAYS_NAMED]
         for key in self.varied:
-            pairs = {(tuple(cell.factors[k] for k in kept), cell.factors[key]) for cell in self.cells}
+            others = kept if is_sampled(key) else [k for k in kept if not is_sampled(k)]
+            pairs = {(tuple(cell.factors[k] for k in others), cell.factors[key]) for cell in self.cells}
             if key not in kept and len(pairs) > len({first for first, _ in pairs}):
                 kept.append(key)
         return tuple(key for key in self.varied if key in kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -19,9 +19,10 @@ from difflab.metric.card import digest
 
 @dataclass(frozen=True)
 class TensorCache:
-    """Tensors in a folder, a file for each identity."""
+    """Tensors in a folder, a file for each identity. `extensions`: the sources of those whose code may compute them."""
 
     folder: Path
+    extensions: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(
         self, name: str, identity: Sequence[object], compute: Callable[[], dict[str, Tensor]]
@@ -31,7 +32,8 @@ class TensorCache:
         If several processes need it at once, one computes it and the others wait. A damaged file is replaced, and that
         is printed.
         """
-        path = self.folder / f"{name}-{digest(identity)}.safetensors"
+        known_by = [identity, dict(self.extensions)] if self.extensions else identity
+        path = self.folder / f"{name}-{digest(known_by)}.safetensors"
         with locked(path, f"{path} is being computed"):
             if (known := read(path)) is not None:
                 return known

@@ -166,11 +166,14 @@ class Training:
         if self.sampling is None or not self.sampling.protocol.n:
             return []
         weights = weights_name(self.config["ema"][0], self.config)
-        cache = TensorCache(Path(self.config["runs_dir"]) / ".cache")
         known = self.run, cast(Diffusion, self.model), weights, self.data, *self.sampling
-        extensions = sources([self.config[key] for key in PARTS])
-        context = cache, provenance(self.config), extensions, chosen_by(self.config), self.run
+        context = self.cache, provenance(self.config), self.cache.extensions, chosen_by(self.config), self.run
         return [Evaluation(*known, seed, *context) for seed in self.sampling.protocol.seeds]
+
+    @property
+    def cache(self) -> TensorCache:
+        """Where what is computed of real samples is kept."""
+        return TensorCache(Path(self.config["runs_dir"]) / ".cache", sources([self.config[key] for key in PARTS]))
 
     @property
     def claim(self) -> Path:
@@ -198,9 +201,8 @@ class Training:
 
     def selection_scores(self, denoiser: AnyDenoiser) -> dict[str, float]:
         """The scores against the held-out samples that were set aside for choosing settings."""
-        cache = TensorCache(Path(self.config["runs_dir"]) / ".cache")
         split = cast(Split, self.data.images.selection)
-        return selection_scores(denoiser, *cast(Sampling, self.sampling), self.data, split, cache)
+        return selection_scores(denoiser, *cast(Sampling, self.sampling), self.data, split, self.cache)
 
     @property
     def pictures(self) -> dict[str, Callable[[nn.Module, int], Image]]:
