@@ -5,11 +5,15 @@ from typing import ClassVar
 
 import torch
 
-from difflab.experiment.sampling.found_times import FoundTimes
+from difflab.backbone import MLP, DiT, Vectors
+from difflab.denoiser import Denoiser
+from difflab.denoiser.exact import Gaussian
+from difflab.experiment.model.conditions import Prompts, between
+from difflab.experiment.sampling.found_times import FoundTimes, beside_weights
 from difflab.experiment.sampling.recipe import Recipe
 from difflab.guidance.base import Chain
 from difflab.guidance.clip import Clip
-from difflab.process.schedule import VP
+from difflab.process import VP, Eps
 from difflab.sampler import DDIM, Grid, Heun, Uniform
 from difflab.sampler.regime import mixtures
 
@@ -66,3 +70,28 @@ def test_times_that_are_a_formula_of_the_denoiser_are_those_of_the_grid_each_tim
     times = Recipe(DDIM(), Cheap(3.0), Chain(()), 4, found=FoundTimes(cache)).times(denoiser)
     assert torch.equal(times, uniform**3)
     assert not [*cache.folder.iterdir()]
+
+
+def test_times_are_those_of_what_the_denoiser_looks_up(cache):
+    """Of the rows of a book, whether its null entry is its own, and the data of a closed form. Weights have none."""
+    torch.manual_seed(0)
+    denoiser = Denoiser(MLP([2], 3, width=32, book=Vectors), VP(), Eps())
+    recipe = Recipe(DDIM(), Bent(), Chain(()), 4, found=FoundTimes(cache))
+    searches.clear()
+    recipe.times(denoiser)
+    asked = [Prompts(["1"]), Prompts(["2"]), Prompts(["1", "2"]), Prompts(["1"], "0"), Prompts(["1"], "2")]
+    for k, prompts in enumerate(asked, 2):
+        prompts.fill(denoiser, {}, "a run")
+        for _ in range(2):
+            recipe.times(denoiser)
+        assert len(searches) == k
+    recipe.times(between(denoiser, *torch.zeros(3, 1).long()))
+    assert len(searches) == 7
+    for k, mean in enumerate((0.0, 0.5), 8):
+        recipe.times(Gaussian(VP(), torch.full((2,), mean), torch.ones(2)))
+        assert len(searches) == k
+
+
+def test_what_has_no_book_is_known_by_its_weights_alone():
+    for network in (MLP([2], 3, width=32), DiT([1, 8, 8], 3, width=16, depth=1, heads=2, patch=4)):
+        assert beside_weights(Denoiser(network, VP(), Eps())) == []

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from difflab.backbone.book import DataBook
+from difflab.backbone.dit import Transformer
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.machine.hardware import autocast
 from difflab.experiment.parts.build import build
 from difflab.experiment.parts.identity import identity, line
+from difflab.experiment.store.tensor_cache import content_sha256
 from difflab.experiment.store.weights import sha256_of
 from difflab.metric.cache import Cache, uncached
 from difflab.metric.distance import frechet
@@ -79,5 +82,21 @@ class FoundTimes:
                 return {"times": grid.fit(denoiser, sampler, times, distance)}
 
         parts = [repr(identity(part)) for part in (grid, sampler, about)]  # of extensions with their sources
-        known = [sha256_of(denoiser), *parts, times.tolist(), precision, named]
+        known = [sha256_of(denoiser), *parts, times.tolist(), precision, named, *beside_weights(denoiser)]
         return self.cache("times", known, found)["times"]
+
+
+def beside_weights(module: nn.Module) -> list[object]:
+    """What the weights of a module leave out, by its content: entries of books, as prompts, and data of closed forms.
+
+    The places of patches are not among it, which follow from the size of the network.
+    """
+    weights = module.state_dict()
+    others = {name: buffer for name, buffer in module.named_buffers() if name not in weights}
+    data = {
+        name: buffer
+        for name, buffer in others.items()
+        if not isinstance(module.get_submodule(name.rpartition(".")[0]), Transformer)
+    }
+    own_nulls = [each.own_null for each in module.modules() if isinstance(each, DataBook)]
+    return [content_sha256(data), own_nulls] if data else []
