@@ -28,7 +28,7 @@ LAWS = {
     "one seed collapsed": ("equal", 1),
     "a seed of two cells collapsed": ("equal", 2),
 }
-SIZES = ("3x3", "6x2", "6x3", "18x3", "6x5")
+SIZES = ("3x2", "3x3", "6x2", "6x3", "18x3", "6x5")
 SHIFT = 6.0
 NFES = 4
 

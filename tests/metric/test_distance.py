@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from itertools import permutations, product
 
 import numpy as np
@@ -181,3 +182,12 @@ def test_distances_in_the_plane_are_metrics_of_shape(subtests):
 def test_distances_refuse_what_has_none(distance, shapes):
     with pytest.raises(ValueError, match="features of shapes"):
         distance(*(torch.zeros(shape) for shape in shapes))
+
+
+@pytest.mark.parametrize("distance", [frechet, kernel, energy, wasserstein])
+def test_distances_refuse_features_that_are_not_finite(distance):
+    spoilt = torch.zeros(5, 3)
+    spoilt[1, 2] = math.nan
+    for sets in ((spoilt, torch.zeros(5, 3)), (torch.zeros(5, 3), spoilt)):
+        with pytest.raises(ValueError, match="1 of 5 samples have features that are not finite"):
+            distance(*sets)

@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score
 from torch import nn
 from torchmetrics.image.inception import InceptionScore
 
+from difflab import metric
 from difflab.metric.classes import class_accuracy, inception_score, inception_score_at
 
 
@@ -49,6 +50,10 @@ def test_refuses_what_are_no_log_probabilities():
         inception_score(torch.zeros(3))
     with pytest.raises(ValueError, match="one label"):
         class_accuracy(log_probs(5, 3), torch.zeros(4))
+    with pytest.raises(ValueError, match=r"\(n, 10\), not \(5, 1\)"):
+        metric.InceptionScore(10).update(torch.zeros(5, 1))
+    with pytest.raises(ValueError, match="no samples yet"):
+        metric.InceptionScore(10).compute()
 
 
 def test_the_score_of_more_samples_is_extrapolated_from_few():
@@ -62,3 +67,5 @@ def test_the_score_of_more_samples_is_extrapolated_from_few():
     assert abs(np.mean(found) - truth) < 3 * error
     assert truth - np.mean([inception_score(each) for each in few]) > 5 * error
     assert inception_score_at(few[0], 100) == pytest.approx(inception_score(few[0]))
+    sure = torch.eye(10).repeat(2, 1)[:12].mul(40).log_softmax(1)  # of few samples the halves find fewer classes
+    assert inception_score_at(sure, 1000) <= 10

@@ -1,12 +1,14 @@
 """Precision, recall, density and coverage."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from prdc import compute_prdc
 from sklearn.neighbors import NearestNeighbors
 
-from difflab.metric.manifold import BLOCK, comparable_manifold, manifold
+from difflab.metric.manifold import BLOCK, comparable_manifold, manifold, squared_radii
 
 
 def neighbourhoods(x, k):
@@ -71,3 +73,14 @@ def test_refuses_what_has_no_neighbourhood():
         manifold(torch.zeros(5, 2), torch.zeros(9, 2))
     with pytest.raises(ValueError, match="features"):
         manifold(torch.zeros(9, 2), torch.zeros(9, 3))
+    for value in (math.nan, math.inf):
+        spoilt = torch.zeros(9, 2).index_fill(0, torch.tensor([4]), value)
+        for sets in ((spoilt, torch.zeros(9, 2)), (torch.zeros(9, 2), spoilt)):
+            with pytest.raises(ValueError, match="1 of 9 samples have features that are not finite"):
+                manifold(*sets)
+
+
+def test_one_sample_far_away_changes_no_other_neighbourhood():
+    near = 0.01 * torch.randn(500, 4, dtype=torch.float64)
+    with_it = torch.cat((torch.full((1, 4), 3e6, dtype=torch.float64), near))
+    torch.testing.assert_close(squared_radii(with_it, 5)[1:], squared_radii(near, 5), rtol=1e-9, atol=0)

@@ -102,6 +102,15 @@ def test_duplicates_among_the_real_samples_raise_the_floor(cache):
     assert memorisation(train[:1], many, split(held_out), cache).scores["copies"] == 1
 
 
+def test_exact_copies_are_copies_in_any_dimension_where_held_out_samples_are_duplicates_too(cache):
+    """Distances of 0, where products of long vectors give rounding."""
+    for D in (2, 64, 256):
+        train, other = (torch.randn(n, D, generator=torch.Generator().manual_seed(n)) for n in (400, 270))
+        held_out = torch.cat((train[:30], other))
+        found = memorisation(train[100:300], split(train), split(held_out), cache).scores
+        assert (found["copies"], found["copies_floor"]) == (1.0, pytest.approx(0.1)), D
+
+
 def test_what_held_out_samples_say_is_computed_once(tmp_path, cache):
     train, held_out = split(points(50, 0)), split(points(40, 1))
     first = memorisation(points(30, 2), train, held_out, cache).scores

@@ -4,7 +4,7 @@ import pytest
 
 from difflab.metric import higher_is_better, title
 from difflab.metric.dinov2 import DINOv2
-from difflab.metric.direction import scored
+from difflab.metric.direction import declare_score, scored
 from difflab.metric.features import EfficientNetLite0
 from difflab.metric.inception import Inception
 from difflab.metric.points import Points
@@ -37,3 +37,9 @@ def test_numbers_beside_a_score_are_known_by_the_end_of_their_names():
         assert scored(name) == name
         for suffix in ("floor", "se", "reconstruction"):
             assert scored(f"{name}_{suffix}") == name
+
+
+def test_names_that_would_be_read_as_another_number_are_refused():
+    for name in ("sharpness_classifier", "sharpness_floor", "mode_se", "gap_vs_train", "n_modes", "n", "a b"):
+        with pytest.raises(ValueError, match=f"the score {name} would be read as another number"):
+            declare_score(name, "A score", higher_is_better=True)

@@ -46,6 +46,21 @@ def test_a_floor_stands_with_its_n_or_with_the_reason_why_there_is_none():
     assert str(floor_of(other, "copies")) == "0.01 (of held-out samples)"
 
 
+def test_floors_that_are_of_other_samples_say_of_which():
+    found = evaluation(
+        notes={"is_classifier": "floor extrapolated to n=25000 from 2000 real samples"},
+        **{"n_floor": 25_000, "n_floor_from": 25_000, "is_classifier": 9.0, "is_classifier_floor": 9.5},
+        **{"class_accuracy": 0.9, "class_accuracy_floor": 0.95, "text_retrieval": 0.4, "text_retrieval_floor": 0.7},
+    )
+    texts = {
+        "is_classifier": "9.5 (n=25,000, from 2,000 real samples)",
+        "class_accuracy": "0.95 (of held-out samples)",
+        "text_retrieval": "0.7 (of the real images of these texts)",
+    }
+    for metric, text in texts.items():
+        assert str(floor_of([found], metric)) == text
+
+
 def test_intervals_stay_in_the_range_of_possible_values():
     assert possible("recall_lite0_vs_train") == (0, 1)
     assert possible("kid_lite0") == (-math.inf, math.inf)

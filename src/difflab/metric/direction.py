@@ -142,8 +142,16 @@ def declare_score(
 
     Its package calls this when it is imported.
 
-    Raises ValueError for a name that is read otherwise already.
+    Raises ValueError for a name that is read otherwise already, or would be: as `n_..`, a number of samples, or by its
+    end as a number that stands beside a score.
     """
+    match = _matched(stem)
+    if match is None or match["stem"] != stem or scored(stem) != stem or re.match("n(_|$)", stem):
+        ends = ", ".join([*BESIDE, *(f"_{each}" for each in FEATURES), "_vs_train", "_vs_test"])
+        raise ValueError(
+            f"the score {stem} would be read as another number: choose a name of letters, digits and _ that is not n, "
+            f"does not begin with n_, and ends in none of {ends}"
+        )
     reading = Reading(title, higher_is_better, low, high, meaning)
     if READINGS.setdefault(stem, reading) != reading:
         raise ValueError(f"the score {stem} is {READINGS[stem].title} already: choose another name")
@@ -194,11 +202,15 @@ def meaning(key: str) -> str:
     return f"{own[:-1]}, of the {match['split']} split." if match["split"] else own
 
 
-def _parsed(key: str) -> tuple[Reading, re.Match[str]]:
+def _matched(key: str) -> re.Match[str] | None:
     features = "|".join(FEATURES)
-    match = re.fullmatch(
+    return re.fullmatch(
         rf"(?P<stem>\w+?)(_(?P<features>{features}))?(_vs_(?P<split>train|test))?(?P<floor>_floor)?", key
     )
+
+
+def _parsed(key: str) -> tuple[Reading, re.Match[str]]:
+    match = _matched(key)
     if match is None or match["stem"] not in READINGS:
         raise ValueError(
             f"{key} is no score: these are {', '.join(READINGS)}, with _{' or _'.join(FEATURES)} for the features, "

@@ -85,7 +85,7 @@ def wasserstein(a: Tensor, b: Tensor) -> float:
     n = min(len(a), len(b))
     a, b = thinned(a, n), thinned(b, n)
     shift = (a.mean(0) - b.mean(0)).square().sum()
-    cost = distances(a - a.mean(0), b - b.mean(0)).square()
+    cost = distances(a - a.mean(0), b - b.mean(0)).square().detach()
     return float((shift + cost[linear_sum_assignment(cost)].mean()).sqrt())
 
 
@@ -96,7 +96,15 @@ def checked(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
             f"a distance takes features of shapes (n, D) and (m, D) with n, m >= 2; "
             f"these are {tuple(a.shape)} and {tuple(b.shape)}"
         )
-    return a.double(), b.double()
+    return finite(a).double(), finite(b).double()
+
+
+def finite(features: Tensor) -> Tensor:
+    """The features. Raises ValueError unless all are finite: others have no distances."""
+    if not features.isfinite().all():
+        wrong = int((~features.isfinite()).any(1).sum())
+        raise ValueError(f"{wrong} of {len(features)} samples have features that are not finite, and no distances")
+    return features
 
 
 def _cubic(a: Tensor, b: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from difflab.metric.distance import squared_distances, thinned
+from difflab.metric.distance import finite, squared_distances, thinned
 from difflab.metric.sample_size import EqualSets
 
 NEIGHBOURS = 5
@@ -43,7 +43,7 @@ def manifold(generated: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Manifold:
 
     A sample's neighbourhood is the ball to its k-th nearest other sample of its set. Kynkaanniemi et al. 2019
     (arXiv:1904.06991), eq. 2; Naeem et al. 2020 (arXiv:2002.09797), eqs. 3 and 4. Values depend on n, m and k.
-    Raises ValueError for sets of no more than k samples, or of unlike D.
+    Raises ValueError for sets of no more than k samples, or of unlike D, and for features that are not finite.
     """
     if generated.ndim != 2 or real.ndim != 2 or generated.shape[1] != real.shape[1]:
         raise ValueError(
@@ -51,8 +51,8 @@ def manifold(generated: Tensor, real: Tensor, k: int = NEIGHBOURS) -> Manifold:
         )
     if min(len(generated), len(real)) <= k or k < 1:
         raise ValueError(f"k={k} neighbours ask for more than k >= 1 samples: {len(generated)} and {len(real)} given")
-    origin = real.double().mean(0)  # products of short vectors round less
-    generated, real = generated.double() - origin, real.double() - origin
+    origin = finite(real).double().mean(0)  # products of short vectors round less
+    generated, real = finite(generated).double() - origin, real.double() - origin
     reach, real_reach = squared_radii(generated, k), squared_radii(real, k)
     balls = torch.zeros(len(generated), dtype=torch.float64)  # real ones around each generated sample
     covered, recalled = torch.zeros(len(real), dtype=torch.bool), torch.zeros(len(real), dtype=torch.bool)
@@ -72,6 +72,6 @@ def squared_radii(x: Tensor, k: int) -> Tensor:
 
     Up, because a ball holds the sample that it reaches to.
     """
-    slack = ROUNDING * x.square().sum(1).max()
     nearest = [squared_distances(rows, x).topk(k + 1, largest=False) for rows in torch.split(x, BLOCK)]
-    return torch.cat([found.values[:, -1] for found in nearest]) + slack
+    radii = torch.cat([found.values[:, -1] for found in nearest])
+    return radii + ROUNDING * (radii + x.square().sum(1))

@@ -39,7 +39,7 @@ def memorisation(generated: Tensor, train: Split, held_out: Split, cache: Cache)
     A sample's closeness is its distance to the nearest training sample over the mean of those to the 10 nearest: a
     ratio, because by distance alone simple samples, which lie near many others, pass for copies, and noisy copies of
     intricate ones do not. `copies` is the share of generated samples that are closer than all but 1 % of held-out ones
-    are; `copies_floor` is that share of the held-out ones: 0.01, or more where the splits have exact duplicates.
+    are; `copies_floor` is that share of the held-out ones: 0.01, or more where these are few or have exact duplicates.
     `nn_gap` is the mean distance to the nearest training sample less that to the nearest held-out one, over the mean
     of the two, for splits cut to one size: -0.1 where training samples are 10 % nearer, near 0 for a generator that
     copies none, from -2 to 2.
@@ -122,7 +122,7 @@ def calibration(train: Split, held_out: Split, cache: Cache) -> dict[str, Tensor
         threshold = usual.quantile(RARE)
         return {"threshold": threshold, "floor": (usual <= threshold).double().mean()}
 
-    identity = ("copies", train.sha256, held_out.sha256, NEIGHBOURS, RARE, installed_versions())
+    identity = ("copies by differences", train.sha256, held_out.sha256, NEIGHBOURS, RARE, installed_versions())
     return cache("copies", identity, calibrate)
 
 
@@ -157,4 +157,6 @@ def _nearest(rows: Tensor, known: Tensor, k: int, some: Tensor) -> tuple[Tensor,
         place = torch.arange(start, start + far.shape[1]).expand_as(far)
         best, chosen = torch.cat((best, far), 1).topk(k, largest=False)
         index = torch.cat((index, place), 1).gather(1, chosen)
+    for j, chosen in enumerate(index.T):  # a distance by products is rounding where it should be 0
+        best[:, j] = (rows - known[chosen].double()).square().sum(1)
     return best.sqrt(), index, of_some.sqrt()

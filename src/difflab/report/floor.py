@@ -9,7 +9,10 @@ from statistics import fmean
 
 from difflab.report.record import Record
 
-OF_ALL = ("copies", "bits_per_dim", "bits_per_dim_bound")  # scores whose floor uses all held-out samples
+# Scores whose floor is of all held-out samples, and of the real images of the texts, whatever the n of the evaluation.
+OF_ALL = ("copies", "bits_per_dim", "bits_per_dim_bound", "class_accuracy")
+OF_TEXTS = ("text_alignment", "text_retrieval")
+EXTRAPOLATED = re.compile(r"floor extrapolated to n=\d+ from (\d+) real samples")  # a note of an evaluation
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ def floor_of(records: Sequence[Record], metric: str) -> Floor | None:
     values = [record.metrics[key] for record in records if key in record.metrics]
     if metric in OF_ALL:
         return Floor(fmean(values), "of held-out samples") if values else None
+    if metric in OF_TEXTS:
+        return Floor(fmean(values), "of the real images of these texts") if values else None
     if not values:
         reasons = [note for record in records for note in record.notes.get(metric, "").split("; ")]
         return next((Floor(None, note.removeprefix("no floor: ")) for note in reasons if "no floor" in note), None)
@@ -38,5 +43,8 @@ def floor_of(records: Sequence[Record], metric: str) -> Floor | None:
     at = min(record.metrics.get(f"n_floor{suffix}", n) for record in measured)
     if at < n:
         return Floor(None, f"it was measured at n={at:,} by an older difflab, and the samples at n={n:,}")
-    origin = min(record.metrics.get(f"n_floor_from{suffix}", n) for record in measured)
+    known = [note for record in measured if (note := EXTRAPOLATED.search(record.notes.get(metric, "")))]
+    noted = [int(note[1]) for note in known]  # of the classifier's floor, which has held-out samples of its own
+    origin = min([record.metrics.get(f"n_floor_from{suffix}", n) for record in measured], default=n)
+    origin = min(noted, default=n) if metric == "is_classifier" else origin
     return Floor(fmean(values), f"n={n:,}" if origin >= n else f"n={n:,}, from {origin:,} real samples")

@@ -45,14 +45,22 @@ class Verdict:
 def concluded(a: Cell, b: Cell, metric: str, difference: Interval) -> Verdict:
     """The verdict on `a` that follows from its difference from `b`."""
     if not difference.known:
-        reason = "one seed in common" if difference.n == 1 else "a value is not finite"
-        return Verdict("inconclusive", difference, reason)
+        return Verdict("inconclusive", difference, unknown(difference))
     if difference.over == NOISE and a.folders.isdisjoint(b.folders):
         return Verdict("inconclusive", difference, "one training of each: only the noise was repeated")
     over = f"over {difference.n} {difference.over}"
     if difference.low <= 0 <= difference.high:
         return Verdict("inconclusive", difference, f"the difference may be 0, {over}")
     return Verdict("better" if (difference.mean > 0) == higher_is_better(metric) else "worse", difference, over)
+
+
+def unknown(difference: Interval) -> str:
+    """Why a difference has no interval."""
+    if difference.n < 2:
+        return ("no seed in common", "one seed in common")[difference.n]
+    if not math.isfinite(difference.mean):
+        return "a value is not finite"
+    return "the values at all seeds agree, so that their noise is unknown"
 
 
 def compare(a: Cell, b: Cell, metric: str, comparisons: int = 1) -> Verdict:
@@ -109,9 +117,9 @@ def ranking(cells: Sequence[Cell], metric: str, nfe: float) -> list[Place]:
     its cell; the place that its cell has with it is kept beside. Each cell has its variance, moderated by those of all
     (see `noise`); if the differences of a pair vary more, their own variance is used. As the first was chosen by its
     value, a difference counts only beyond the range of k equals (Tukey), at 1 - 0.05 / r if `cells` are of r NFE, so
-    that this holds for all NFE of the metric together (Bonferroni). If not all cells share two seeds, or these are seeds
-    of noise although one of the cells has several trainings, each is compared with the first by a paired t test,
-    corrected for all pairs.
+    that this holds for all NFE of the metric together (Bonferroni). If not all cells share two seeds, or share noise
+    seeds alone although one has several trainings, each is compared with the first by a paired t test, corrected for
+    all pairs.
 
     That an equal is called worse, at any NFE of a metric, should happen in at most 5 % of studies. Simulated with 3
     seeds and 6 or 18 cells (`python -m benchmarks.verdicts` in tests): 3.2 and 0.8 % with like noise, 6.2 and 5.2 % if

@@ -18,7 +18,7 @@ READING = (
     "difference: Tukey's range, as the best was chosen by its value, with a variance for each cell, moderated by those "
     "of all (Smyth 2004), in logarithms if all values are positive. One is worse if this interval excludes 0, and "
     "inconclusive otherwise. Differences have less noise than the means beside them, whose intervals may overlap.",
-    "That an equal is called worse, at any NFE of one metric, happens in about 5 % of studies (simulated: 0 to 8 %, "
+    "That an equal is called worse, at any NFE of one metric, happens in about 5 % of studies (simulated: 0 to 10 %, "
     "the most where one cell is many times noisier than all others).",
     "If not all share two seeds, each is compared with the best by a paired t test, corrected for all pairs.",
 )

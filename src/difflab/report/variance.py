@@ -13,6 +13,7 @@ from difflab.report.statistics import range_of_equals
 
 Array: TypeAlias = NDArray[np.float64]
 ITERATIONS = 20  # of Newton's method, which needs 8 at most
+ROUNDING = 1e-12  # a residual in units of the largest value that is 0 but for rounding
 SMALLEST = 1e-4  # a cell's variance in units of the mean one: values that agree by chance are no proof of no noise
 
 
@@ -31,9 +32,10 @@ def noise(y: Array) -> Noise:
 
         s_i^2 = (d_0 s_0^2 + f_i v_i) / (d_0 + f_i),  f_i = n_i - 1,
 
-    with `d_0 + f_i` degrees of freedom, at most those of the whole fit; NaN and 0 if that has none. (s_0, d_0) are the
-    scaled inverse chi-squared law of the cells' variances: with cells of like noise d_0 is large and the variances are
-    pooled, with unlike ones each cell has its own. Of few cells d_0 is uncertain, so that it is limited to (n - 1)^2.
+    with `d_0 + f_i` degrees of freedom, at most those of the whole fit; NaN and 0 if that has none, and where all
+    residuals are 0, as of counts that agree: the noise is then unknown. (s_0, d_0) are the scaled inverse chi-squared
+    law of the cells' variances: with cells of like noise d_0 is large and the variances are pooled, with unlike ones
+    each cell has its own. Of few cells d_0 is uncertain, so that it is limited to (n - 1)^2.
 
     Smyth 2004, doi:10.2202/1544-6115.1027, section 6.2; the limit of d_0 is ours.
     """
@@ -49,7 +51,7 @@ def noise(y: Array) -> Noise:
     f = np.maximum(seen.sum(1) - 1.0, 0)
     own = np.bincount(cell, residual**2, k) / np.where(free > 1e-9, free, 1)
     total, known = float(len(values) - basis.shape[1]), (f > 0) & (free > 1e-9)
-    if not known.any():
+    if not (own[known] > (ROUNDING * np.abs(values).max()) ** 2).any():
         return Noise(np.full(k, math.nan), np.zeros(k))
     own = np.maximum(own, SMALLEST * own[known].mean())
     d_0, s_0 = prior(own[known], f[known], (n - 1) ** 2)
