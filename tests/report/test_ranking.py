@@ -182,6 +182,14 @@ def test_a_cell_of_one_training_leaves_the_verdicts_on_the_others_alone():
     assert first.verdict is None
 
 
+def test_a_cell_that_is_better_at_the_common_seeds_is_said_to_be():
+    many = cell(seeded([2.0, 2.02, 2.01, 0.2, 0.2]))
+    few = elsewhere(cell(seeded([1.5, 1.51, 1.505]), "few"), "few")
+    first, second = ranking([many, few], "fd_lite0", 20)
+    assert (first.cell, first.outcome) == (many, "best")
+    assert (second.verdict.word, second.outcome) == ("better", "better at common seeds")
+
+
 def test_a_mean_that_is_not_finite_comes_last_and_is_never_the_best():
     for metric in ("fd_lite0", "precision_lite0"):
         places = ranking([cell(seeded([math.nan, 1, 1])), cell(seeded([2, 2.1, 2.2]))], metric, 20)

@@ -96,8 +96,11 @@ class Place:
 
     @property
     def outcome(self) -> str:
-        """One of "best", "inconclusive against the best", "worse", "not a number"."""
-        words = {"worse": "worse", "undefined": "not a number"}
+        """One of "best", "inconclusive against the best", "worse", "not a number", "better at common seeds".
+
+        The best has the best mean of its own seeds; at those that it shares with another it may be the worse one.
+        """
+        words = {"worse": "worse", "undefined": "not a number", "better": "better at common seeds"}
         return words.get(self.verdict.word, "inconclusive against the best") if self.verdict else "best"
 
     @property
