@@ -175,7 +175,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is(runs, tmp_path, subte
         (["run=digits", "task=interpolate", "sampler=ancestral"], "choose sampler="),
         (["run=digits", "task=interpolate", "task.frames=1"], "two ends"),
         (["run=digits", "task=trajectory", "task.columns=1"], "two at least"),
-        (["run=digits", "task=invert", "n=1000"], "held-out samples of one label"),
+        (["run=digits", "task=invert", "n=1000"], "held-out samples with the label 0: 27 exist"),
         (["run=digits", "task=restore"], "Restore needs problem=, restoration="),
         (["run=digits", "problem=deblur"], "'problem' is not a key of Draw"),
         (["run=points", "task=restore", "problem=deblur", "restoration=dps"], "inverse problems are about images"),

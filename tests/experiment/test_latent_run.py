@@ -4,8 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from difflab import train
 from difflab.backbone import Autoencoder, autoencoder_kl
@@ -16,6 +18,8 @@ from difflab.experiment.parts.identity import flat
 from difflab.experiment.store.run import find
 from difflab.experiment.training.job import Training
 from difflab.experiment.training.network_cost import evaluations_an_image, flops_an_image
+from difflab.objective.nearness import psnr
+from helpers.pictures import words_of
 
 FIRST = {"backbone": {"width": 16, "multipliers": [1, 2], "classes": 0}}
 BUDGET = {"images": 640, "batch_size": 64, "logger": "local", "protocol": {"n": 16, "n_likelihood": 16}}
@@ -83,6 +87,15 @@ def test_it_is_sampled_under_another_name_and_what_needs_pixels_is_refused(there
     sample(["difflab-sample", name, "n=4"])
     sample(["difflab-sample", name, "task=reconstruct", "n=4"])
     assert "psnr" in capsys.readouterr().out.lower()
+    sample(
+        ["difflab-sample", name, "task=invert", "n=4", "sampler=ddim", "guidance=none", "range=none", "out=inverted"]
+    )
+    known, picture = np.load("inverted/samples.npz"), Image.open("inverted/invert.png")
+    x, y = (torch.from_numpy(known[each]).float() / 127.5 - 1 for each in ("arr_0", "held_out"))
+    found = json.loads(Path("inverted/report.json").read_text())["measured"]
+    assert found["psnr"] == pytest.approx(psnr(x, y).mean().item(), rel=1e-5)
+    assert found["rmse"] == pytest.approx((x - y).square().mean().sqrt().item(), rel=1e-5)
+    assert "held-out, by the first stage" in words_of(picture)
     for words, said in (
         (["task=restore", "problem=inpaint", "restoration=replacement"], "measures pixels"),
         (["task=restore", "problem=deblur", "restoration=dps"], "measures pixels"),

@@ -56,7 +56,7 @@ def steps_sheet(way: Sequence[Tensor], labels: Tensor, names: Sequence[str], cod
 
     `way` holds them as models see them, in the order in which the denoiser was called.
     """
-    chosen = torch.linspace(0, len(way) - 1, STEPS).round().int().tolist()
+    chosen = torch.linspace(0, len(way) - 1, min(STEPS, len(way))).round().int().tolist()
     times = [tiles(codec.decode(way[k]), codec) for k in chosen]
     captions = [f"call {k + 1}" if k < len(way) - 1 else "sample" for k in chosen]
     title = f"Estimates of x0 at the {len(way) - 1} calls of the denoiser"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -20,7 +21,8 @@ from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.machine.hardware import autocast
 from difflab.experiment.machine.terminal import Bars, bar
-from difflab.experiment.model.conditions import Prompts, books
+from difflab.experiment.model.conditions import Prompts, books, look_up
+from difflab.experiment.model.from_run import beside
 from difflab.experiment.picture.points import EXTENT
 from difflab.experiment.picture.samples import class_names, footer
 from difflab.experiment.picture.sheet import Sheet
@@ -85,12 +87,21 @@ class Job:
         if self.prompts:
             return self.prompts.texts
         if self.looks_up:
-            return self.data.images.names
+            return class_names(self.data.images.names, self.classes)
         names = [str(name) for name in facts_of(self.run).get("names", ())]
         if self.classes and not names:
             with suppress(OSError, ValueError, ImportError):
                 names = [*self.data.images.names]
         return class_names(names, self.classes)
+
+    @cached_property
+    def own(self) -> Job:
+        """The job whose labels are those of the data: this one, unless prompts take their place in it."""
+        if self.prompts is None:
+            return self
+        denoiser, guidance = copy.deepcopy((self.denoiser, self.recipe.guidance))
+        look_up([denoiser, *beside(*guidance.parts)], self.data, None, {}, self.run.folder.name)
+        return replace(self, denoiser=denoiser, recipe=replace(self.recipe, guidance=guidance), prompts=None, asked=())
 
     def tiles(self, x: Tensor) -> list[Image]:
         """A small picture of each sample that models see, or one of all if they are points."""
@@ -106,8 +117,9 @@ class Job:
         return footer(self.run.folder.name, self.recipe, evaluations, self.seed, *more)
 
     def compared(self, title: str, rows: Mapping[str, Tensor], columns: int, below: str) -> Sheet:
-        """The first `columns` of several sets of samples below each other, each set with its title."""
-        names = [self.names[k] for k in self.labels[:columns].tolist()] if self.classes and not self.codec.cloud else []
+        """The first `columns` of sets of held-out samples and what became of them, each set a row with its title."""
+        known = self.own.labels[:columns].tolist() if self.classes and not self.codec.cloud else []
+        names = [self.own.names[k] for k in known]
         every = [self.tiles(x)[:columns] for x in rows.values()]
         return Sheet(every, [names], [*rows], title, below, self.extent)
 
@@ -184,27 +196,28 @@ class Job:
             )
 
     def held_out(self, seed: int) -> Tensor:
-        """Held-out samples `(n, *)` of the job's labels, another choice with each seed; as `held_out_rows`."""
+        """Held-out samples `(n, *)` of the labels of `own`, another choice with each seed; as `held_out_rows`."""
         return self.codec.encode(self.data.images.test.x[self.held_out_rows(seed)])
 
     def held_out_rows(self, seed: int) -> Tensor:
-        """The places of held-out samples of the job's labels, `(n,)`, another choice with each seed.
+        """The places of held-out samples of the labels of `own`, `(n,)`, another choice with each seed.
 
         Raises ValueError where there are too few.
         """
         test = self.data.images.test
         order = torch.randperm(len(test), generator=keyed(seed))
-        if self.prompts or not (self.classes and self.data.classes):
+        if not (self.classes and self.data.classes):
             if self.n > len(test):
                 raise ValueError(f"n={self.n} asks for more than the {len(test)} held-out samples")
             return order[: self.n]
         known = test.y[order]
         rows = torch.empty(self.n, dtype=torch.int64)
-        for label in torch.unique(self.labels):
-            wanted, those = self.labels == label, order[known == label]
+        for label in torch.unique(self.own.labels).tolist():
+            wanted, those = self.own.labels == label, order[known == label]
             if len(those) < wanted.sum():
                 raise ValueError(
-                    f"n={self.n} asks for {wanted.sum()} held-out samples of one label: {len(those)} exist"
+                    f"n={self.n} asks for {wanted.sum()} held-out samples with the label "
+                    f"{self.own.names[label]}: {len(those)} exist, so give a smaller n= or other labels="
                 )
             rows[wanted] = those[: int(wanted.sum())]
         return rows

@@ -65,12 +65,12 @@ class Edit:
     def noised(self, job: Job, x0: Tensor, times: Tensor) -> Samples:
         """The samples at `times[0]`, and the network evaluations that each took."""
         if self.invert:
-            return encode(job, x0, job.labels, times)
+            return encode(job.own, x0, job.own.labels, times)
         eps = SampleNoise(job.seed, range(job.n))(x0, 0)
         return Samples(job.guided.schedule(times[0])(x0, eps), 0.0)
 
     def edited(self, job: Job, x0: Tensor) -> Samples:
-        """What becomes of samples of the job's labels."""
+        """What becomes of held-out samples."""
         times = self.times(job)
         x, up = self.noised(job, x0, times)
         x, down = decode(job, x, torch.full_like(job.labels, self.new(job)), times)
@@ -80,16 +80,16 @@ class Edit:
         """Write edit.png: a row for each label, of samples, each with what became of it beside it; and samples.npz."""
         x0 = job.held_out(job.seed)
         after, evaluations = self.edited(job, x0)
-        labels = torch.unique(job.labels)
-        rows = [interleaved(job.tiles(x0[those]), job.tiles(after[those])) for those in job.labels == labels[:, None]]
+        before, labels = job.own.labels, torch.unique(job.own.labels)
+        rows = [interleaved(job.tiles(x0[those]), job.tiles(after[those])) for those in before == labels[:, None]]
         new = job.names[self.new(job)]
         captions = ["held-out", f"to {new}"] * (len(rows[0]) // 2)
         title = f"Held-out samples, edited to {new} with strength {self.strength:g}"
-        names = [job.names[k] for k in labels.tolist()]
+        names = [job.own.names[k] for k in labels.tolist()]
         sheet = Sheet(rows, [captions], names, title, job.footer(evaluations), job.extent)
         path = save_png(sheet.image, job.folder / "edit.png")
-        before = last(job.codec.decode(x0))
-        job.save_samples(after, torch.full_like(job.labels, self.new(job)), held_out=before, held_out_labels=job.labels)
+        held_out = last(job.codec.decode(x0))
+        job.save_samples(after, torch.full_like(before, self.new(job)), held_out=held_out, held_out_labels=before)
         return Outcome(path, job.n, evaluations, {})
 
 

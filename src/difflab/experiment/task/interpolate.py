@@ -72,7 +72,7 @@ class Interpolate:
     def noise(self, job: Job, seed: int) -> Samples:
         """One end of the arcs."""
         if self.held_out:
-            return encode(job, job.held_out(seed), job.labels, job.times)
+            return encode(job.own, job.held_out(seed), job.own.labels, job.times)
         return Samples(job.noise(seed), 0.0)
 
     def arcs(self, job: Job) -> Samples:

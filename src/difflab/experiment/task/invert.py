@@ -8,6 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from difflab.data.codec import Codec
+from difflab.data.latents import Latents
 from difflab.experiment.config.compose import nodes_of
 from difflab.experiment.machine.terminal import silently
 from difflab.experiment.parts.build import build
@@ -90,12 +92,18 @@ def rmse(x: Tensor, y: Tensor) -> float:
     return (x - y).square().mean().sqrt().item()
 
 
+def pixels(codec: Codec, x: Tensor) -> Tensor:
+    """Samples that models see; of latents the images that they are decoded to, in the same range."""
+    return codec.inner.encode(codec.decode(x)) if isinstance(codec, Latents) else x
+
+
 @dataclass(frozen=True)
 class Invert:
     """Held-out samples, the noise that the flow takes them to, and what it makes of that noise.
 
     Of the noise are measured its log-SNR, and the least and largest standard deviation of a sample, in units of
-    `hypot(alpha, sigma)`: about 1 if it is noise.
+    `hypot(alpha, sigma)`: about 1 if it is noise. Reconstructions of latents are measured in pixels. The flow is that
+    of the samples' own labels, with prompts too.
     """
 
     n: ClassVar[int] = 16
@@ -107,18 +115,20 @@ class Invert:
 
     def __call__(self, job: Job) -> Outcome:
         """Write invert.png, a row each for samples, noise and reconstructions, and samples.npz; measure these."""
+        job = job.own
         x0 = job.held_out(job.seed)
         noise, up = encode(job, x0, job.labels, job.times)
         again, down = decode(job, noise, job.labels, job.times)
         stds = noise.flatten(1).std(1) / torch.hypot(*job.guided.schedule(job.times[0])).item()
         level = job.guided.schedule.log_snr(job.times[0]).item()
         measured = {"log_snr": level, "least_std": stds.min().item(), "largest_std": stds.max().item()}
-        measured |= {"rmse": rmse(again, x0)}
+        found, truth = pixels(job.codec, again), pixels(job.codec, x0)
+        measured |= {"rmse": rmse(found, truth)}
         if not job.codec.cloud:
-            measured["psnr"] = psnr(again, x0).mean().item()
+            measured["psnr"] = psnr(found, truth).mean().item()
         quality = f"PSNR {measured['psnr']:.1f} dB" if "psnr" in measured else f"RMSE {number(measured['rmse'])}"
         rows = {
-            "held-out": x0,
+            "held-out, by the\nfirst stage" if job.codec.space else "held-out": x0,
             f"encoded noise\nlog-SNR {number(level)}": job.looks(noise, job.times[0]),
             f"reconstruction\n{quality}": again,
         }

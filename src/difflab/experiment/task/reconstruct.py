@@ -42,6 +42,7 @@ class Reconstruct:
     @torch.no_grad()
     def __call__(self, job: Job) -> Outcome:
         """Write reconstruct.png and samples.npz."""
+        job = job.own
         x = job.data.images.test.x[job.held_out_rows(job.seed)]
         after = self.reconstructed(job, x)
         codec = job.codec.inner if isinstance(job.codec, Latents) else job.codec

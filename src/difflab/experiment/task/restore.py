@@ -52,8 +52,8 @@ class Restore:
         return y + self.noise_std * torch.stack(noise)
 
     def restored(self, job: Job, y: Tensor) -> Samples:
-        """What the measurements come from, by the model: of the asked label, or else of any."""
-        labels = job.labels if job.asked else torch.full((job.n,), job.classes)
+        """What the measurements come from, by the model: of the asked labels or prompts, or else of any."""
+        labels = job.labels if job.asked or job.prompts else torch.full((job.n,), job.classes)
         parts = []
         for rows in torch.split(torch.arange(job.n), job.batch_size):  # a guidance is that of one batch's measurements
             part = replace(job, recipe=self.recipe(job, y[rows]))
