@@ -167,6 +167,13 @@ def test_the_scores_are_known_before_anything_is_trained(searched):
     assert known - {"nn_gap"} == {key for key in found if f"{key}_floor" in found} - {"n"}
 
 
+def test_scores_of_texts_are_those_of_a_contrastive_pair(subtests):
+    for pair, words in (("flow", ["protocol.contrastive=flow"]), (None, [])):
+        with subtests.test(pair):
+            known = scores(composed("data=emoji_captions", "book=tokens", "protocol=quick", *words))
+            assert ({"text_alignment", "text_retrieval"} <= {*known}) == bool(pair)
+
+
 def test_a_list_is_told_as_it_is(searched, capsys):
     _, words = searched
     times = "grid.times=[1000,600,300,100],[1000,500,200,100]"

@@ -69,6 +69,17 @@ class Space:
         """Where the runs lie."""
         return Path(self.configuration(next(self.corners))["runs_dir"])
 
+    @cached_property
+    def values(self) -> Mapping[str, Sequence[Any]] | None:
+        """All values of each dimension; None where one of them takes any number."""
+        found = {key: values(each) for key, each in self.dimensions.items()}
+        return None if None in found.values() else {key: each for key, each in found.items() if each is not None}
+
+    @property
+    def size(self) -> float:
+        """How many points there are; infinity where a dimension takes any number."""
+        return math.inf if self.values is None else math.prod(map(len, self.values.values()))
+
     @property
     def corners(self) -> Iterator[Point]:
         """Points in which every option occurs: the first of each dimension, and every other in its place."""
@@ -136,7 +147,8 @@ def scores(config: Mapping[str, Any]) -> list[str]:
     judged = ["is_classifier", "class_accuracy"] if protocol["classifier"] else []
     flow = protocol.get("flow_likelihood", True)
     likelihood = [score for score in model.scores if protocol["n_likelihood"] and (flow or score != "bits_per_dim")]
-    return [*distances, *against, *judged, "copies", "nn_gap", *likelihood]
+    of_texts = ["text_alignment", "text_retrieval"] if protocol.get("contrastive") else []
+    return [*distances, *against, *judged, *of_texts, "copies", "nn_gap", *likelihood]
 
 
 def chosen(point: Point) -> list[str]:
@@ -147,6 +159,19 @@ def chosen(point: Point) -> list[str]:
 def rounded(value: str | float) -> str | float:
     """A value as it is printed."""
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def values(each: Dimension) -> Sequence[Any] | None:
+    """The values of a dimension, those that are printed alike once; None if it takes any number."""
+    match each:
+        case CategoricalDistribution(choices=choices):
+            return choices
+        case IntDistribution(low=low, high=high, step=step):
+            return range(low, high + 1, step)
+        case FloatDistribution(low=low, high=high, step=float(step)):
+            steps = round((high - low) / step)
+            return [*{rounded(value): value for value in (low + k * step for k in range(steps + 1))}.values()]
+    return None
 
 
 def dimension(override: Override) -> Dimension:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,10 @@ from difflab.experiment.parts.errors import UserError
 from difflab.experiment.store.files import write_json
 from difflab.metric.card import digest
 from difflab.metric.direction import higher_is_better
+
+Words = tuple[str, ...]  # of a point
+AGAIN = "again"  # the mark of a trial of a point that was tried before, and came to nothing
+KNOWN = "known"  # and of a proposal that was known, in place of which another was tried
 
 
 @dataclass(frozen=True)
@@ -69,26 +74,35 @@ class Trials:
 
     @property
     def measured(self) -> list[FrozenTrial]:
-        """The trials that came to something."""
-        return self.study.get_trials(states=[TrialState.COMPLETE])
+        """The first trial of each point that came to something."""
+        found: dict[Words, FrozenTrial] = {}
+        for trial in self.study.get_trials(states=[TrialState.COMPLETE]):
+            found.setdefault(words_of(trial), trial)
+        return [*found.values()]
 
     @property
     def lost(self) -> list[FrozenTrial]:
         """The last trial of each point that came to nothing: it failed, or the search was interrupted in it."""
-        last = {tuple(chosen(trial.params)): trial for trial in self.study.trials}
-        return [trial for words, trial in last.items() if words and trial.state != TrialState.COMPLETE]
+        measured = {words_of(trial) for trial in self.measured}
+        last = {words_of(trial): trial for trial in self.study.trials if KNOWN not in trial.user_attrs}
+        return [trial for words, trial in last.items() if words and words not in measured]
+
+    def reachable(self, target: int) -> int:
+        """So many points, or all that the space has."""
+        return int(min(target, self.space.size))
 
     def plan(self, target: int) -> None:
         """Say what there is to do for so many measured points, and what is done already."""
         for word in self.space.typed:
             print(f"to choose: {word}")
         done = len(self.measured)
-        print(f"{self.name}: points measured: {done}, left: {max(0, target - done)}, to ask again: {len(self.lost)}")
+        left = max(0, self.reachable(target) - done)
+        print(f"{self.name}: points measured: {done}, left: {left}, to ask again: {len(self.lost)}")
 
     def until(self, target: int, program: str) -> list[str]:
-        """Go on until so many points are measured, and show the best; return which failed, and why."""
+        """Go on until so many points are measured, or all; show the best, and return which failed, and why."""
         with locked(self.space.runs_dir / self.name, f"{self.name} is being searched"):
-            self.go_on(target, program)
+            self.go_on(self.reachable(target), program)
             failed = [f"{' '.join(chosen(t.params))}: {t.user_attrs.get('reason', 'interrupted')}" for t in self.lost]
             self.show(failed)
         return failed
@@ -111,13 +125,21 @@ class Trials:
         print("\n" + ", ".join(f"{count} {word}" for word, count in counts.items()))
 
     def ask(self, again: Point | None) -> Trial:
-        """Begin a trial of a point that is proposed again, or of a new one."""
+        """Begin a trial of a point that is to be tried again, or of one that is new."""
         if again:
-            self.study.enqueue_trial(dict(again), user_attrs={"again": True})
+            self.study.enqueue_trial(dict(again), user_attrs={AGAIN: True})
         # NSGA-II would draw its first 50 trials blindly, and few searches have many more. The sampler is seeded for
         # each trial, so that a search asks for the same points whether or not it was interrupted.
-        new = sum("again" not in trial.user_attrs for trial in self.study.trials)
-        self.study.sampler = optuna.samplers.TPESampler(seed=int(digest([self.seed, new])[:8], 16))
+        tried = [trial for trial in self.study.trials if not {AGAIN, KNOWN} & trial.user_attrs.keys()]
+        seed = int(digest([self.seed, len(tried)])[:8], 16)
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed)
+        trial = self.study.ask(dict(self.space.dimensions))
+        known = {*map(words_of, tried)}
+        if again or self.space.values is None or words_of(trial) not in known or len(known) == self.space.size:
+            return trial
+        trial.set_user_attr(KNOWN, value=True)
+        self.fail(trial, "this point is known")
+        self.study.enqueue_trial(unseen(self.space.values, known, random.Random(seed)))
         return self.study.ask(dict(self.space.dimensions))
 
     def tell(self, trial: Trial, found: Sequence[Mapping[str, Any]]) -> None:
@@ -151,7 +173,7 @@ class Trials:
     @property
     def front(self) -> list[dict[str, Any]]:
         """The points than which none is better in both, the cheapest first."""
-        best = {tuple(chosen(trial.params)): trial for trial in self.study.best_trials}
+        best = {words_of(trial): trial for trial in self.study.best_trials}
         return [
             {
                 self.metric: trial.values[0],
@@ -178,6 +200,19 @@ class Trials:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         summary = {"space": self.space.typed, "fixed": self.space.fixed, "measured": len(self.measured)}
         print(write_json(self.space.runs_dir / f"{self.name}.json", {**summary, "failed": failed, "front": front}))
+
+
+def words_of(trial: Trial | FrozenTrial) -> Words:
+    """The words of the point of a trial."""
+    return tuple(chosen(trial.params))
+
+
+def unseen(values: Mapping[str, Sequence[Any]], known: Container[Words], draw: random.Random) -> dict[str, Any]:
+    """A point of these values, drawn at random, that is not known; there must be one."""
+    while True:
+        point = {key: draw.choice(each) for key, each in values.items()}
+        if tuple(chosen(point)) not in known:
+            return point
 
 
 def holds(url: str, name: str) -> bool:
