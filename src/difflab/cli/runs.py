@@ -1,6 +1,6 @@
 """`difflab runs`: what runs there are, what one of them is, in what two differ; and how one is removed.
 
-difflab runs [list] [--json]     a line each: state, budget, best score, size, age, the settings that vary
+difflab runs list [RUN ...]      a line each: state, budget, best score, size, age, the settings that vary
 difflab runs show RUN            its settings that decide the weights, and what it was measured to
 difflab runs diff A B            the settings in which two runs differ
 difflab runs rm RUN ...          remove runs with their locks; each by its whole name
@@ -12,7 +12,6 @@ import argparse
 import json
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         "difflab-runs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("what", nargs="?", default="list", choices=["list", "show", "diff", "rm"], help="(list)")
-    made.add_argument("runs", nargs="*", metavar="RUN", help="a run's folder, or the unique beginning of its name")
+    made.add_argument("runs", nargs="*", metavar="RUN", help="a run's folder, or the beginning of its name")
     made.add_argument("--runs-dir", type=Path, default=Path("runs"), help="the folder of the runs (runs)")
     made.add_argument("--json", action="store_true", help="plain values for programs")
     return made
@@ -43,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     with ends_in_one_line("difflab-runs"), user_errors():
         if words.what == "list":
-            listed(words.runs_dir, words.json)
+            listed(words.runs_dir, words.runs, words.json)
         elif words.what == "rm":
             removed(words.runs_dir, words.runs)
         else:
@@ -55,13 +54,21 @@ def main(argv: Sequence[str] | None = None) -> None:
             {"show": shown, "diff": compared}[words.what]([find(words.runs_dir, run) for run in words.runs], words.json)
 
 
-def listed(runs_dir: Path, as_json: bool) -> None:
-    """Print all runs, the newest last; those that cannot be read are named with the reason."""
+def listed(runs_dir: Path, beginnings: Sequence[str], as_json: bool) -> None:
+    """Print all runs or those whose names begin so, the newest last; what cannot be read is named with the reason.
+
+    Raises ValueError where no name begins so.
+    """
+    from difflab.cli.run_rows import distinguish, row_of
     from difflab.experiment.store.run import Run
     from difflab.experiment.store.stored import check_entries
 
+    paths = sorted(runs_dir.glob("*/config.yaml"), key=lambda path: path.lstat().st_mtime)
+    for beginning in beginnings:
+        if not any(path.parent.name.startswith(beginning) for path in paths):
+            raise ValueError(f"{beginning}: no run in {runs_dir}/ begins so; `difflab runs` lists them")
     rows: list[dict[str, Any]] = []
-    for path in sorted(runs_dir.glob("*/config.yaml"), key=lambda path: path.lstat().st_mtime):
+    for path in (path for path in paths if path.parent.name.startswith(tuple(beginnings) or "")):
         try:
             rows.append(row_of(Run(check_entries(path.parent))))
         except (ValueError, OSError) as error:
@@ -79,72 +86,11 @@ def listed(runs_dir: Path, as_json: bool) -> None:
     table = Table(Column("run, and settings that vary", overflow="fold"), *HEADS, box=None)
     for row in rows:
         name = "\n".join([row["run"], *(f"  {word}" for word in row["apart"])])
-        best = f"{row['score']} {row['best']:.4g}" if row["score"] else ""
+        best = f"{row['score']} {row['best']:.4g}" if row["best"] is not None else ""
         sizes = f"{row['bytes'] / 2**20:.0f} MiB", age(row["age"])
         cells = (name, row["state"], f"{row['images']:,}", best, *sizes)
         table.add_row(*map(escaped, cells))
     printed(table)
-
-
-def row_of(run: Run) -> dict[str, Any]:
-    """What a line says of a run."""
-    from difflab.experiment.store.stored import entries
-    from difflab.experiment.store.typed import settings_of, words_of
-
-    config = run.config
-    choices = config.get("choices", {})
-    score, best = best_of(run)
-    return {
-        "run": run.folder.name,
-        "state": state_of(run, config["images"]),
-        "paradigm": choices.get("paradigm", ""),
-        "data": choices.get("data", ""),
-        "images": config["images"],
-        "score": score,
-        "best": best,
-        "bytes": sum(entry.stat(follow_symlinks=False).st_size for entry in entries(run.folder) if entry.is_file()),
-        "age": round(time.time() - (run.folder / "config.yaml").stat().st_mtime),
-        "settings": settings_of(config),
-        "words": words_of(config),
-    }
-
-
-def state_of(run: Run, images: int) -> str:
-    """`finished`, or how much of its budget a run has seen."""
-    from difflab.experiment.store.stored import read_lines
-
-    if run.result is not None:
-        return "finished"
-    seen = 0
-    for line in reversed(read_lines(run.folder / "metrics.jsonl")):
-        try:
-            seen = int(json.loads(line)["images_seen"])
-            break
-        except (ValueError, TypeError, LookupError, RecursionError):  # a line that was cut off
-            continue
-    return f"{seen / max(images, 1):.0%} trained"
-
-
-def best_of(run: Run) -> tuple[str, float | None]:
-    """The first score with a floor that its evaluations have, and the best value of it."""
-    from difflab.experiment.store.stored_evaluation import read_evaluation
-    from difflab.metric.direction import higher_is_better
-
-    found = [each["metrics"] for path in sorted(run.evaluations.glob("*.json")) if (each := read_evaluation(path))]
-    scores = [key for metrics in found for key in metrics if f"{key}_floor" in metrics and key != "n"]
-    if not scores:
-        return "", None
-    values = [metrics[scores[0]] for metrics in found if scores[0] in metrics]
-    return scores[0], (max if higher_is_better(scores[0]) else min)(values)
-
-
-def distinguish(rows: Sequence[dict[str, Any]]) -> None:
-    """Give each row, as `apart`, the settings in which it differs from others of its paradigm and data."""
-    from difflab.experiment.store.typed import distinctions
-
-    for row in rows:
-        alike = [each for each in rows if (each["paradigm"], each["data"]) == (row["paradigm"], row["data"])]
-        row["apart"] = distinctions([each["words"] for each in alike])[alike.index(row)]
 
 
 def print_json(value: object) -> None:
@@ -156,20 +102,30 @@ def print_json(value: object) -> None:
 
 def shown(runs: Sequence[Run], as_json: bool) -> None:
     """Print one run: where it lies, its state, its settings, and its evaluations."""
+    from difflab.cli.run_rows import evaluations_of, row_of
+
     (run,) = runs
-    row = row_of(run)
+    row, evaluations = row_of(run), evaluations_of(run)
     if as_json:
-        print_json({**row, "folder": str(run.folder)})
+        print_json({**row, "folder": str(run.folder), "evaluations": evaluations})
         return
     print(f"run:     {escaped(str(run.folder))}")
     print(f"state:   {row['state']}, of {row['images']:,} images")
     print(f"command: {escaped(str(run.config.get('command', '')))}")
     for key, value in row["settings"].items():
         print(f"  {escaped(key)} = {escaped(str(value))}")
+    for each in evaluations:
+        print(f"measured: {escaped(each['command'])}")
+        for name, value in each["metrics"].items():
+            floor = each["metrics"].get(f"{name}_floor")
+            if floor is not None and name != "n":
+                print(f"  {name} {value:.4g}, real samples {floor:.4g}")
 
 
 def compared(runs: Sequence[Run], as_json: bool) -> None:
     """Print the settings in which two runs differ."""
+    from difflab.cli.run_rows import row_of
+
     first, second = (row_of(run)["settings"] for run in runs)
     keys = [key for key in dict.fromkeys((*first, *second)) if first.get(key) != second.get(key)]
     if as_json:
@@ -191,13 +147,13 @@ def removed(runs_dir: Path, names: Sequence[str]) -> None:
     from difflab.experiment.machine.lock import locked
     from difflab.experiment.store.run import SUFFIX, stamp
 
-    folders = [runs_dir / name for name in names]
-    for name, folder in zip(names, folders, strict=True):
+    folders = {name: runs_dir / name for name in names}
+    for name, folder in folders.items():
         if Path(name).name != name or folder.is_symlink() or not (folder / "config.yaml").is_file():
             raise ValueError(f"{name} is no run in {runs_dir}/: `difflab runs` lists them; give the whole name")
     if not folders:
         raise ValueError("difflab runs rm RUN ...: name the runs that are to be removed")
-    for folder in folders:
+    for folder in folders.values():
         claim = runs_dir / (stamp(folder / "config.yaml")[:SUFFIX] or folder.name)
         with locked(claim, f"{folder} is being trained"):
             shutil.rmtree(folder)

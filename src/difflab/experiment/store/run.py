@@ -14,6 +14,7 @@ RUN/config.yaml          the resolved configuration
 from __future__ import annotations
 
 import os.path
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ LATER = {  # those that some have
     **{"choices": Mapping[str, Any], "origins": Mapping[str, Mapping[str, Any]]},
 }
 LISTED = 12  # runs that a refusal names
+TYPED = re.compile(r"[\w.+-]+")  # values of settings that are typed as they are
 START = 200  # bytes in which a configuration's second line ends
 
 
@@ -195,7 +197,11 @@ def ambiguous(runs_dir: Path, several: Sequence[str], given: str, name: str) -> 
     apart = dict(zip(known, distinctions([*map(words_of, known.values())]), strict=True))
     listing = [f"{each} ({' '.join(apart[each])})" if apart.get(each) else each for each in several[:LISTED]]
     more = f", and {len(several) - LISTED} more" if len(several) > LISTED else ""
-    example = next((words[0] for words in apart.values() if words), "")
+    plain = [
+        {key: value for key, value in words_of(config).items() if TYPED.fullmatch(str(value))}
+        for config in known.values()
+    ]
+    example = next((words[0] for words in distinctions(plain) if words), "")
     way = f", or a setting, as '{given.partition('=')[0]}=[{name},{example}]'" if example else ""
     return f"{given} may be {', '.join(listing)}{more}: give more of the name{way}"
 

@@ -43,9 +43,10 @@ def words_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def distinctions(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """For each of some `words_of` runs, at most `SHOWN` words `key:value` that another of them does not have."""
-    found = []
+    found, keys = [], dict.fromkeys(key for own in runs for key in own)
+    varied = {key for key in keys if len({repr(each.get(key)) for each in runs}) > 1}
     for own in runs:
-        differing = [key for key in own if any(repr(each.get(key)) != repr(own[key]) for each in runs)]
+        differing = [key for key in own if key in varied]
         groups = {key for key in differing if key in TRAINED}  # whose settings differ with them
         settings = [key for key in differing if key in groups or key.partition(".")[0] not in groups]
         found.append([f"{key}:{own[key]}" for key in settings if not key.startswith("origins.")][:SHOWN])
@@ -63,9 +64,11 @@ def fits(words: Sequence[str], config: Mapping[str, Any]) -> bool:
 
 
 def as_typed(value: Any) -> Any:  # noqa: ANN401  # plain values
-    """Plain values with infinities as users type them, "inf" and "-inf", since JSON has no such numbers."""
+    """Plain values with infinities as users type them, "inf" and "-inf", and None for NaN: JSON has no such numbers."""
     if isinstance(value, Mapping):
         return {key: as_typed(each) for key, each in value.items()}
     if isinstance(value, list):
         return [*map(as_typed, value)]
-    return str(value) if isinstance(value, float) and math.isinf(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
