@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from difflab.backbone.book import DataBook
-from difflab.backbone.dit import Transformer
 from difflab.data.module import DataModule
 from difflab.denoiser.base import AnyDenoiser
 from difflab.experiment.machine.hardware import autocast
@@ -87,16 +86,8 @@ class FoundTimes:
 
 
 def beside_weights(module: nn.Module) -> list[object]:
-    """What the weights of a module leave out, by its content: entries of books, as prompts, and data of closed forms.
-
-    The places of patches are not among it, which follow from the size of the network.
-    """
+    """What the weights of a module leave out, by its content: entries of books, as prompts, and data of closed forms."""
     weights = module.state_dict()
     others = {name: buffer for name, buffer in module.named_buffers() if name not in weights}
-    data = {
-        name: buffer
-        for name, buffer in others.items()
-        if not isinstance(module.get_submodule(name.rpartition(".")[0]), Transformer)
-    }
     own_nulls = [each.own_null for each in module.modules() if isinstance(each, DataBook)]
-    return [content_sha256(data), own_nulls] if data else []
+    return [content_sha256(others), own_nulls] if others else []
