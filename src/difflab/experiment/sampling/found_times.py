@@ -86,7 +86,7 @@ class FoundTimes:
 
 
 def beside_weights(module: nn.Module) -> list[object]:
-    """What the weights of a module leave out, by its content: entries of books, as prompts, and data of closed forms."""
+    """What the weights of a module leave out, by content: entries of books, as prompts, and data of closed forms."""
     weights = module.state_dict()
     others = {name: buffer for name, buffer in module.named_buffers() if name not in weights}
     own_nulls = [each.own_null for each in module.modules() if isinstance(each, DataBook)]
