@@ -9,6 +9,7 @@ from PIL import Image
 
 from difflab.data import CaptionedFolder
 from difflab.data.caption_files import captioned
+from difflab.experiment.parts.identity import identity
 
 WORDS = ("red", "green", "blue")
 
@@ -86,6 +87,8 @@ def test_tables_that_are_wrong_are_refused(folder, subtests):
     for line, message in (
         ('{"file_name": "00.png"}', "line 9: should be"),
         ("[1, 2]", "line 9: should be"),
+        ('{"file_name": "00.png", "text": ["a", "b"]}', "line 9: should be"),
+        ('{"file_name": null, "text": "x"}', "line 9: should be"),
         ("{", "line 9: should be"),
         ('{"file_name": "gone.png", "text": "x"}', r"1 files that are no images in .*gone\.png first"),
         ('{"file_name": "/etc/passwd", "text": "x"}', "1 files that are no images"),
@@ -94,6 +97,55 @@ def test_tables_that_are_wrong_are_refused(folder, subtests):
             table.write_text(good + "\n" + line)
             with pytest.raises(ValueError, match=message):
                 captioned(folder)
+
+
+def test_a_text_that_is_null_is_none(folder):
+    rows = (folder / "metadata.jsonl").read_text()
+    (folder / "metadata.jsonl").write_text(rows.replace('" red 0 "', "null"))
+    texts, without = captioned(folder, skip=True)
+    assert without == [folder / "00.png"]
+    assert "None" not in texts.values()
+    with pytest.raises(ValueError, match=r"1 of 12 images have no caption, .*00\.png first"):
+        captioned(folder)
+
+
+def test_a_byte_order_mark_is_no_text_and_other_codes_are_named(folder, subtests):
+    expected = captioned(folder)
+    files = [folder / "metadata.jsonl", folder / "07.txt"]
+    for path in files:
+        content = path.read_bytes()
+        with subtests.test(path.name):
+            path.write_bytes(b"\xef\xbb\xbf" + content)
+            assert captioned(folder) == expected
+            path.write_bytes(content + "é".encode("latin-1"))
+            with pytest.raises(ValueError, match=rf"{path.name} is no text in UTF-8: save it as UTF-8"):
+                captioned(folder)
+            path.write_bytes(content)
+    (folder / "00.txt").write_bytes(b"\xe9")  # the table has its text
+    assert captioned(folder) == expected
+
+
+def test_a_table_may_name_whole_paths(folder, monkeypatch):
+    expected = captioned(folder)
+    table = folder / "metadata.jsonl"
+    table.write_text(table.read_text().replace('"file_name": "', f'"file_name": "{folder}/'))
+    assert captioned(folder) == expected
+    monkeypatch.chdir(folder.parent)
+    assert captioned(folder.name) == expected
+
+
+def test_settings_that_were_added_change_no_run_that_does_not_use_them():
+    node = {"_target_": "difflab.data.CaptionedFolder", "root": "x", "shape": [3, 8, 8]}
+    before = {
+        "class": "data:CaptionedFolder",
+        "shape": [3, 8, 8],
+        "held_out": 0.1,
+        "seed": 0,
+        "skip_uncaptioned": False,
+    }
+    assert identity(node) == identity({**node, "values": None, "skip_unreadable": False}) == before
+    for added in ({"values": [0, 4095]}, {"skip_unreadable": True}):
+        assert identity({**node, **added}) == {**before, **added}
 
 
 def test_empty_places_are_named(tmp_path):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from difflab.data.folder import Folder
 from difflab.data.layout import count_classes, scan
-from difflab.data.listing import Listing, listed
+from difflab.data.listing import Listing, in_order, listed
 
 
 def save(path, seed, size=(20, 16)):
@@ -104,6 +104,38 @@ def test_labels_mean_the_same_with_a_head_and_without(tmp_path):
             listed(path)
 
 
+def test_a_list_may_name_images_anywhere(tmp_path, monkeypatch):
+    """By whole paths, or by paths out of its folder: those in its folder fall into the same splits as by short ones."""
+    (tmp_path / "lists").mkdir()
+    names = [f"{i:02}.png" for i in range(20)]
+    for i, name in enumerate(names):
+        save(tmp_path / "images" / name, i)
+    monkeypatch.chdir(tmp_path)
+    places = {"images": f"{tmp_path}/images/", "lists": f"{tmp_path}/images/"}
+    known = {}
+    for folder, place in [*places.items(), ("images", ""), ("lists", "../images/")]:
+        (tmp_path / folder / "list.csv").write_text("\n".join(f"{place}{name},{name[1]}" for name in names))
+        rows = [json.dumps({"file_name": place + name, "label": name[1]}) for name in names]
+        (tmp_path / folder / "list.jsonl").write_text("\n".join(rows))
+        for root in (f"{folder}/list.csv", f"{folder}/list.jsonl", tmp_path / folder / "list.csv"):
+            images = loaded(root)
+            key = (images.train.labelled_sha256, images.test.labelled_sha256)
+            assert known.setdefault(folder, key) == key
+            assert len(images.train) + len(images.test) == 20
+
+
+def test_classes_that_are_numbers_have_one_order():
+    for names, expected in (
+        ({"10", "2", "-1"}, ("-1", "2", "10")),
+        ({"1", "01", "001", "0"}, ("0", "001", "01", "1")),
+        ({"²", "1"}, ("1", "²")),
+        ({"--5", "4"}, ("--5", "4")),
+        ({"٣", "2"}, ("2", "٣")),
+        ({"1.5", "1"}, ("1", "1.5")),
+    ):
+        assert in_order(names) == expected
+
+
 def test_arrays_are_the_same_images_whatever_their_layout(tmp_path):
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (40, 16, 16, 3), np.uint8), np.arange(40) % 3 + 1
@@ -158,6 +190,7 @@ def test_what_is_no_image_is_named(tmp_path, subtests):
     (tmp_path / "broken.npz").write_bytes(b"PK" + bytes(40))
     (tmp_path / "broken.jsonl").write_text('{"file_name": "a.png", "label": 1}\n{')
     (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "latin.csv").write_bytes("file,label\na.png,café".encode("latin-1"))
     (tmp_path / "half.csv").write_text("file,label\na.png,x\nb.png,")
     (tmp_path / "text.txt").write_text("")
     np.savez(tmp_path / "labels.npz", x=np.zeros((4, 8, 8), np.uint8), y=np.zeros(3, int))
@@ -168,6 +201,7 @@ def test_what_is_no_image_is_named(tmp_path, subtests):
         "broken.npz": "cannot be read as an array",
         "broken.jsonl": "line 2 is no JSON",
         "empty.csv": "lists no files",
+        "latin.csv": "latin.csv is no text in UTF-8: save it as UTF-8",
         "half.csv": "1 of 2 files have no label, as b.png",
         "text.txt": "is a file: name the folder",
         "labels.npz": "4 images and 3 labels",

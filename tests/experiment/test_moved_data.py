@@ -1,5 +1,6 @@
 """Data that were moved, and runs that were renamed, are found by their content: nothing is trained again."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from difflab.data import Folder
 from difflab.experiment import UserError, evaluate, find, train
+from difflab.experiment.parts.identity import fingerprint
 from helpers.conf import composed
 from helpers.jobs import run_here
 
@@ -81,6 +84,26 @@ def test_other_data_are_refused_by_every_command(here):
         with pytest.raises(SystemExit, match=refusal):
             run_here(command, "run=rectified", "data.source.root=other", *words)
     assert len(list(Path("runs").glob("*/config.yaml"))) == 1
+
+
+def test_other_held_out_images_are_refused_where_their_sum_was_kept(here):
+    """Their paths, and so the split, are as before; the sum enters no fingerprint."""
+    folder = Folder("moved", [3, 8, 8])
+    before = folder.load()
+    for path in Path("moved").rglob("*.png"):
+        if folder._fraction(path.relative_to("moved").as_posix()) < folder.held_out:
+            Image.new("RGB", (8, 8)).save(path)
+    after = folder.load()
+    assert before.train.labelled_sha256 == after.train.labelled_sha256
+    assert before.held_out_sha256 != after.held_out_sha256
+    with pytest.raises(UserError, match="holds other held-out images than rectified_flow-folder-s0"):
+        evaluate(of_run("data.source.root=moved"))
+    config = here.config
+    assert config["origins"]["data"]["held_out"] == before.held_out_sha256
+    del config["origins"]["data"]["held_out"]  # as of an earlier version
+    assert fingerprint(config, config["origins"]) == config["fingerprint"]
+    (here.folder / "config.yaml").write_text(json.dumps(config))
+    assert counts(evaluate(of_run("data.source.root=moved"))) == [0, 1, 0]
 
 
 def test_data_without_a_folder_have_no_other_place(here, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from difflab.backbone import Autoencoder
-from difflab.data import DataModule, FrozenStage, Images, Latents, Pixels, Split, Whitening
+from difflab.data import DataModule, FloatImages, FrozenStage, Images, Latents, Pixels, Split, Whitening
 from difflab.data.order import HELD_OUT, TRAINING, Block
 from difflab.denoiser import FirstStage
 from difflab.experiment.machine.terminal import silently
@@ -159,6 +159,15 @@ def test_one_changed_weight_image_or_flip_makes_another_cache(tmp_path, subtests
     x[7, 0, 0, 0] ^= 1
     other.images.__dict__["train"] = Split(x, other.images.train.y)
     assert len(names(other)) == 1
+
+
+def test_the_same_numbers_under_another_codec_have_latents_of_their_own(tmp_path):
+    x = torch.rand(20, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    split = Split(x, torch.zeros(20, dtype=torch.int64))
+    for inner in (FloatImages(-1.0, 1.0), FloatImages(0.0, 1.0), FloatImages(-1.0, 1.0)):
+        codec = Latents(inner, stage(tmp_path), lambda: split, False)
+        assert torch.equal(codec.posteriors(split)["mean"][:, 0], codec.posterior(x)[0])
+    assert len([*tmp_path.glob("latents-*.safetensors")]) == 2
 
 
 def test_a_cache_keeps_tensors_of_any_layout(tmp_path):

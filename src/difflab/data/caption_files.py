@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from difflab.data.layout import SUFFIXES, files_in
+from difflab.data.listing import text_of
 
 TABLE = "metadata.jsonl"
 
@@ -24,12 +25,14 @@ def captioned(root: str | Path, skip: bool = False) -> Captioned:
 
     A text stands in `metadata.jsonl`, a line `{"file_name": PATH, "text": TEXT}` for each image, its path relative to
     the folder of that file; or else in a file beside the image, of the same name with the suffix `.txt`. Blanks at the
-    ends of a text are left out, and so are images and tables with hidden names or in hidden folders, as by `scan`.
+    ends of a text are left out, and so are images and tables with hidden names or in hidden folders, as by `scan`. A
+    text that is null is none.
 
     Raises FileNotFoundError for a missing folder or one without images; and ValueError for a line that is no such
-    object, for a line whose file is no image there, and, unless they are to be skipped, for images without a text.
+    object, for a line whose file is no image there, for a file that is not in UTF-8, and, unless they are to be
+    skipped, for images without a text.
     """
-    root = Path(root).expanduser()
+    root = Path(root).expanduser().absolute()  # as the paths of a table may be
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}: data.source.root must name a folder of images")
     every = sorted(files_in(root))
@@ -43,8 +46,9 @@ def captioned(root: str | Path, skip: bool = False) -> Captioned:
     texts = {}
     for path in files:
         beside = path.with_suffix(".txt")
-        text = stated.get(path, beside.read_text(encoding="utf-8").strip() if beside.is_file() else "")
-        if text:
+        if path not in stated:
+            stated[path] = text_of(beside).strip() if beside.is_file() else ""
+        if text := stated[path]:
             texts[path] = text
     without = [path for path in files if path not in texts]
     if without and not skip:
@@ -59,12 +63,15 @@ def captioned(root: str | Path, skip: bool = False) -> Captioned:
 
 
 def _lines(table: Path) -> Iterator[tuple[Path, str]]:
-    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text_of(table).splitlines(), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-            yield table.parent / row["file_name"], str(row["text"]).strip()
+            text = row["text"]
+            if isinstance(text, list | dict):
+                raise TypeError
+            yield table.parent / row["file_name"], "" if text is None else str(text).strip()
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f'{table}, line {number}: should be {{"file_name": .., "text": ..}}') from error
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -13,6 +14,7 @@ import torch
 from difflab.data.caption_files import captioned
 from difflab.data.folder import Folder
 from difflab.data.images import Images, Split
+from difflab.data.picture import opened
 from difflab.data.ranges import Count, Seed
 from difflab.data.words import Captions
 
@@ -23,19 +25,23 @@ log = logging.getLogger(__name__)
 class CaptionedFolder:
     """The images of a folder and of those below it, each with the text that `captioned` finds for it.
 
-    Images are read as by `Folder`. Texts that are equal are one caption, and one concept. A caption is held out, with
-    all of its images, if the hash of (seed, the caption) falls into the fraction held_out. Raises ValueError as
-    `Folder` and `captioned` do.
+    Images are read as by `Folder`, all by one range of `values`. Texts that are equal are one caption, and one concept.
+    A caption is held out, with all of its images, if the hash of (seed, the caption) falls into the fraction held_out.
+    Raises ValueError as `Folder` and `captioned` do.
 
     - `skip_uncaptioned`: leave images without a text out, and print how many, rather than refuse them.
+    - `skip_unreadable`: leave files that cannot be read out, too. Their captions remain among the names.
     """
 
     paths: ClassVar[tuple[str, ...]] = ("root",)
+    as_before: ClassVar[Mapping[str, object]] = {"values": None, "skip_unreadable": False}
     root: str
     shape: Sequence[Count]
     held_out: float = 0.1
     seed: Seed = 0
     skip_uncaptioned: bool = False
+    values: tuple[float, float] | None = None
+    skip_unreadable: bool = False
 
     def load(self) -> Images:
         """Decode all images, in threads."""
@@ -45,18 +51,19 @@ class CaptionedFolder:
         captions = sorted({*texts.values()})
         places = {text: k for k, text in enumerate(captions)}
         aside = {text for text in captions if self._fraction(text) < self.held_out}
-        held = [file for file, text in texts.items() if text in aside]
-        kept = [file for file, text in texts.items() if text not in aside]
-        if not held or not kept:
+        folder = Folder(self.root, self.shape, values=self.values, skip_unreadable=self.skip_unreadable)
+        found, readable, notes = folder.decode([partial(opened, file) for file in texts], [*map(str, texts)])
+        every = [*texts.values()]
+        own = [every[i] for i in readable]
+        held = torch.tensor([text in aside for text in own])
+        if held.all() or not held.any():
             raise ValueError(
-                f"held_out={self.held_out} puts the captions of {len(held)} of {len(texts)} images in {self.root} "
-                f"aside: choose a fraction that leaves captions on both sides"
+                f"data.source.held_out={self.held_out} puts the captions of {int(held.sum())} of {len(held)} images in "
+                f"{self.root} aside: choose a fraction that leaves captions on both sides"
             )
-        train, test = (
-            Split(Folder(self.root, self.shape).decode(part), torch.tensor([places[texts[file]] for file in part]))
-            for part in (kept, held)
-        )
-        return Images(train, test, tuple(captions), lookup=Captions(captions))
+        x, y = torch.from_numpy(found), torch.tensor([places[text] for text in own])
+        train, test = (Split(x[rows], y[rows]) for rows in (~held, held))
+        return Images(train, test, tuple(captions), lookup=Captions(captions), notes=tuple(notes))
 
     def _fraction(self, text: str) -> float:
         digest = hashlib.sha256(f"{self.seed}/{text}".encode()).digest()

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from difflab.data.array_file import images_of, labels_of
 from difflab.data.decoding import LARGEST
 from difflab.data.images import Images, Split
 from difflab.data.layout import Layout, scan
-from difflab.data.picture import MODES, Picture, Values, extent_of, opened, standard
+from difflab.data.picture import MODES, Picture, Values, extent_of, opaque, opened, row, standard
 from difflab.data.ranges import Count, Seed
 
 NAMED = 5  # unreadable files that a message names
+RANGE = "data.source.values=[LOW,HIGH] says which become black and white"
+
+Reader = Callable[[], AbstractContextManager[Picture]]
+
+
+class Decoded(NamedTuple):
+    """The images that can be read, uint8 (N, C, H, W), which ones of all these are, and what is to be said of them."""
+
+    pixels: NDArray[np.uint8]
+    readable: list[int]
+    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -36,8 +47,9 @@ class Folder:
     (H, W) with Pillow's antialiased bicubic filter (Parmar et al. 2022, arXiv:2104.11222), then centre-cropped.
     An image is held out if the hash of (seed, its path in the folder) falls into the fraction held_out, so that adding
     files moves none between the splits; of a class that has no other image, one stays in training.
-    Of deep images, which have more than 8 bits or are floats, `values` become black and white; None: the smallest of
-    the usual ranges that holds them all, see `standard`. With skip_unreadable, files that cannot be read are left out.
+    Of arrays and of deep images, which have more than 8 bits or are floats, `values` become black and white; None: of
+    8 bits 0..255, of deep images the smallest of the usual ranges that holds them all, see `standard`; transparency has
+    its own range, see `opaque`. With skip_unreadable, files that cannot be read are left out.
     Raises ValueError for another number of channels, a split without images, and unreadable files (named, at most 5).
     """
 
@@ -65,21 +77,22 @@ class Folder:
             labels, names = labels_of(layout.array)
             if labels and len(labels) != len(array):
                 raise ValueError(f"{layout.array} has {len(array)} images and {len(labels)} labels")
-            rows = [partial(held, Picture(array[i])) for i in range(len(array))]
+            top = opaque(array)
+            rows = [partial(row, each, top) for each in array]
             return self._split(layout, rows, [str(i) for i in range(len(rows))], [*labels] or [0] * len(rows), names)
-        paths = [file.relative_to(layout.root).as_posix() for file in layout.files]
+        paths = [inside(file, layout.root) for file in layout.files]
         return self._split(layout, [partial(opened, file) for file in layout.files], paths, layout.labels, layout.names)
 
     def _split(
         self,
         layout: Layout,
-        readers: Sequence[Callable[[], AbstractContextManager[Picture]]],
+        readers: Sequence[Reader],
         paths: Sequence[str],
         labels: Sequence[int],
         names: tuple[str, ...],
     ) -> Images:
         """Both splits, training first in the order of the paths."""
-        pixels, readable, notes = self._decode(readers, [str(layout.root / path) for path in paths])
+        pixels, readable, notes = self.decode(readers, [str(layout.root / path) for path in paths])
         y = np.array(labels, np.int64)[readable]
         held = self._held_out([paths[i] for i in readable], y)
         n = len(held) - int(held.sum())
@@ -108,17 +121,11 @@ class Folder:
         digest = hashlib.sha256(f"{self.seed}/{path}".encode()).digest()
         return int.from_bytes(digest[:8]) / 2**64
 
-    def decode(self, files: Sequence[Path]) -> Tensor:
-        """The images of files, uint8 `(N, *shape)`. Raises ValueError for those that cannot be read."""
-        pixels, _, _ = self._decode([partial(opened, file) for file in files], [*map(str, files)])
-        return torch.from_numpy(pixels)
-
-    def _decode(
-        self, readers: Sequence[Callable[[], AbstractContextManager[Picture]]], names: Sequence[str]
-    ) -> tuple[NDArray[np.uint8], list[int], list[str]]:
-        """The readable images (N, C, H, W), which ones these are, and what is to be said of them."""
+    def decode(self, readers: Sequence[Reader], names: Sequence[str]) -> Decoded:
+        """Images by one range of values. Raises ValueError for those that cannot be read, by their names."""
         pixels = np.empty((len(readers), *self.shape), np.uint8)
         kinds: list[str] = [""] * len(readers)  # the size and the mode of each
+        ranged = [False] * len(readers)  # whether values said which are black and white
 
         def decode(i: int, values: Values | None) -> str | tuple[float, float] | None:
             """Why the image cannot be read, or the least and largest value of a deep one whose range is not known."""
@@ -128,15 +135,16 @@ class Folder:
                     if picture.deep and values is None:
                         return extent_of(picture)
                     pixels[i] = picture.fitted(self.shape, values)
+                    ranged[i] = picture.numbers and values is not None
             except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
                 return f"  {names[i]}: {str(error) or type(error).__name__}"
             return None
 
-        given = Values(*self.values, whole=False) if self.values else None
+        given = Values(*self.values) if self.values else None
         with ThreadPoolExecutor() as pool:
             answers = list(pool.map(decode, range(len(readers)), [given] * len(readers)))
             deep = [i for i, answer in enumerate(answers) if isinstance(answer, tuple)]
-            found = standard([answers[i] for i in deep], [kinds[i] for i in deep]) if deep else given
+            found = standard([answers[i] for i in deep], [kinds[i] for i in deep], RANGE) if deep else given
             for i, answer in zip(deep, pool.map(decode, deep, [found] * len(deep)), strict=True):
                 answers[i] = answer
         unreadable = [answer for answer in answers if isinstance(answer, str)]
@@ -147,13 +155,16 @@ class Folder:
             raise ValueError(f"{len(unreadable)} of {len(readers)} images cannot be read:\n{lines}{way}")
         most = Counter(kinds[i] for i in readable).most_common(3)
         notes = [f"found: {', '.join(f'{n} of {kind}' for kind, n in most)}"]
-        if found and any(kind.endswith(("bit", "float")) for kind, _ in most):
+        if found and any(ranged):
             notes.append(f"values {found.low:g}..{found.high:g} are black to white (data.source.values)")
+        elif given:
+            notes.append("data.source.values changes nothing: the files have 8 bits")
         if unreadable:
             notes.append(f"left out: {len(unreadable)} unreadable")
-        return pixels[readable], readable, notes
+        return Decoded(pixels[readable], readable, notes)
 
 
-def held(picture: Picture) -> AbstractContextManager[Picture]:
-    """An image in memory, as `opened` gives one of a file."""
-    return nullcontext(picture)
+def inside(file: Path, root: Path) -> str:
+    """The path of a file from a folder, which it may lie outside of."""
+    path = file.relative_to(root) if file.is_relative_to(root) else Path(os.path.relpath(file, root))
+    return path.as_posix()

@@ -103,6 +103,12 @@ class Images:
                 return None
         return hashlib.sha256(known).hexdigest()
 
+    @cached_property
+    def held_out_sha256(self) -> str:
+        """Sum of the held-out samples with their labels, and of those that were set aside from them."""
+        parts = [self.test] if self.selection is None else [self.test, self.selection]
+        return hashlib.sha256("".join(part.labelled_sha256 for part in parts).encode()).hexdigest()
+
     @property
     def summary(self) -> str:
         """How many there are, of which shape and classes, and the notes."""

@@ -108,7 +108,7 @@ class Latents(Codec):
 
     `encode` gives the whitened mean of `q(z | x)`; training sees draws of it, see `LatentBlocks`. `decode` goes by
     way of the decoder. The posteriors of a whole split are computed once, and kept in the cache by the content of the
-    weights and of the samples.
+    weights and of the samples, and by the inner codec.
     """
 
     def __init__(self, inner: Codec, stage: FrozenStage, training: Callable[[], Split], flip: bool) -> None:
@@ -173,7 +173,8 @@ class Latents(Codec):
             mean, log_var = (torch.stack(each, 1) for each in zip(*pairs, strict=True))
             return {"mean": mean, "log_var": log_var}
 
-        return self.stage.cache("latents", [self.stage.weights, split.sha256, flip, "float32"], compute)
+        known_by = [self.stage.weights, split.sha256, str(self.inner), flip, "float32"]
+        return self.stage.cache("latents", known_by, compute)
 
     @cached_property
     def whitening(self) -> Whitening:

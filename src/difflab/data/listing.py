@@ -48,15 +48,23 @@ def listed(path: Path) -> Listing:
 
 
 def in_order(names: set[str]) -> tuple[str, ...]:
-    """Names of classes in order: numbers as numbers."""
-    if all(name.lstrip("-").isdigit() for name in names):
-        return tuple(sorted(names, key=int))
+    """Names of classes in order: whole numbers as numbers, and those that are equal, as 1 and 01, as text."""
+    if all(name.removeprefix("-").isdecimal() for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
+
+
+def text_of(path: Path) -> str:
+    """The text of a file in UTF-8, without a byte order mark. Raises ValueError, which names it, for another."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8: save it as UTF-8") from error
 
 
 def _rows(path: Path) -> Iterator[tuple[str, object]]:
     """Each file with its label, None without one."""
-    text = path.read_text(encoding="utf-8-sig")
+    text = text_of(path)
     if path.suffix.lower() == ".jsonl":
         for number, line in enumerate(text.splitlines(), 1):
             if line.strip():

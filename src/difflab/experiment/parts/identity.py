@@ -52,7 +52,7 @@ VARIED = (  # settings whose words enter the names of new runs
 NUMBERS = ("lr", "batch_size", "ema")  # of them, those whose values mean nothing without their key
 WORDS, LONGEST = 3, 20  # of these words in a name, and characters of each
 SOURCE = "source_sha256"  # of a class of an extension: the sha256 of its package's source
-RECORDS = ("run", "kind", "seeds", "training")  # of an origin: for people and reports; not part of the identity
+RECORDS = ("run", "kind", "seeds", "training", "held_out")  # of an origin: kept beside it; no part of the identity
 
 
 def identity(value: object) -> Any:  # noqa: ANN401  # plain values

@@ -217,10 +217,11 @@ def data_of(
     data = data_module({**config, "data": located(run, root)}, device, pairs=None)
     if root is None:
         return data
-    found = {"images": data.images.train.labelled_sha256, "lookup": data.images.lookup_sha256}
-    for key, what in (("images", "training images"), ("lookup", "captions")):
-        if config.get("origins", {}).get("data", {}).get(key) not in (None, found[key]):
-            reason = f"holds other {what} than {run.folder.name} was trained on: their sha256 differs"
+    images, known = data.images, config.get("origins", {}).get("data", {})
+    sums = {"images": images.train.labelled_sha256, "lookup": images.lookup_sha256, "held_out": images.held_out_sha256}
+    for key, what in (("images", "training images"), ("lookup", "captions"), ("held_out", "held-out images")):
+        if known.get(key) not in (None, sums[key]):  # earlier versions did not keep held_out
+            reason = f"holds other {what} than {run.folder.name} was made with: their sha256 differs"
             raise ValueError(f"data.source.root={root} {reason}; name the folder with the same files")
     return data
 

@@ -19,11 +19,14 @@ Origins = dict[str, dict[str, Any]]
 def origins_of(config: Mapping[str, Any], data: DataModule, model: Paradigm, teacher: Teacher | None) -> Origins:
     """The origins of a training, by their content; the model is given the weights that it starts from.
 
+    The sum of the held-out samples is a record (`RECORDS`), by which moved data are known again.
+
     Raises ValueError for a run to start from that is not there, or whose network is another.
     """
     images = data.images.train.labelled_sha256
     trained_on = images if teacher else data.training.labelled_sha256
     origins: Origins = {"data": {"sha256": trained_on, "images": images}}
+    origins["data"]["held_out"] = data.images.held_out_sha256
     if lookup := data.images.lookup_sha256:
         origins["data"]["lookup"] = lookup
     if source := source_of(config):
