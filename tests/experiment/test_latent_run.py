@@ -19,7 +19,7 @@ from difflab.experiment.store.run import find
 from difflab.experiment.training.job import Training
 from difflab.experiment.training.network_cost import evaluations_an_image, flops_an_image
 from difflab.objective.nearness import psnr
-from helpers.pictures import words_of
+from helpers.pictures import faults, words_of
 
 FIRST = {"backbone": {"width": 16, "multipliers": [1, 2], "classes": 0}}
 BUDGET = {"images": 640, "batch_size": 64, "logger": "local", "protocol": {"n": 16, "n_likelihood": 16}}
@@ -96,6 +96,10 @@ def test_it_is_sampled_under_another_name_and_what_needs_pixels_is_refused(there
     assert found["psnr"] == pytest.approx(psnr(x, y).mean().item(), rel=1e-5)
     assert found["rmse"] == pytest.approx((x - y).square().mean().sqrt().item(), rel=1e-5)
     assert "held-out, by the first stage" in words_of(picture)
+    sample(["difflab-sample", name, "task=edit", "task.label=3", "n=4", "out=edited"])
+    picture = Image.open("edited/edit.png")
+    assert "held-out, by the first stage" in words_of(picture)
+    assert faults(picture) == []
     for words, said in (
         (["task=restore", "problem=inpaint", "restoration=replacement"], "measures pixels"),
         (["task=restore", "problem=deblur", "restoration=dps"], "measures pixels"),

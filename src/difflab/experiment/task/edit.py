@@ -13,7 +13,7 @@ from torch import Tensor
 from difflab.experiment.picture.files import save_png
 from difflab.experiment.picture.sheet import Sheet
 from difflab.experiment.task.base import Job, Outcome, last
-from difflab.experiment.task.invert import decode, encode, require_flow
+from difflab.experiment.task.invert import decode, encode, held_out_title, require_flow
 from difflab.process.noise import SampleNoise
 from difflab.process.ranges import Label
 from difflab.sampler.generate import Samples
@@ -83,7 +83,7 @@ class Edit:
         before, labels = job.own.labels, torch.unique(job.own.labels)
         rows = [interleaved(job.tiles(x0[those]), job.tiles(after[those])) for those in before == labels[:, None]]
         new = job.names[self.new(job)]
-        captions = ["held-out", f"to {new}"] * (len(rows[0]) // 2)
+        captions = [held_out_title(job.codec), f"to {new}"] * (len(rows[0]) // 2)
         title = f"Held-out samples, edited to {new} with strength {self.strength:g}"
         names = [job.own.names[k] for k in labels.tolist()]
         sheet = Sheet(rows, [captions], names, title, job.footer(evaluations), job.extent)

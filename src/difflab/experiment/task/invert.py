@@ -97,6 +97,11 @@ def pixels(codec: Codec, x: Tensor) -> Tensor:
     return codec.inner.encode(codec.decode(x)) if isinstance(codec, Latents) else x
 
 
+def held_out_title(codec: Codec) -> str:
+    """What held-out samples are called in pictures; of latents they are what the first stage makes of them."""
+    return "held-out, by the\nfirst stage" if codec.space else "held-out"
+
+
 @dataclass(frozen=True)
 class Invert:
     """Held-out samples, the noise that the flow takes them to, and what it makes of that noise.
@@ -128,7 +133,7 @@ class Invert:
             measured["psnr"] = psnr(found, truth).mean().item()
         quality = f"PSNR {measured['psnr']:.1f} dB" if "psnr" in measured else f"RMSE {number(measured['rmse'])}"
         rows = {
-            "held-out, by the\nfirst stage" if job.codec.space else "held-out": x0,
+            held_out_title(job.codec): x0,
             f"encoded noise\nlog-SNR {number(level)}": job.looks(noise, job.times[0]),
             f"reconstruction\n{quality}": again,
         }
