@@ -13,29 +13,29 @@ class Formula(Space):
     """A space whose points are measured by a formula."""
 
     def measure(self, point, study):
-        nfe, worse = int(point["nfe"]), {"ddim": 3.0, "euler": 2.0, "heun": 1.0}[point["sampler"]]
+        nfe, worse = int(point["nfe"]), {"ddim": 3.0, "heun": 1.0}[point["sampler"]]
         if nfe == 6:
             raise UserError("six is refused")
         return [{"run": "r", "metrics": {"fd_lite0": worse / nfe}, "protocol": {"a": 1}, "cost": {"nfe": float(nfe)}}]
 
 
 def test_each_point_of_a_finite_space_is_measured_once(tmp_path, capsys):
-    words = [f"runs_dir={tmp_path}", "sampler=ddim,euler,heun", "nfe=4,8,16"]
-    for k, (targets, more) in enumerate([([9], []), ([30], []), ([2, 5, 9], []), ([4, 30], ["seed=1"])]):
-        found = Trials.of(Formula.of([*words, *more]), "fd_lite0", k, None, keep=True)
+    words = [f"runs_dir={tmp_path}", "sampler=ddim,heun", "nfe=4,8,16"]
+    for k, (targets, more) in enumerate([([30], []), ([2, 4, 6], ["seed=1"])]):
+        found = Trials.of(Formula.of([*words, *more]), "fd_lite0", k, None, keep=False)
         for target in targets:
             assert found.until(target, "difflab-search") == []
             assert len({tuple(chosen(trial.params)) for trial in found.measured}) == len(found.measured)
-            assert len(found.measured) == min(target, 9)
-            assert f"the best of {min(target, 9)} points" in capsys.readouterr().out
+            assert len(found.measured) == min(target, 6)
+            assert f"the best of {min(target, 6)} points" in capsys.readouterr().out
         found.plan(30)
-        assert "points measured: 9, left: 0, to ask again: 0" in capsys.readouterr().out
+        assert "points measured: 6, left: 0, to ask again: 0" in capsys.readouterr().out
         assert {row["nfe"] for row in found.front} == {4, 8, 16}
 
 
 def test_what_fails_in_a_space_that_ends_is_asked_again_and_nothing_else_is(tmp_path, capsys):
     space = Formula.of([f"runs_dir={tmp_path}", "sampler=ddim,heun", "nfe=4,6"])
-    found = Trials.of(space, "fd_lite0", 0, None, keep=True)
+    found = Trials.of(space, "fd_lite0", 0, None, keep=False)
     for _ in range(2):
         assert len(found.until(30, "difflab-search")) == 2
         assert "the best of 2 points" in capsys.readouterr().out
