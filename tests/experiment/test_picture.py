@@ -10,7 +10,6 @@ from PIL import Image
 
 from difflab.data.codec import Pixels, Points
 from difflab.experiment.picture.files import LAYOUT, bare, save_gif, save_png
-from difflab.experiment.picture.measured import steps_sheet
 from difflab.experiment.picture.points import INK, START, extent_of, paths, scatter
 from difflab.experiment.picture.samples import WIDEST, class_names, sample_sheet
 from difflab.experiment.picture.sheet import GAP, SMALLEST, Sheet, ticks
@@ -237,11 +236,3 @@ def test_numbers_are_short():
     cases = {0.14285: "0.143", -3.25: "−3.25", 1000.0: "1000", -0.0: "0", 1e30: "1e+30", 0.0001: "0.0001"}
     cases |= {float("inf"): "∞", float("-inf"): "−∞"}
     assert {value: number(value) for value in cases} == cases
-
-
-def test_steps_are_shown_once_each():
-    for calls, shown in ((1, 1), (4, 4), (30, 11)):
-        sheet = steps_sheet([torch.zeros(2, 1, 8, 8)] * (calls + 1), torch.zeros(2).long(), (), Pixels(), "made up")
-        (captions,) = sheet.captions
-        assert len({*captions}) == len(captions) == shown + 1
-        assert captions[-1] == "sample"

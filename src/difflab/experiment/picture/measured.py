@@ -54,9 +54,10 @@ def measured_sheets(
 def steps_sheet(way: Sequence[Tensor], labels: Tensor, names: Sequence[str], codec: Codec, footer: str) -> Sheet:
     """The estimates of x0 on the way to samples, and at last the samples: a row for each, or one for all points.
 
-    `way` holds them as models see them, in the order in which the denoiser was called.
+    `way` holds them as models see them, in the order in which the denoiser was called. There are always as many columns,
+    by which the report's page slides; fewer calls stand in several.
     """
-    chosen = torch.linspace(0, len(way) - 1, min(STEPS, len(way))).round().int().tolist()
+    chosen = torch.linspace(0, len(way) - 1, STEPS).round().int().tolist()
     times = [tiles(codec.decode(way[k]), codec) for k in chosen]
     captions = [f"call {k + 1}" if k < len(way) - 1 else "sample" for k in chosen]
     title = f"Estimates of x0 at the {len(way) - 1} calls of the denoiser"
