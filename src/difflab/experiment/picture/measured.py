@@ -54,8 +54,8 @@ def measured_sheets(
 def steps_sheet(way: Sequence[Tensor], labels: Tensor, names: Sequence[str], codec: Codec, footer: str) -> Sheet:
     """The estimates of x0 on the way to samples, and at last the samples: a row for each, or one for all points.
 
-    `way` holds them as models see them, in the order in which the denoiser was called. There are always as many columns,
-    by which the report's page slides; fewer calls stand in several.
+    `way` holds them as models see them, in the order in which the denoiser was called. There are always as many
+    columns, by which the report's page slides: fewer calls stand in several.
     """
     chosen = torch.linspace(0, len(way) - 1, STEPS).round().int().tolist()
     times = [tiles(codec.decode(way[k]), codec) for k in chosen]
