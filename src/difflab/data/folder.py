@@ -32,7 +32,7 @@ Reader = Callable[[], AbstractContextManager[Picture]]
 
 
 class Decoded(NamedTuple):
-    """The images that can be read, uint8 (N, C, H, W), which ones of all these are, and what is to be said of them."""
+    """The readable images, uint8 (N, C, H, W), their indices among all images, and notes on them."""
 
     pixels: NDArray[np.uint8]
     readable: list[int]

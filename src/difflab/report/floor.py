@@ -9,7 +9,7 @@ from statistics import fmean
 
 from difflab.report.record import Record
 
-# Scores whose floor is of all held-out samples, and of the real images of the texts, whatever the n of the evaluation.
+# Scores whose floor does not depend on the n of the evaluation: it uses all held-out samples, or the texts' real images.
 OF_ALL = ("copies", "bits_per_dim", "bits_per_dim_bound", "class_accuracy")
 OF_TEXTS = ("text_alignment", "text_retrieval")
 EXTRAPOLATED = re.compile(r"floor extrapolated to n=\d+ from (\d+) real samples")  # a note of an evaluation

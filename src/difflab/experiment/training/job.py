@@ -172,7 +172,7 @@ class Training:
 
     @property
     def cache(self) -> TensorCache:
-        """Where what is computed of real samples is kept."""
+        """The cache of features and other results that depend on the real samples."""
         return TensorCache(Path(self.config["runs_dir"]) / ".cache", sources([self.config[key] for key in PARTS]))
 
     @property
