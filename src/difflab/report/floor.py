@@ -9,7 +9,7 @@ from statistics import fmean
 
 from difflab.report.record import Record
 
-# Scores whose floor does not depend on the n of the evaluation: it uses all held-out samples, or the texts' real images.
+# Scores whose floor does not depend on n: it is of all held-out samples, or of the texts' real images.
 OF_ALL = ("copies", "bits_per_dim", "bits_per_dim_bound", "class_accuracy")
 OF_TEXTS = ("text_alignment", "text_retrieval")
 EXTRAPOLATED = re.compile(r"floor extrapolated to n=\d+ from (\d+) real samples")  # a note of an evaluation
@@ -43,8 +43,10 @@ def floor_of(records: Sequence[Record], metric: str) -> Floor | None:
     at = min(record.metrics.get(f"n_floor{suffix}", n) for record in measured)
     if at < n:
         return Floor(None, f"it was measured at n={at:,} by an older difflab, and the samples at n={n:,}")
-    known = [note for record in measured if (note := EXTRAPOLATED.search(record.notes.get(metric, "")))]
-    noted = [int(note[1]) for note in known]  # of the classifier's floor, which has held-out samples of its own
-    origin = min([record.metrics.get(f"n_floor_from{suffix}", n) for record in measured], default=n)
-    origin = min(noted, default=n) if metric == "is_classifier" else origin
+    origin: float
+    if metric == "is_classifier":  # its floor is of other samples than those of the distances
+        notes = [EXTRAPOLATED.search(record.notes.get(metric, "")) for record in measured]
+        origin = min((int(note[1]) for note in notes if note), default=n)
+    else:
+        origin = min(record.metrics.get(f"n_floor_from{suffix}", n) for record in measured)
     return Floor(fmean(values), f"n={n:,}" if origin >= n else f"n={n:,}, from {origin:,} real samples")
